@@ -1,0 +1,22 @@
+"""The base of every config model, and the marker for fields that do not change a result."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pydantic import BaseModel, ConfigDict
+
+
+class Config(BaseModel):
+    """Frozen and strict: an unknown key is an error, a built config never changes."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+@dataclass(frozen=True)
+class _Runtime:
+    """Marks a field that says how to run, not what to compute; it stays out of the fingerprint."""
+
+
+#: ``device: Annotated[str, Runtime] = "auto"`` keeps ``device`` out of every task key.
+Runtime = _Runtime()

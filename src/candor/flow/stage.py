@@ -1,0 +1,76 @@
+"""What a stage is: a plain function ``stage(config, inputs, out) -> Result`` that knows nothing of who runs it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from candor.errors import ArtifactMissing
+
+Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
+
+
+class Recorder(Protocol):
+    """Receives the metrics of a stage while it runs. Kept across attempts, published with the artifact."""
+
+    def log(self, step: int, metrics: Mapping[str, float], *, kind: str = "epoch") -> None:
+        """Append one row of scalar metrics; ``kind`` names the clock (epoch, step, episode)."""
+
+    def rewind(self, step: int, *, kind: str = "epoch") -> None:
+        """Forget rows of ``kind`` at or after ``step``: a resumed stage writes them again."""
+
+
+class Progress(Protocol):
+    """Tells the person who waits how far a stage is."""
+
+    def __call__(self, done: float, total: float, note: str = "") -> None: ...
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Published artifacts that a stage reads, by input name (verified before the stage starts)."""
+
+    paths: Mapping[str, Path]
+
+    def path(self, name: str) -> Path:
+        """Folder of the input ``name``. Raises ArtifactMissing if the task declares no such input."""
+        try:
+            return self.paths[name]
+        except KeyError:
+            raise ArtifactMissing(
+                f"no input named '{name}'", hint=f"Declared inputs: {', '.join(sorted(self.paths)) or 'none'}"
+            ) from None
+
+    def group(self, prefix: str) -> dict[str, Path]:
+        """All inputs named ``prefix.SUFFIX``, keyed by suffix, in declaration order."""
+        start = prefix + "."
+        return {name[len(start) :]: path for name, path in self.paths.items() if name.startswith(start)}
+
+
+@dataclass(frozen=True)
+class Output:
+    """Where a stage may write.
+
+    Attributes:
+        path: becomes the artifact when the stage returns; empty at the start of every attempt.
+        scratch: survives attempts (checkpoints live here), is never published, removed after success.
+        recorder: metrics sink.
+        progress: progress sink.
+    """
+
+    path: Path
+    scratch: Path
+    recorder: Recorder
+    progress: Progress
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a stage says of itself; ``summary`` lands in the artifact's ``record.json`` and in ``candor status``."""
+
+    summary: dict[str, Json] = field(default_factory=dict)
+
+
+Stage = Callable[[Any, Inputs, Output], Result]
