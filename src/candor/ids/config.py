@@ -113,3 +113,178 @@ class EvaluationConfig(Config):
     confidence: Annotated[float, Field(gt=0, lt=1)] = 0.95
     false_alarms_per_hour: tuple[float, ...] = (1.0, 5.0, 10.0)
     seed: int = 0
+
+
+# ---------------------------------------------------------------- models
+
+
+class _AttentionConv(Config):
+    num_heads: PositiveInt = 4
+    dropout: Share = 0.0
+
+
+class GatConv(_AttentionConv):
+    """Veličković et al. 2018 (arXiv:1710.10903), attention over edge features too."""
+
+    kind: Literal["gat"] = "gat"
+
+
+class Gatv2Conv(_AttentionConv):
+    """Brody, Alon, Yahav 2022 (arXiv:2105.14491): dynamic attention."""
+
+    kind: Literal["gatv2"] = "gatv2"
+
+
+class TransformerConv(_AttentionConv):
+    """Shi et al. 2021 (arXiv:2009.03509): dot-product attention with edge features in keys and values."""
+
+    kind: Literal["transformer"] = "transformer"
+
+
+ConvConfig = Annotated[GatConv | Gatv2Conv | TransformerConv, Field(discriminator="kind")]
+Pooling = Literal["mean", "max", "min", "sum", "std", "softmax"]
+
+
+class NodeInputConfig(Config):
+    """How arbitration IDs and raw features enter a model (DESIGN: two views of an ID)."""
+
+    id_embedding: PositiveInt = 16
+    #: Share of training graphs that are shown as if their vehicle were unknown: every ID becomes the unknown slot.
+    graph_id_dropout: Share = 0.3
+    #: Share of nodes in the other graphs whose ID is hidden, which trains the unknown slot beside known IDs.
+    node_id_dropout: Share = 0.02
+    #: A graph with a smaller share of known IDs is of an unknown vehicle: chance collisions of IDs are ignored.
+    min_known_share: Share = 0.5
+    #: Scaled features are clipped here; attacks lie tens of benign standard deviations out.
+    clip: Annotated[float, Field(gt=0)] = 8.0
+
+
+class VgaeConfig(Config):
+    """Variational graph autoencoder (Kipf & Welling 2016, arXiv:1611.07308), benign windows only."""
+
+    hidden: PositiveInt = 64
+    layers: PositiveInt = 2
+    latent: PositiveInt = 16
+    conv: ConvConfig = Gatv2Conv()
+    inputs: NodeInputConfig = NodeInputConfig()
+    dropout: Share = 0.0
+    kl_weight: Annotated[float, Field(ge=0)] = 0.005
+    id_weight: Annotated[float, Field(ge=0)] = 0.1
+    neighbourhood_weight: Annotated[float, Field(ge=0)] = 0.1
+    #: A graph's feature error is the mean over its worst nodes: one forged ID among forty must not be averaged away.
+    worst_nodes: PositiveInt = 3
+
+
+class GatConfig(Config):
+    """Graph attention classifier with jumping knowledge (Xu et al. 2018, arXiv:1806.03536)."""
+
+    hidden: PositiveInt = 64
+    layers: PositiveInt = 3
+    conv: ConvConfig = Gatv2Conv()
+    inputs: NodeInputConfig = NodeInputConfig()
+    jumping_knowledge: Literal["cat", "max", "lstm", "last"] = "cat"
+    pooling: Annotated[tuple[Pooling, ...], Field(min_length=1)] = ("mean", "max")
+    dropout: Share = 0.1
+
+
+class DqnConfig(Config):
+    """Deep Q-network (Mnih et al. 2015) that picks the fusion weight of a window from its 15-D state."""
+
+    kind: Literal["dqn"] = "dqn"
+    num_weights: Annotated[int, Field(ge=2)] = 21
+    hidden: PositiveInt = 64
+    layers: PositiveInt = 2
+    episodes: PositiveInt = 40
+    steps_per_episode: PositiveInt = 20
+    batch_size: PositiveInt = 256
+    replay_capacity: PositiveInt = 20_000
+    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
+    discount: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    epsilon_start: Share = 1.0
+    epsilon_end: Share = 0.05
+    target_update_steps: PositiveInt = 50
+    #: Missing an attack costs this many times a false alarm.
+    miss_cost: Annotated[float, Field(gt=0)] = 1.0
+    #: Share of training attack windows shown with the GAT's view of a benign window, as if the supervised model had
+    #: never seen that attack: the policy learns that the unsupervised view may raise an alarm alone.
+    unseen_attack_rate: Share = 0.3
+
+
+FusionConfig = DqnConfig
+
+
+# ---------------------------------------------------------------- training
+
+
+class TrainingConfig(Config):
+    max_epochs: PositiveInt = 15
+    #: Node and edge budget of a batch.
+    max_nodes: PositiveInt = 4096
+    max_edges: PositiveInt = 16384
+    learning_rate: Annotated[float, Field(gt=0)] = 3e-3
+    weight_decay: Annotated[float, Field(ge=0)] = 1e-4
+    gradient_clip: Annotated[float, Field(ge=0)] = 1.0
+    accumulate_batches: PositiveInt = 1
+    precision: Literal["32-true", "16-mixed", "bf16-mixed"] = "32-true"
+    #: Epochs without a better validation loss before training stops; 0 never stops early.
+    patience: Annotated[int, Field(ge=0)] = 6
+    device: Annotated[Literal["auto", "cpu", "cuda"], Runtime] = "auto"
+    threads: Annotated[int, Runtime, Field(ge=0)] = 0
+
+
+class CurriculumConfig(Config):
+    """Benign windows shown to the GAT: from balanced to natural, the hard ones (by VGAE error) more often."""
+
+    #: Benign windows for each attack window in the first epoch.
+    start_ratio: Annotated[float, Field(gt=0)] = 1.0
+    #: Share of the epochs after which the natural ratio is reached.
+    ramp: Share = 0.6
+    #: Share of an epoch's benign windows drawn by VGAE error rather than uniformly.
+    hard_share: Share = 0.5
+
+
+class DistillationConfig(Config):
+    """Hinton, Vinyals, Dean 2015 (arXiv:1503.02531): softened KL for the GAT, projected latents for the VGAE."""
+
+    temperature: Annotated[float, Field(gt=0)] = 4.0
+    #: Weight of the softened KL; the hard-label loss gets the rest.
+    kl_weight: Share = 0.7
+    latent_weight: Annotated[float, Field(ge=0)] = 0.5
+    reconstruction_weight: Annotated[float, Field(ge=0)] = 0.5
+
+
+class AutoencoderTask(Config):
+    """One VGAE, trained on benign windows."""
+
+    model: VgaeConfig
+    training: TrainingConfig
+    distillation: DistillationConfig | None = None
+    seed: int
+
+
+class CurriculumTask(Config):
+    """One GAT, trained with the curriculum that a VGAE's errors give."""
+
+    model: GatConfig
+    training: TrainingConfig
+    curriculum: CurriculumConfig
+    distillation: DistillationConfig | None = None
+    seed: int
+
+
+class FusionTask(Config):
+    """One fusion policy over the states of a VGAE and a GAT."""
+
+    model: FusionConfig
+    training: TrainingConfig
+    seed: int
+
+
+class ScoreTask(Config):
+    """Score the validation and test windows with all detectors of one variant and seed."""
+
+    variant: str
+    seed: int
+    max_nodes: Annotated[int, Runtime] = 16384
+    device: Annotated[Literal["auto", "cpu", "cuda"], Runtime] = "auto"
+    threads: Annotated[int, Runtime, Field(ge=0)] = 0

@@ -1,0 +1,86 @@
+"""Which windows an epoch shows: all attacks, and benign ones from balanced to natural, hard ones more often."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from torch.utils.data import Sampler
+
+from candor.learn.batching import BudgetSampler
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """``start_ratio`` benign windows per attack window at epoch 0, all of them after ``ramp_epochs``."""
+
+    start_ratio: float
+    ramp_epochs: int
+    hard_share: float
+
+    def benign_count(self, epoch: int, benign: int, attack: int) -> int:
+        """Benign windows of ``epoch``: geometric from ``start_ratio · attack`` to ``benign``."""
+        start = min(benign, max(1, math.ceil(self.start_ratio * attack)))
+        if epoch >= self.ramp_epochs or attack == 0:
+            return benign
+        return round(start * (benign / start) ** (epoch / self.ramp_epochs))
+
+
+def choose(
+    schedule: Schedule, y_G: NDArray[np.uint8], hardness_G: NDArray[np.float64], *, epoch: int, seed: int
+) -> NDArray[np.int64]:
+    """Windows of one epoch, without repetition: every attack, ``benign_count`` benign ones.
+
+    ``hard_share`` of the benign are drawn with probability proportional to the rank of their hardness (a rank, since
+    errors have heavy tails and one outlier would take all the probability), the rest uniformly.
+    """
+    rng = np.random.default_rng([seed, epoch])
+    benign, attack = np.flatnonzero(y_G == 0), np.flatnonzero(y_G != 0)
+    count = schedule.benign_count(epoch, len(benign), len(attack))
+    if count >= len(benign):
+        return np.sort(np.concatenate([benign, attack]))
+    ranks = np.argsort(np.argsort(hardness_G[benign], kind="stable"), kind="stable") + 1.0
+    hard = rng.choice(benign, round(count * schedule.hard_share), replace=False, p=ranks / ranks.sum())
+    rest = rng.choice(np.setdiff1d(benign, hard), count - len(hard), replace=False)
+    return np.sort(np.concatenate([attack, hard, rest]))
+
+
+class CurriculumSampler(Sampler[list[int]]):
+    """Batches of the epoch's windows under node and edge budgets; follows ``set_epoch``."""
+
+    def __init__(
+        self,
+        schedule: Schedule,
+        y_G: NDArray[np.uint8],
+        hardness_G: NDArray[np.float64],
+        node_counts: NDArray[np.int64],
+        edge_counts: NDArray[np.int64],
+        *,
+        max_nodes: int,
+        max_edges: int,
+        seed: int,
+    ) -> None:
+        self._schedule, self._y, self._hardness = schedule, y_G, hardness_G
+        self._counts = (node_counts, edge_counts)
+        self._budget = (max_nodes, max_edges)
+        self._seed = seed
+        self.set_epoch(0)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the windows of ``epoch`` and pack them."""
+        self.chosen = choose(self._schedule, self._y, self._hardness, epoch=epoch, seed=self._seed)
+        nodes, edges = (counts[self.chosen] for counts in self._counts)
+        self._packed = BudgetSampler(
+            nodes, edges, max_nodes=self._budget[0], max_edges=self._budget[1], shuffle=True, seed=self._seed
+        )
+        self._packed.set_epoch(epoch)
+
+    def __len__(self) -> int:
+        return len(self._packed)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        for batch in self._packed:
+            yield self.chosen[batch].tolist()
