@@ -57,19 +57,10 @@ class SyntheticConfig(Config):
 
 
 class WindowConfig(Config):
+    """``window_frames`` consecutive frames of one capture, every ``stride_frames``."""
+
     window_frames: Annotated[int, Field(ge=2)] = 100
     stride_frames: PositiveInt = 100
-
-
-class CalibrationConfig(Config):
-    """Per-vehicle benign profile.
-
-    ``auto``: from an attack-free training capture of that vehicle, else the first ``calibration_s`` seconds of the
-    stream, without labels. ``stream``: always the latter.
-    """
-
-    source: Literal["auto", "stream"] = "auto"
-    calibration_s: Annotated[float, Field(gt=0)] = 10.0
 
 
 class SplitConfig(Config):
@@ -79,7 +70,21 @@ class SplitConfig(Config):
     #: Every ``validation_every``-th block, starting with ``validation_offset``, validates.
     validation_every: Annotated[int, Field(ge=2)] = 5
     validation_offset: Annotated[int, Field(ge=0)] = 2
+    #: Frames dropped, from the training side, on each side of a validation block.
     embargo_frames: Annotated[int, Field(ge=0)] = 200
+
+
+class CalibrationConfig(Config):
+    """Per-vehicle benign profile.
+
+    ``auto``: from the training side of the attack-free training captures of that vehicle, else the first
+    ``calibration_s`` seconds of the stream, without labels. ``stream``: always the latter.
+    """
+
+    source: Literal["auto", "stream"] = "auto"
+    calibration_s: Annotated[float, Field(gt=0)] = 10.0
+    #: Must be the split of the graphs that use the profile, or validation windows see their own statistics.
+    split: SplitConfig = SplitConfig()
 
 
 class GraphConfig(Config):
@@ -90,6 +95,9 @@ class GraphConfig(Config):
     split: SplitConfig = SplitConfig()
     #: A window is an attack window from this many attack frames on.
     min_attack_frames: PositiveInt = 1
+    #: Profiles the features are relative to. Training windows are built once per profile (augmentation against
+    #: calibration noise); validation and test use the first only.
+    profiles: Annotated[tuple[Literal["auto", "stream"], ...], Field(min_length=1)] = ("auto",)
 
 
 class AuditConfig(Config):
@@ -98,6 +106,8 @@ class AuditConfig(Config):
     allow: tuple[str, ...] = ()
     window: WindowConfig = WindowConfig()
     split: SplitConfig = SplitConfig()
+    #: Share of test windows with a twin in training from which it is an error, below it a warning.
+    max_duplicate_windows: Share = 0.01
 
 
 # ---------------------------------------------------------------- evaluation
@@ -111,8 +121,22 @@ class EvaluationConfig(Config):
     fpr: Share = 0.001
     bootstrap: PositiveInt = 200
     confidence: Annotated[float, Field(gt=0, lt=1)] = 0.95
-    false_alarms_per_hour: tuple[float, ...] = (1.0, 5.0, 10.0)
+    #: Neighbouring windows are alike: the bootstrap draws runs of this many windows of one class, never single ones.
+    block_windows: PositiveInt = 20
+    false_alarms_per_hour: Annotated[tuple[Annotated[float, Field(gt=0)], ...], Field(min_length=1)] = (1.0, 5.0, 10.0)
+    #: An alarm that stays on is raised again every so many seconds, or a detector that never falls silent would
+    #: count as one false alarm.
+    alarm_s: Annotated[float, Field(gt=0)] = 10.0
+    #: Leave out the windows that the profile of their own stream was calibrated on. Kept in by default: the harder figure.
+    exclude_calibration: bool = False
     seed: int = 0
+
+
+class ControlsConfig(Config):
+    """Trivial detectors in the same table: what a published figure must beat before it means anything."""
+
+    #: A frame is early when it comes within this share of its ID's median training interval.
+    early_share: Annotated[float, Field(gt=0, lt=1)] = 0.5
 
 
 # ---------------------------------------------------------------- models
