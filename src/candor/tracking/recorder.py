@@ -1,0 +1,86 @@
+"""Metrics of a stage: rows in a file that survives attempts, a Parquet table once the stage succeeded."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+#: Name of the rows in scratch, and of the table inside the artifact (columns: task, kind, step, metric, value).
+ROWS, TABLE = "metrics.jsonl", "metrics.parquet"
+
+
+class JsonlRecorder:
+    """Appends one JSON line per ``log``; NaN and infinities are kept, since a diverging loss is a fact worth having.
+
+    Args:
+        scratch: folder that survives attempts; rows of earlier attempts are kept.
+        task: ID of the task, repeated in every row of the table.
+    """
+
+    def __init__(self, scratch: Path, task: str) -> None:
+        self.rows_path, self._task = scratch / ROWS, task
+        if not self.rows_path.exists() or _ends_whole(self.rows_path):
+            return
+        self._write(list(self.rows()))  # A line torn by a crash would swallow the next one.
+
+    def log(self, step: int, metrics: Mapping[str, float], *, kind: str = "epoch") -> None:
+        """Append one row of scalar metrics at ``step`` of the clock ``kind``."""
+        row = {"kind": kind, "step": int(step), "metrics": {k: float(v) for k, v in metrics.items()}}
+        with self.rows_path.open("a", encoding="utf-8") as f:
+            f.write(json.dumps(row) + "\n")
+
+    def rewind(self, step: int, *, kind: str = "epoch") -> None:
+        """Forget rows of ``kind`` at or after ``step``."""
+        rows = list(self.rows())
+        kept = [r for r in rows if r["kind"] != kind or r["step"] < step]
+        if len(kept) < len(rows):
+            self._write(kept)
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """Every whole row so far: ``{"kind", "step", "metrics"}``."""
+        if not self.rows_path.exists():
+            return
+        for line in self.rows_path.read_text(encoding="utf-8", errors="replace").splitlines():
+            try:
+                yield json.loads(line)
+            except ValueError:
+                continue
+
+    def publish(self, out: Path) -> None:
+        """Write the table into ``out``; nothing if no row was logged."""
+        flat = [
+            (r["kind"], r["step"], name, value) for r in self.rows() for name, value in r["metrics"].items()
+        ]
+        if not flat:
+            return
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        kinds, steps, names, values = (list(column) for column in zip(*flat, strict=True))
+        schema = pa.schema(
+            [
+                pa.field("task", pa.string(), nullable=False),
+                pa.field("kind", pa.string(), nullable=False),
+                pa.field("step", pa.int64(), nullable=False),
+                pa.field("metric", pa.string(), nullable=False),
+                pa.field("value", pa.float64(), nullable=False),
+            ]
+        )
+        table = pa.table([[self._task] * len(flat), kinds, steps, names, values], schema=schema)
+        pq.write_table(table, out / TABLE)
+
+    def _write(self, rows: list[dict[str, Any]]) -> None:
+        temporary = self.rows_path.with_suffix(".tmp")
+        temporary.write_text("".join(json.dumps(r) + "\n" for r in rows), encoding="utf-8")
+        temporary.replace(self.rows_path)
+
+
+def _ends_whole(path: Path) -> bool:
+    with path.open("rb") as f:
+        size = f.seek(0, 2)
+        if size == 0:
+            return True
+        f.seek(size - 1)
+        return f.read(1) == b"\n"
