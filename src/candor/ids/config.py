@@ -15,10 +15,19 @@ Share = Annotated[float, Field(ge=0.0, le=1.0)]
 # ---------------------------------------------------------------- captures
 
 
+class AttackInterval(Config):
+    """One contiguous attack, in seconds since the capture's first frame."""
+
+    attack: str
+    t_start: float
+    t_end: float
+
+
 class CaptureSource(Config):
     """One raw file and what is known of it without opening it."""
 
-    capture: str
+    #: Names files and table rows: letters, digits, ``.``, ``_``, ``-``.
+    capture: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
     path: Annotated[str, Runtime]  # Where it lies today; its content is what counts.
     sha256: str
     format: Literal["auto", "can_train_and_test", "hcrl_csv", "hcrl_txt", "candump"] = "auto"
@@ -27,6 +36,10 @@ class CaptureSource(Config):
     vehicle: str
     base_capture: str
     attack: str = ""
+    #: What a format without labels means: ``benign`` where the publisher says the recording is attack-free.
+    unlabelled_as: Literal["unknown", "benign"] = "unknown"
+    #: Attack intervals known from elsewhere (an attack that removes frames labels none); None: from frame labels.
+    events: tuple[AttackInterval, ...] | None = None
 
 
 class IngestConfig(Config):
@@ -34,12 +47,13 @@ class IngestConfig(Config):
 
     dataset: str
     sources: tuple[CaptureSource, ...] = ()
+    #: Attack frames closer than this belong to one event.
     event_gap_s: Annotated[float, Field(gt=0)] = 1.0
     #: A step back in time larger than this quarantines the row; smaller ones are kept and counted.
     max_backstep_s: Annotated[float, Field(ge=0)] = 1.0
     #: A file with a larger share of malformed rows is refused.
     max_quarantined_share: Share = 0.5
-    workers: Annotated[int, Runtime] = 2
+    workers: Annotated[PositiveInt, Runtime] = 2
 
 
 class SyntheticConfig(Config):
@@ -123,7 +137,11 @@ class EvaluationConfig(Config):
     confidence: Annotated[float, Field(gt=0, lt=1)] = 0.95
     #: Neighbouring windows are alike: the bootstrap draws runs of this many windows of one class, never single ones.
     block_windows: PositiveInt = 20
-    false_alarms_per_hour: Annotated[tuple[Annotated[float, Field(gt=0)], ...], Field(min_length=1)] = (1.0, 5.0, 10.0)
+    false_alarms_per_hour: Annotated[tuple[Annotated[float, Field(gt=0)], ...], Field(min_length=1)] = (
+        1.0,
+        5.0,
+        10.0,
+    )
     #: An alarm that stays on is raised again every so many seconds, or a detector that never falls silent would
     #: count as one false alarm.
     alarm_s: Annotated[float, Field(gt=0)] = 10.0
@@ -312,3 +330,39 @@ class ScoreTask(Config):
     max_nodes: Annotated[int, Runtime] = 16384
     device: Annotated[Literal["auto", "cpu", "cuda"], Runtime] = "auto"
     threads: Annotated[int, Runtime, Field(ge=0)] = 0
+
+
+# ---------------------------------------------------------------- the experiment
+
+
+class VariantConfig(Config):
+    """One line of models through the pipeline: a VGAE, a GAT and a fusion policy of one scale."""
+
+    #: Model preset, ``presets/models/<scale>.yaml``.
+    scale: str
+    #: Name of the variant it is distilled from; none: it learns alone.
+    teacher: str | None = None
+    vgae: VgaeConfig = VgaeConfig()
+    gat: GatConfig = GatConfig()
+    fusion: FusionConfig = DqnConfig()
+    training: TrainingConfig = TrainingConfig()
+    curriculum: CurriculumConfig = CurriculumConfig()
+    distillation: DistillationConfig = DistillationConfig()
+
+
+class ExperimentConfig(Config):
+    """Everything a run computes, resolved. The parts of ``variants.NAME`` may also be set for all variants at once:
+    ``--set gat.hidden=32`` means ``variants.*.gat.hidden``."""
+
+    experiment: str
+    dataset: str
+    seeds: Annotated[tuple[int, ...], Field(min_length=1)] = (1,)
+    synthetic: SyntheticConfig | None = None
+    ingest: IngestConfig
+    calibration: CalibrationConfig = CalibrationConfig()
+    window: WindowConfig = WindowConfig()
+    split: SplitConfig = SplitConfig()
+    min_attack_frames: PositiveInt = 1
+    audit_allow: tuple[str, ...] = ()
+    evaluation: EvaluationConfig = EvaluationConfig()
+    variants: Annotated[dict[str, VariantConfig], Field(min_length=1)]

@@ -1,0 +1,76 @@
+"""Opening raw files: gzip, lines, digests. Every way a file can fail to open becomes an error that names it."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import zlib
+from pathlib import Path
+
+import polars as pl
+
+from candor.errors import CaptureUnreadable, SourceMissing
+
+_GZIP_MAGIC = b"\x1f\x8b"
+_CHUNK_BYTES = 1 << 20
+
+
+def read_bytes(path: Path) -> bytes:
+    """Whole content, decompressed if it starts like gzip.
+
+    Raises SourceMissing, or CaptureUnreadable for a folder, a permission, or a truncated or damaged gzip.
+    """
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError as e:
+        raise SourceMissing(
+            f"no file '{path.name}'", place=str(path.parent), hint="Check the source's path."
+        ) from e
+    except OSError as e:
+        raise CaptureUnreadable(f"'{path.name}' cannot be read: {e.strerror}", place=str(path.parent)) from e
+    if not content.startswith(_GZIP_MAGIC):
+        return content
+    try:
+        return gzip.decompress(content)
+    except (EOFError, OSError, zlib.error) as e:
+        raise CaptureUnreadable(
+            f"'{path.name}' is damaged or truncated gzip: {e}",
+            place=str(path.parent),
+            hint="Fetch the file again.",
+        ) from e
+
+
+def sha256_of(path: Path) -> str:
+    """Hex SHA-256 of the file's bytes as they lie on disk. Raises SourceMissing or CaptureUnreadable."""
+    digest = hashlib.sha256()
+    try:
+        with path.open("rb") as f:
+            while chunk := f.read(_CHUNK_BYTES):
+                digest.update(chunk)
+    except FileNotFoundError as e:
+        raise SourceMissing(
+            f"no file '{path.name}'", place=str(path.parent), hint="Check the source's path."
+        ) from e
+    except OSError as e:
+        raise CaptureUnreadable(f"'{path.name}' cannot be read: {e.strerror}", place=str(path.parent)) from e
+    return digest.hexdigest()
+
+
+def lines(content: bytes) -> pl.DataFrame:
+    """Text → columns line (1-based, i64) and raw (str), blank lines dropped, CR and outer spaces stripped.
+
+    Bytes that are not UTF-8 become U+FFFD, which the row checks quarantine as ``not_utf8``.
+    """
+    text = content.decode("utf-8-sig", errors="replace")
+    table = pl.DataFrame({"raw": [text]}).select(pl.col("raw").str.split("\n").explode().str.strip_chars())
+    return (
+        table.with_row_index("line", offset=1)
+        .with_columns(pl.col("line").cast(pl.Int64))
+        .filter(pl.col("raw") != "")
+    )
+
+
+def head(content: bytes, count: int = 20) -> list[str]:
+    """The first ``count`` non-blank lines, for sniffing."""
+    start = content[: 1 << 16].decode("utf-8-sig", errors="replace")
+    return [line.strip() for line in start.splitlines() if line.strip()][:count]

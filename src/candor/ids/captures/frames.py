@@ -1,0 +1,203 @@
+"""The one table every capture becomes: its schema, content hash, and the arrays that later stages read.
+
+Legend: n frames of one capture, in the order they were recorded.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandera.polars as pa
+import polars as pl
+from numpy.typing import NDArray
+from pandera.errors import SchemaError, SchemaErrors
+
+from candor.errors import CaptureUnreadable, SchemaMismatch, StorageFull
+
+EXTENDED, REMOTE, ERROR, FD, BRS, ESI = 1, 2, 4, 8, 16, 32
+
+#: Largest identifiers of the two CAN frame formats (ISO 11898-1: 11 and 29 bits).
+MAX_STANDARD_ID, MAX_EXTENDED_ID = 0x7FF, 0x1FFF_FFFF
+#: Longest payloads of classic CAN and CAN FD, in bytes.
+MAX_CLASSIC_BYTES, MAX_FD_BYTES = 8, 64
+
+COLUMNS: dict[str, pl.DataType] = {
+    "timestamp": pl.Float64(),
+    "id": pl.UInt32(),
+    "data": pl.Binary(),
+    "dlc": pl.UInt8(),
+    "label": pl.UInt8(),
+    "attack": pl.String(),
+    "flags": pl.UInt8(),
+    "channel": pl.String(),
+}
+
+
+def _payload_matches_dlc(data: pa.PolarsData) -> pl.LazyFrame:
+    bodiless = (pl.col("flags") & (REMOTE | ERROR)) != 0
+    return data.lazyframe.select(bodiless | (pl.col("data").bin.size() == pl.col("dlc")))
+
+
+def _family_only_on_attacks(data: pa.PolarsData) -> pl.LazyFrame:
+    return data.lazyframe.select((pl.col("label").fill_null(0) == 1) == (pl.col("attack") != ""))
+
+
+#: Strict: exactly these columns, these types, in this order.
+#:
+#: timestamp  s, as recorded (epoch or relative)
+#: id         arbitration ID, 11 or 29 bits
+#: data       payload, 0..64 bytes; empty for remote frames
+#: dlc        payload length in bytes; for remote frames the requested length
+#: label      0 benign, 1 attack, null unlabelled
+#: attack     family name where label is 1, else ""
+#: flags      EXTENDED | REMOTE | ERROR | FD | BRS | ESI
+#: channel    bus interface as logged, "" where the format has none
+FRAME_SCHEMA = pa.DataFrameSchema(
+    {
+        "timestamp": pa.Column(
+            COLUMNS["timestamp"], pa.Check(lambda d: d.lazyframe.select(pl.col(d.key).is_finite()))
+        ),
+        "id": pa.Column(COLUMNS["id"], pa.Check.le(MAX_EXTENDED_ID)),
+        "data": pa.Column(COLUMNS["data"]),
+        "dlc": pa.Column(COLUMNS["dlc"], pa.Check.le(MAX_FD_BYTES)),
+        "label": pa.Column(COLUMNS["label"], pa.Check.isin([0, 1]), nullable=True),
+        "attack": pa.Column(COLUMNS["attack"]),
+        "flags": pa.Column(COLUMNS["flags"], pa.Check.le(63)),
+        "channel": pa.Column(COLUMNS["channel"]),
+    },
+    checks=[
+        pa.Check(_payload_matches_dlc, name="payload length equals dlc"),
+        pa.Check(_family_only_on_attacks, name="attack family exactly where label is 1"),
+    ],
+    strict=True,
+    ordered=True,
+)
+
+
+def validate(df: pl.DataFrame, *, place: str | None = None) -> pl.DataFrame:
+    """Return ``df`` unchanged if it is a frame table. Raises SchemaMismatch naming the first offence."""
+    try:
+        FRAME_SCHEMA.validate(df)
+    except (SchemaError, SchemaErrors) as e:
+        first = str(e).strip().splitlines()[0]
+        raise SchemaMismatch(
+            f"not a frame table: {first}", place=place, hint="Ingest the raw capture again."
+        ) from e
+    return df
+
+
+def content_hash(df: pl.DataFrame) -> str:
+    """SHA-256 over what was recorded (times, IDs, payloads, labels, flags), whatever the file format.
+
+    The attack family and the channel are left out: they come from the catalogue or the logger's set-up, and a
+    recording filed under two names is still one recording.
+    """
+    digest = hashlib.sha256()
+    for name in ("timestamp", "id", "dlc", "flags"):
+        digest.update(name.encode() + df[name].to_numpy().tobytes())
+    # A null label must differ from 0 and 1.
+    digest.update(b"label" + df["label"].fill_null(255).to_numpy().tobytes())
+    sizes = df["data"].bin.size().cast(pl.UInt8).to_numpy()
+    digest.update(b"data" + sizes.tobytes() + b"".join(df["data"].to_list()))
+    return digest.hexdigest()
+
+
+def write(df: pl.DataFrame, path: Path) -> None:
+    """Write any table as zstd Parquet. Raises StorageFull when the disk is."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        df.write_parquet(path, compression="zstd")
+    except (OSError, pl.exceptions.ComputeError) as e:
+        if getattr(e, "errno", None) == errno.ENOSPC or "No space left" in str(e):
+            raise StorageFull(
+                "no space left while writing", place=path.name, hint="Free space, then run again."
+            ) from e
+        raise
+
+
+def read(path: Path) -> pl.DataFrame:
+    """Read and validate one capture's frames. Raises CaptureUnreadable or SchemaMismatch."""
+    try:
+        df = pl.read_parquet(path)
+    except (OSError, pl.exceptions.PolarsError) as e:
+        raise CaptureUnreadable(
+            f"frames cannot be read: {e}", place=path.name, hint="Ingest the capture again."
+        ) from e
+    return validate(df, place=path.name)
+
+
+@dataclass(frozen=True)
+class FrameArrays:
+    """One capture as NumPy arrays, row order kept.
+
+    Attributes:
+        t: f64[n], s relative to the first frame.
+        id: u32[n], arbitration ID.
+        data: u8[n, 8], the first 8 payload bytes, zero padded.
+        dlc: u8[n], payload length in bytes.
+        y: u8[n], 1 attack, 0 benign or unlabelled.
+        attack_code: i16[n], index into ``attack_names``, -1 benign.
+        attack_names: families that occur, sorted.
+        flags: u8[n], see the constants of this module.
+    """
+
+    t: NDArray[np.float64]
+    id: NDArray[np.uint32]
+    data: NDArray[np.uint8]
+    dlc: NDArray[np.uint8]
+    y: NDArray[np.uint8]
+    attack_code: NDArray[np.int16]
+    attack_names: list[str]
+    flags: NDArray[np.uint8]
+
+    def __len__(self) -> int:
+        return len(self.t)
+
+
+def to_arrays(df: pl.DataFrame) -> FrameArrays:
+    """Frame table of n rows → arrays."""
+    names = sorted(df.filter(pl.col("attack") != "")["attack"].unique().to_list())
+    code = df["attack"].replace_strict(
+        {name: i for i, name in enumerate(names)}, default=-1, return_dtype=pl.Int16
+    )
+    t = df["timestamp"].to_numpy()
+    return FrameArrays(
+        t=t - t[0] if len(t) else t.copy(),
+        id=df["id"].to_numpy(),
+        data=first_bytes(df["data"], MAX_CLASSIC_BYTES),
+        dlc=df["dlc"].to_numpy(),
+        y=df["label"].fill_null(0).to_numpy(),
+        attack_code=code.to_numpy(),
+        attack_names=names,
+        flags=df["flags"].to_numpy(),
+    )
+
+
+def first_bytes(data: pl.Series, width: int) -> NDArray[np.uint8]:
+    """Binary series of n payloads → u8[n, width], cut or zero padded on the right."""
+    sizes = data.bin.size().to_numpy().astype(np.int64)
+    flat = np.frombuffer(b"".join(data.to_list()), dtype=np.uint8)
+    starts = np.concatenate([[0], np.cumsum(sizes)[:-1]]) if len(sizes) else sizes
+    out = np.zeros((len(sizes), width), dtype=np.uint8)
+    for column in range(width):
+        has = sizes > column
+        out[has, column] = flat[starts[has] + column]
+    return out
+
+
+class Frames:
+    """Reading published frames: the door other stages use."""
+
+    @staticmethod
+    def table(path: Path) -> pl.DataFrame:
+        """The validated frame table of one capture."""
+        return read(path)
+
+    @staticmethod
+    def arrays(path: Path) -> FrameArrays:
+        """One capture as arrays (see FrameArrays)."""
+        return to_arrays(read(path))

@@ -1,0 +1,241 @@
+"""Raw captures → validated frames, one Parquet each, beside quarantine, catalog and events.
+
+Layout of the artifact:
+    frames/<capture>.parquet      FRAME_SCHEMA, rows in recorded order
+    quarantine/<capture>.parquet  line, reason, raw; only for captures that have any
+    catalog.parquet               one row per capture (CATALOG)
+    events.parquet                one row per attack interval
+    duplicates.json               captures dropped because an earlier training capture has the same content
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import polars as pl
+from pydantic import TypeAdapter, ValidationError
+
+from candor.errors import CaptureRejected, DataError, SourceMissing
+from candor.flow.stage import Inputs, Json, Output, Result
+from candor.ids.captures import events, files, formats, frames, quarantine, rows
+from candor.ids.config import CaptureSource, IngestConfig
+
+#: What is known of every ingested capture. ``attack`` is the family of the file, "" where it is attack-free.
+CATALOG: Final = {
+    "dataset": pl.String,
+    "capture": pl.String,
+    "split": pl.String,
+    "scenario": pl.String,
+    "vehicle": pl.String,
+    "base_capture": pl.String,
+    "attack": pl.String,
+    "rows": pl.Int64,
+    "duration_s": pl.Float64,
+    "ids": pl.Int64,
+    "attack_frames": pl.Int64,
+    "attack_share": pl.Float64,
+    "labelled": pl.Boolean,
+    "quarantined": pl.Int64,
+    "quarantine_reasons": pl.String,
+    "time_reversals": pl.Int64,
+    "format": pl.String,
+    "source": pl.String,
+    "source_sha256": pl.String,
+    "frames_sha256": pl.String,
+}
+
+#: A worker process costs about a second to start; below this much text a second one does not pay.
+_PARALLEL_BYTES = 64 << 20
+_SOURCES: Final = TypeAdapter(tuple[CaptureSource, ...])
+
+
+@dataclass(frozen=True)
+class _Job:
+    """Everything a worker process needs for one capture."""
+
+    source: CaptureSource
+    config: IngestConfig
+    out: Path
+
+
+@dataclass(frozen=True)
+class _Ingested:
+    """What a worker process reports of one capture."""
+
+    row: dict[str, Json]
+    events: pl.DataFrame
+
+
+def ingest(config: IngestConfig, inputs: Inputs, out: Output) -> Result:
+    """Read, check and publish every source. Sources come from the config, else from the input ``captures``.
+
+    Raises DataError (missing, changed, unreadable or mostly malformed files) naming the file.
+    """
+    sources = config.sources or read_sources(inputs.path("captures"))
+    names = [source.capture for source in sources]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice or not sources:
+        fact = f"captures named twice: {', '.join(twice)}" if twice else "no capture to ingest"
+        raise DataError(fact, place=config.dataset, hint="Every capture of a dataset needs its own name.")
+    jobs = [_Job(source, config, out.path) for source in sources]
+    done: dict[str, _Ingested] = {}
+    for ingested in _run(jobs):
+        name = str(ingested.row["capture"])
+        done[name] = ingested
+        out.progress(len(done), len(jobs), name)
+    ordered = [done[name] for name in names]
+    dropped = _drop_duplicates(ordered, out.path)
+    return _publish(config, [i for i in ordered if i.row["capture"] not in dropped], dropped, out.path)
+
+
+def read_sources(folder: Path) -> tuple[CaptureSource, ...]:
+    """Sources of a generate artifact: ``captures.json`` there, paths relative to it. Raises SourceMissing, DataError."""
+    listing = folder / "captures.json"
+    try:
+        sources = _SOURCES.validate_json(listing.read_bytes())
+    except FileNotFoundError as e:
+        raise SourceMissing("the input has no captures.json", place=folder.name) from e
+    except ValidationError as e:
+        raise DataError(
+            f"captures.json is not a list of sources: {e.errors()[0]['msg']}", place=folder.name
+        ) from e
+    return tuple(source.model_copy(update={"path": str(folder / source.path)}) for source in sources)
+
+
+def _run(jobs: list[_Job]) -> Iterator[_Ingested]:
+    """Ingest in this process, or in several where the files are large enough. Order is not kept."""
+    size = sum(path.stat().st_size for job in jobs if (path := Path(job.source.path)).is_file())
+    workers = min(jobs[0].config.workers, len(jobs), multiprocessing.cpu_count())
+    if workers < 2 or size < _PARALLEL_BYTES:
+        yield from map(_ingest_one, jobs)
+        return
+    # Spawned, not forked: Polars' thread pool does not survive a fork.
+    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+        futures = [pool.submit(_ingest_one, job) for job in jobs]
+        try:
+            for future in as_completed(futures):
+                yield future.result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _ingest_one(job: _Job) -> _Ingested:
+    source, config = job.source, job.config
+    path = Path(source.path)
+    digest = files.sha256_of(path)
+    if source.sha256 and digest != source.sha256:
+        raise DataError(
+            f"'{path.name}' changed since the run was planned (sha256 {digest[:12]}, planned {source.sha256[:12]})",
+            place=str(path.parent),
+            hint="Plan again: the same command does.",
+        )
+    parsed, format_name = parse(files.read_bytes(path), source, config)
+    table = _label(parsed.frames, source)
+    frames.write(frames.validate(table, place=path.name), job.out / "frames" / f"{source.capture}.parquet")
+    if parsed.quarantined.height:
+        frames.write(parsed.quarantined, job.out / "quarantine" / f"{source.capture}.parquet")
+    found = (
+        events.from_labels(table, source.capture, config.event_gap_s)
+        if source.events is None
+        else events.declared(source.events, source.capture)
+    )
+    return _Ingested(_row(config.dataset, source, table, parsed, format_name, digest), found)
+
+
+def parse(content: bytes, source: CaptureSource, config: IngestConfig) -> tuple[rows.Parsed, str]:
+    """File content → frames and quarantine, and the format's name.
+
+    Raises CaptureRejected if no frame is left or more than ``max_quarantined_share`` of the rows is malformed.
+    """
+    place = source.path
+    kind = formats.recognise(content, place) if source.format == "auto" else formats.FORMATS[source.format]
+    parsed = rows.decode(kind.read(content, place), max_backstep_s=config.max_backstep_s)
+    quarantine.refuse_if_mostly(parsed.quarantined, parsed.rows, config.max_quarantined_share, place=place)
+    if parsed.frames.is_empty():
+        raise CaptureRejected("the capture holds no frame", place=place, hint="Leave it out of the dataset.")
+    return parsed, kind.name
+
+
+def _label(table: pl.DataFrame, source: CaptureSource) -> pl.DataFrame:
+    """Give attack frames the file's family, and unlabelled frames the declared meaning."""
+    family = pl.when(pl.col("label") == 1).then(pl.lit(source.attack or "attack")).otherwise(pl.lit(""))
+    label = pl.col("label").fill_null(0) if source.unlabelled_as == "benign" else pl.col("label")
+    return table.with_columns(label=label, attack=family)
+
+
+def _row(
+    dataset: str,
+    source: CaptureSource,
+    table: pl.DataFrame,
+    parsed: rows.Parsed,
+    format_name: str,
+    digest: str,
+) -> dict[str, Json]:
+    attacks = int((table["label"] == 1).sum())
+    times = table["timestamp"].to_numpy()
+    return {
+        "dataset": dataset,
+        "capture": source.capture,
+        "split": source.split,
+        "scenario": source.scenario,
+        "vehicle": source.vehicle,
+        "base_capture": source.base_capture,
+        "attack": source.attack,
+        "rows": table.height,
+        "duration_s": float(times.max() - times.min()),
+        "ids": table["id"].n_unique(),
+        "attack_frames": attacks,
+        "attack_share": attacks / table.height,
+        "labelled": table["label"].null_count() == 0,
+        "quarantined": parsed.quarantined.height,
+        "quarantine_reasons": json.dumps(quarantine.counts(parsed.quarantined)),
+        "time_reversals": parsed.time_reversals,
+        "format": format_name,
+        "source": Path(source.path).name,
+        "source_sha256": digest,
+        "frames_sha256": frames.content_hash(table),
+    }
+
+
+def _drop_duplicates(ingested: list[_Ingested], out: Path) -> dict[str, str]:
+    """Remove frames of training captures that repeat an earlier one; capture → the one kept.
+
+    Test captures are left alone: a test capture that repeats a training one is a leak, which the audit must see.
+    """
+    first: dict[str, str] = {}
+    dropped: dict[str, str] = {}
+    for item in ingested:
+        if item.row["split"] != "train":
+            continue
+        name = str(item.row["capture"])
+        kept = first.setdefault(str(item.row["frames_sha256"]), name)
+        if kept != name:
+            dropped[name] = kept
+            (out / "frames" / f"{name}.parquet").unlink()
+            (out / "quarantine" / f"{name}.parquet").unlink(missing_ok=True)
+    return dropped
+
+
+def _publish(config: IngestConfig, kept: list[_Ingested], dropped: dict[str, str], out: Path) -> Result:
+    catalog = pl.DataFrame([item.row for item in kept], schema=CATALOG)
+    frames.write(catalog, out / "catalog.parquet")
+    frames.write(pl.concat([item.events for item in kept]), out / "events.parquet")
+    listing = [{"capture": name, "same_as": same} for name, same in dropped.items()]
+    (out / "duplicates.json").write_text(json.dumps(listing, indent=2) + "\n", encoding="utf-8")
+    return Result(
+        {
+            "dataset": config.dataset,
+            "captures": catalog.height,
+            "frames": int(catalog["rows"].sum()),
+            "attack_frames": int(catalog["attack_frames"].sum()),
+            "quarantined": int(catalog["quarantined"].sum()),
+            "time_reversals": int(catalog["time_reversals"].sum()),
+            "duplicates_dropped": len(dropped),
+        }
+    )
