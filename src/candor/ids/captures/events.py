@@ -10,7 +10,9 @@ import polars as pl
 from candor.ids.config import AttackInterval
 
 #: t_start and t_end in seconds since the capture's first frame.
-SCHEMA: Final = pl.Schema({"capture": pl.String, "attack": pl.String, "t_start": pl.Float64, "t_end": pl.Float64})
+SCHEMA: Final = pl.Schema(
+    {"capture": pl.String, "attack": pl.String, "t_start": pl.Float64, "t_end": pl.Float64}
+)
 
 
 def from_labels(frames: pl.DataFrame, capture: str, gap_s: float) -> pl.DataFrame:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import errno
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -83,7 +85,7 @@ def validate(df: pl.DataFrame, *, place: str | None = None) -> pl.DataFrame:
     try:
         FRAME_SCHEMA.validate(df)
     except (SchemaError, SchemaErrors) as e:
-        first = str(e).strip().splitlines()[0]
+        first = str(e).strip().splitlines()[0].split(" DataFrameSchema ")[0]
         raise SchemaMismatch(
             f"not a frame table: {first}", place=place, hint="Ingest the raw capture again."
         ) from e
@@ -106,17 +108,24 @@ def content_hash(df: pl.DataFrame) -> str:
     return digest.hexdigest()
 
 
-def write(df: pl.DataFrame, path: Path) -> None:
-    """Write any table as zstd Parquet. Raises StorageFull when the disk is."""
+@contextmanager
+def storage(path: Path) -> Iterator[Path]:
+    """Make the folder of ``path`` and turn a full disk into StorageFull."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        df.write_parquet(path, compression="zstd")
+        yield path
     except (OSError, pl.exceptions.ComputeError) as e:
         if getattr(e, "errno", None) == errno.ENOSPC or "No space left" in str(e):
             raise StorageFull(
                 "no space left while writing", place=path.name, hint="Free space, then run again."
             ) from e
         raise
+
+
+def write(df: pl.DataFrame, path: Path) -> None:
+    """Write any table as zstd Parquet. Raises StorageFull when the disk is."""
+    with storage(path):
+        df.write_parquet(path, compression="zstd")
 
 
 def read(path: Path) -> pl.DataFrame:

@@ -3,7 +3,7 @@
 Layout of the artifact:
     frames/<capture>.parquet      FRAME_SCHEMA, rows in recorded order
     quarantine/<capture>.parquet  line, reason, raw; only for captures that have any
-    catalog.parquet               one row per capture (CATALOG)
+    catalog.parquet               one row per capture (candor.lake.schemas.CAPTURES)
     events.parquet                one row per attack interval
     duplicates.json               captures dropped because an earlier training capture has the same content
 """
@@ -19,36 +19,15 @@ from pathlib import Path
 from typing import Final
 
 import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
 from pydantic import TypeAdapter, ValidationError
 
 from candor.errors import CaptureRejected, DataError, SourceMissing
 from candor.flow.stage import Inputs, Json, Output, Result
 from candor.ids.captures import events, files, formats, frames, quarantine, rows
 from candor.ids.config import CaptureSource, IngestConfig
-
-#: What is known of every ingested capture. ``attack`` is the family of the file, "" where it is attack-free.
-CATALOG: Final = {
-    "dataset": pl.String,
-    "capture": pl.String,
-    "split": pl.String,
-    "scenario": pl.String,
-    "vehicle": pl.String,
-    "base_capture": pl.String,
-    "attack": pl.String,
-    "rows": pl.Int64,
-    "duration_s": pl.Float64,
-    "ids": pl.Int64,
-    "attack_frames": pl.Int64,
-    "attack_share": pl.Float64,
-    "labelled": pl.Boolean,
-    "quarantined": pl.Int64,
-    "quarantine_reasons": pl.String,
-    "time_reversals": pl.Int64,
-    "format": pl.String,
-    "source": pl.String,
-    "source_sha256": pl.String,
-    "frames_sha256": pl.String,
-}
+from candor.lake.schemas import CAPTURES
 
 #: A worker process costs about a second to start; below this much text a second one does not pay.
 _PARALLEL_BYTES = 64 << 20
@@ -178,6 +157,7 @@ def _row(
     digest: str,
 ) -> dict[str, Json]:
     attacks = int((table["label"] == 1).sum())
+    labelled = table["label"].null_count() == 0
     times = table["timestamp"].to_numpy()
     return {
         "dataset": dataset,
@@ -191,8 +171,8 @@ def _row(
         "duration_s": float(times.max() - times.min()),
         "ids": table["id"].n_unique(),
         "attack_frames": attacks,
-        "attack_share": attacks / table.height,
-        "labelled": table["label"].null_count() == 0,
+        "attack_share": attacks / table.height if labelled else None,
+        "labelled": labelled,
         "quarantined": parsed.quarantined.height,
         "quarantine_reasons": json.dumps(quarantine.counts(parsed.quarantined)),
         "time_reversals": parsed.time_reversals,
@@ -223,19 +203,24 @@ def _drop_duplicates(ingested: list[_Ingested], out: Path) -> dict[str, str]:
 
 
 def _publish(config: IngestConfig, kept: list[_Ingested], dropped: dict[str, str], out: Path) -> Result:
-    catalog = pl.DataFrame([item.row for item in kept], schema=CATALOG)
-    frames.write(catalog, out / "catalog.parquet")
+    catalog = pa.Table.from_pylist([item.row for item in kept], schema=CAPTURES)
+    with frames.storage(out / "catalog.parquet") as path:
+        pq.write_table(catalog, path, compression="zstd")
     frames.write(pl.concat([item.events for item in kept]), out / "events.parquet")
     listing = [{"capture": name, "same_as": same} for name, same in dropped.items()]
     (out / "duplicates.json").write_text(json.dumps(listing, indent=2) + "\n", encoding="utf-8")
     return Result(
         {
             "dataset": config.dataset,
-            "captures": catalog.height,
-            "frames": int(catalog["rows"].sum()),
-            "attack_frames": int(catalog["attack_frames"].sum()),
-            "quarantined": int(catalog["quarantined"].sum()),
-            "time_reversals": int(catalog["time_reversals"].sum()),
+            "captures": catalog.num_rows,
+            "frames": _total(kept, "rows"),
+            "attack_frames": _total(kept, "attack_frames"),
+            "quarantined": _total(kept, "quarantined"),
+            "time_reversals": _total(kept, "time_reversals"),
             "duplicates_dropped": len(dropped),
         }
     )
+
+
+def _total(kept: list[_Ingested], column: str) -> int:
+    return sum(int(str(item.row[column])) for item in kept)

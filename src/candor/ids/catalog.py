@@ -1,0 +1,179 @@
+"""Known datasets: what each capture is, and where its file lies on this machine."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import Field, ValidationError
+
+from candor.config import presets
+from candor.config.base import Config
+from candor.config.settings import Settings
+from candor.errors import ConfigError, NotFound, SourceMissing
+from candor.ids.captures import files
+from candor.ids.config import CaptureSource
+
+#: Names a variable that points to a pack of shared captures (``can/dataset=NAME/split=SPLIT/CAPTURE.parquet``).
+SHARED_DATA_VARIABLE: Final = "CANDOR_SHARED_DATA"
+
+_SUFFIXES: Final = (".parquet", ".csv", ".csv.gz", ".txt", ".txt.gz", ".log", ".log.gz")
+
+
+class DatasetCapture(Config):
+    """One capture of a dataset preset.
+
+    Attributes:
+        path: file below the dataset's folder, without suffix (``train_02_with_attacks/DoS-kia``).
+        copies: other places where the same recording is filed; used if ``path`` is absent.
+        base_capture: recording it was derived from; itself where empty.
+        attack: family of the file, "" attack-free.
+        unlabelled_as: see CaptureSource.
+    """
+
+    capture: str
+    path: str
+    copies: tuple[str, ...] = ()
+    split: Literal["train", "test"]
+    scenario: str = ""
+    vehicle: str
+    base_capture: str = ""
+    attack: str = ""
+    unlabelled_as: Literal["unknown", "benign"] = "unknown"
+
+
+class DatasetPreset(Config):
+    """A dataset: its terms, how to get it, its captures. ``defaults`` is a config layer under the experiment's."""
+
+    name: str
+    title: str
+    domain: Literal["can"]
+    licence: str
+    citation: str
+    obtain: str
+    generated: bool = False
+    captures: tuple[DatasetCapture, ...] = ()
+    defaults: Annotated[dict[str, Any], Field(default_factory=dict)]
+
+    def find(self, capture: str) -> DatasetCapture:
+        """The capture of that name. Raises NotFound listing those that exist."""
+        for known in self.captures:
+            if known.capture == capture:
+                return known
+        names = ", ".join(known.capture for known in self.captures) or "none"
+        raise NotFound(
+            f"{self.name} has no capture '{capture}'", place=self.name, hint=f"Available: {names}."
+        )
+
+
+def dataset_names(*, data_root: Path | None = None) -> list[str]:
+    """All datasets with a preset, the user's own included."""
+    return presets.list_presets("datasets", data_root=data_root)
+
+
+def dataset_preset(name: str, *, data_root: Path | None = None) -> DatasetPreset:
+    """The preset of a dataset. Raises PresetNotFound with the nearest name, or ConfigError for a broken preset."""
+    layer = presets.load_preset("datasets", name, data_root=data_root)
+    try:
+        return DatasetPreset.model_validate(layer.values)
+    except ValidationError as e:
+        first = e.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise ConfigError(f"{where}: {first['msg']}", place=layer.name) from e
+
+
+def roots(dataset: str, settings: Settings, *, env: Mapping[str, str], cwd: Path) -> tuple[Path, ...]:
+    """Folders that may hold a dataset's files, the user's own first.
+
+    ``<data root>/<dataset>``, then the shared pack named by CANDOR_SHARED_DATA, then a ``shared/data`` folder beside
+    the checkout that ``cwd`` lies in.
+    """
+    pack = Path("can") / f"dataset={dataset}"
+    named = env.get(SHARED_DATA_VARIABLE)
+    shared = [Path(named)] if named else [place / "shared" / "data" for place in (cwd, *cwd.parents)]
+    return (settings.data_root / dataset, *(place / pack for place in shared if named or place.is_dir()))
+
+
+def discover(
+    preset: DatasetPreset,
+    settings: Settings,
+    *,
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+) -> tuple[CaptureSource, ...]:
+    """Find the files of every capture and their digests; a generated dataset has none.
+
+    Raises SourceMissing with the captures that are missing, the folders looked at and how to obtain them.
+    """
+    folders = roots(preset.name, settings, env=os.environ if env is None else env, cwd=cwd or Path.cwd())
+    found = {known.capture: locate(known, folders) for known in preset.captures}
+    missing = [name for name, path in found.items() if path is None]
+    if missing:
+        shown = ", ".join(missing[:3]) + (f" and {len(missing) - 3} more" if len(missing) > 3 else "")
+        raise SourceMissing(
+            f"{preset.name}: no file for {shown}",
+            place="; ".join(str(folder) for folder in folders),
+            hint=f"{preset.obtain.strip().rstrip('.')}. Or set {SHARED_DATA_VARIABLE}.",
+        )
+    return tuple(
+        _source(known, path, settings) for known in preset.captures if (path := found[known.capture])
+    )
+
+
+def locate(known: DatasetCapture, folders: Sequence[Path]) -> Path | None:
+    """First file of the capture below any of ``folders``, in the published or the packed layout."""
+    for folder in folders:
+        for stem in (known.path, *known.copies):
+            for base in (folder / stem, folder / f"split={stem}"):
+                for suffix in _SUFFIXES:
+                    path = base.with_name(base.name + suffix)
+                    if path.is_file():
+                        return path
+    return None
+
+
+def _source(known: DatasetCapture, path: Path, settings: Settings) -> CaptureSource:
+    return CaptureSource(
+        capture=known.capture,
+        path=str(path.resolve()),
+        sha256=digest(path, settings.cache_root),
+        split=known.split,
+        scenario=known.scenario,
+        vehicle=known.vehicle,
+        base_capture=known.base_capture or known.capture,
+        attack=known.attack,
+        unlabelled_as=known.unlabelled_as,
+    )
+
+
+def digest(path: Path, cache_root: Path) -> str:
+    """SHA-256 of a file, remembered under ``cache_root`` for as long as path, size and modification time stay.
+
+    Planning must stay fast on sets of many gigabytes. Ingest computes the digest again before it trusts the file.
+    """
+    stat = path.stat()
+    identity = f"{path.resolve()}|{stat.st_size}|{stat.st_mtime_ns}"
+    note = cache_root / "digests" / hashlib.sha256(identity.encode()).hexdigest()
+    try:
+        known = note.read_text(encoding="ascii").strip()
+    except (OSError, UnicodeDecodeError):
+        known = ""
+    if len(known) == 64:
+        return known
+    fresh = files.sha256_of(path)
+    _remember(note, fresh)
+    return fresh
+
+
+def _remember(note: Path, value: str) -> None:
+    """Write by rename: a second process may be doing the same. A cache that cannot be written only costs time."""
+    draft = note.with_name(f"{note.name}.{os.getpid()}")
+    try:
+        note.parent.mkdir(parents=True, exist_ok=True)
+        draft.write_text(value + "\n", encoding="ascii")
+        draft.replace(note)
+    except OSError:
+        draft.unlink(missing_ok=True)
