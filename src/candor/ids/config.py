@@ -215,6 +215,9 @@ class VgaeConfig(Config):
     neighbourhood_weight: Annotated[float, Field(ge=0)] = 0.1
     #: A graph's feature error is the mean over its worst nodes: one forged ID among forty must not be averaged away.
     worst_nodes: PositiveInt = 3
+    #: Weights of the feature, ID and neighbourhood errors (robust z-scores) in the anomaly score. Only the features
+    #: mean the same on a vehicle never seen, so the other two inform the fusion state but not the score.
+    score_weights: tuple[float, float, float] = (1.0, 0.0, 0.0)
 
 
 class GatConfig(Config):

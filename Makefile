@@ -1,0 +1,41 @@
+# Two commands do everything on a fresh machine: `make demo` and `make test`.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed
+DEMO   := demo
+
+.PHONY: demo test check format lock clean help
+
+help:  ## This list
+	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+demo: $(STAMP)  ## Synthetic traffic → trained, distilled, evaluated detectors, and an HTML page (under 5 minutes)
+	@CANDOR_ROOT=$(DEMO) $(BIN)/candor run kd --dataset synthetic
+
+test: $(STAMP)  ## The whole test suite, in parallel
+	@$(BIN)/python -m pytest -n auto --dist worksteal
+
+check: $(STAMP)  ## Lint, types, layers, formatting
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(STAMP)  ## Rewrite files in the project's format
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+$(STAMP): pyproject.toml requirements.lock
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "Installing candor and its locked dependencies into $(VENV) ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements.lock -e '.[dev]'
+	@touch $@
+
+lock:  ## Write requirements.lock anew from pyproject.toml
+	@$(BIN)/python -m pip install --quiet uv
+	@$(BIN)/uv pip compile --quiet --extra dev --no-header --python-version 3.11 pyproject.toml -o requirements.lock
+	@sed -i 's/+cpu$$//' requirements.lock
+
+clean:  ## Remove the environment and the demo's results
+	rm -rf $(VENV) $(DEMO)

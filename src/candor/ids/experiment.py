@@ -1,0 +1,99 @@
+"""From names on the command line to a resolved experiment, and where each of its values came from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from candor.config.layers import Layer, Merged, build, merge, set_layers
+from candor.config.presets import load_preset
+from candor.config.settings import Settings
+from candor.errors import ConfigError, UnknownKey
+from candor.ids.catalog import discover, load_dataset
+from candor.ids.config import ExperimentConfig, VariantConfig
+
+#: Sections that every variant has; stated at the top of a layer they hold for all variants.
+SHARED = tuple(name for name in VariantConfig.model_fields if name not in ("scale", "teacher"))
+
+
+def resolve(
+    experiment: str,
+    dataset: str,
+    sets: Sequence[str] = (),
+    seeds: Sequence[int] | None = None,
+    allow: Sequence[str] = (),
+    settings: Settings | None = None,
+) -> tuple[ExperimentConfig, dict[str, str]]:
+    """Merge base (the models' defaults) ← dataset ← model scale ← experiment ← ``--set``.
+
+    Returns the config and, for every dotted key that a layer states, that layer's name.
+
+    Raises:
+        PresetNotFound, UnknownKey, ConfigError: a name, key or value is wrong.
+        SourceMissing: captures of the dataset are not on this machine.
+    """
+    settings = settings or Settings.from_env()
+    preset = load_dataset(dataset, data_root=settings.data_root)
+    chosen = load_preset("experiments", experiment, data_root=settings.data_root)
+    user = set_layers(sets)
+    if seeds:
+        user.append(Layer("--seed", {"seeds": list(seeds)}))
+    if allow:
+        user.append(Layer("--allow", {"audit_allow": list(allow)}))
+    variants = _variants([chosen, *user])
+    layers = [
+        Layer("command line", {"experiment": experiment, "dataset": dataset}),
+        Layer(f"presets/datasets/{dataset}.yaml", {"ingest": {"dataset": dataset}, **preset.config}),
+        *(_scale(name, scale, settings) for name, scale in variants.items()),
+        chosen,
+        *user,
+    ]
+    merged = merge(spread(layer, variants) for layer in layers)
+    if "synthetic" not in merged.values:
+        sources = discover(preset, settings)
+        merged.values["ingest"]["sources"] = [s.model_dump() for s in sources]
+        merged.origins["ingest.sources"] = f"presets/datasets/{dataset}.yaml"
+    return _build(merged), merged.origins
+
+
+def spread(layer: Layer, variants: Iterable[str]) -> Layer:
+    """Move the shared sections of a layer below every variant; what the layer states for one variant stays on top."""
+    shared = {k: v for k, v in layer.values.items() if k in SHARED}
+    if not shared:
+        return layer
+    rest = {k: v for k, v in layer.values.items() if k not in SHARED}
+    everyone = Layer(layer.name, {"variants": dict.fromkeys(variants, shared)})
+    return Layer(layer.name, merge([everyone, Layer(layer.name, rest)]).values)
+
+
+def _variants(layers: Sequence[Layer]) -> dict[str, str]:
+    """Variant name → model scale."""
+    found: Any = merge(layers).values.get("variants")
+    if not isinstance(found, dict) or not found:
+        raise ConfigError("the experiment declares no variants", place=layers[0].name)
+    for name, variant in found.items():
+        if not isinstance(variant, dict) or not isinstance(variant.get("scale"), str):
+            known = ", ".join(n for n, v in found.items() if isinstance(v, dict) and "scale" in v)
+            raise ConfigError(
+                f"variant '{name}' has no scale", place=f"variants.{name}", hint=f"Variants with one: {known or 'none'}."
+            )
+    return {name: variant["scale"] for name, variant in found.items()}
+
+
+def _scale(variant: str, scale: str, settings: Settings) -> Layer:
+    preset = load_preset("models", scale, data_root=settings.data_root)
+    return Layer(preset.name, {"variants": {variant: dict(preset.values)}})
+
+
+def _build(merged: Merged) -> ExperimentConfig:
+    try:
+        return build(ExperimentConfig, merged)
+    except UnknownKey as error:
+        # Someone who wrote gat.hiden did not write variants.teacher.gat.hiden.
+        names = merged.values.get("variants", {})
+        fact, hint = error.fact, error.hint
+        for prefix in (f"variants.{name}." for name in names):
+            if any(f"'{prefix}{section}." in fact for section in SHARED):
+                fact = fact.replace(prefix, "")
+                hint = hint.replace(prefix, "").replace("variants.", "") if hint else hint
+        raise UnknownKey(fact, place=error.place, hint=hint) from None

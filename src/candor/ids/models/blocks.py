@@ -1,0 +1,149 @@
+"""Parts that the VGAE and the GAT share.
+
+Shapes: N nodes, E edges, D node features, G graphs, H hidden width, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch_geometric.nn import GATConv, GATv2Conv
+from torch_geometric.nn import TransformerConv as TransformerConvolution
+from torch_geometric.nn.aggr import MultiAggregation
+
+from candor.ids.config import ConvConfig, NodeInputConfig, Pooling
+from candor.ids.graphs.scaler import Scaler
+from candor.ids.graphs.vocabulary import Vocabulary
+from candor.learn.batching import GraphBatch
+
+
+class NodeInput(nn.Module):
+    """Raw node features and arbitration IDs → what a model sees. Holds scaler and vocabulary, so weights are whole.
+
+    The ID-aware features (bytes, raw intervals) and the embedding mean something only for an ID that was trained.
+    Where the ID is unknown both are blanked: the embedding becomes the unknown slot, the features 0 (the benign mean).
+    Graphs with less than ``min_known_share`` known nodes are taken for an unknown vehicle's and blanked as a whole.
+    """
+
+    ids_V: Tensor
+    mean_D: Tensor
+    std_D: Tensor
+    edge_mean_F: Tensor
+    edge_std_F: Tensor
+    aware_D: Tensor
+
+    def __init__(self, config: NodeInputConfig, *, vocabulary: Vocabulary, scaler: Scaler, aware_D: Tensor) -> None:
+        super().__init__()
+        self.config = config
+        self.register_buffer("ids_V", torch.as_tensor(vocabulary.ids.astype("int64")))
+        self.register_buffer("mean_D", torch.as_tensor(scaler.node_mean, dtype=torch.float32))
+        self.register_buffer("std_D", torch.as_tensor(scaler.node_std, dtype=torch.float32))
+        self.register_buffer("edge_mean_F", torch.as_tensor(scaler.edge_mean, dtype=torch.float32))
+        self.register_buffer("edge_std_F", torch.as_tensor(scaler.edge_std, dtype=torch.float32))
+        self.register_buffer("aware_D", aware_D.bool())
+        self.embedding = nn.Embedding(len(vocabulary.ids) + 1, config.id_embedding)
+
+    @property
+    def width(self) -> int:
+        """Width of the output."""
+        return int(self.mean_D.numel()) + self.config.id_embedding
+
+    @property
+    def num_slots(self) -> int:
+        """IDs in the vocabulary plus the unknown slot 0."""
+        return int(self.ids_V.numel()) + 1
+
+    def encode_ids(self, node_id_N: Tensor, batch_N: Tensor, num_graphs: int) -> Tensor:
+        """Slot of each node: 0 for an unknown ID, for all of an unknown vehicle, and where training hides it."""
+        at = torch.searchsorted(self.ids_V, node_id_N).clamp(max=self.ids_V.numel() - 1)
+        slot_N = torch.where(self.ids_V[at] == node_id_N, at + 1, 0)
+        ones_N = torch.ones_like(slot_N, dtype=torch.float32)
+        size_G = ones_N.new_zeros(num_graphs).index_add_(0, batch_N, ones_N)
+        known_G = ones_N.new_zeros(num_graphs).index_add_(0, batch_N, (slot_N > 0).float()) / size_G.clamp(min=1)
+        hide_G = known_G < self.config.min_known_share
+        if self.training:
+            hide_G = hide_G | (torch.rand_like(known_G) < self.config.graph_id_dropout)
+            hide_N = hide_G[batch_N] | (torch.rand_like(ones_N) < self.config.node_id_dropout)
+        else:
+            hide_N = hide_G[batch_N]
+        return slot_N.masked_fill(hide_N, 0)
+
+    def forward(self, batch: GraphBatch) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Returns scaled features ``x_ND``, slots ``slot_N``, model input ``h_N(D+embedding)``, edges ``e_EF``."""
+        slot_N = self.encode_ids(batch.node_id, batch.batch, batch.num_graphs)
+        clip = self.config.clip
+        x_ND = ((batch.x - self.mean_D) / self.std_D).clamp(-clip, clip)
+        x_ND = torch.where(self.aware_D & (slot_N == 0)[:, None], 0.0, x_ND)
+        e_EF = ((batch.edge_attr - self.edge_mean_F) / self.edge_std_F).clamp(-clip, clip)
+        return x_ND, slot_N, torch.cat([x_ND, self.embedding(slot_N)], dim=-1), e_EF
+
+
+def convolution(config: ConvConfig, in_width: int, out_width: int, edge_width: int) -> nn.Module:
+    """An attention convolution of the configured kind, heads concatenated to ``out_width``.
+
+    No self-loops are added: blocks carry a residual, which is what a self-loop is for.
+
+    Raises:
+        ValueError: ``out_width`` is not a multiple of the number of heads.
+    """
+    if out_width % config.num_heads:
+        raise ValueError(f"width {out_width} is not a multiple of num_heads {config.num_heads}")
+    per_head, heads = out_width // config.num_heads, config.num_heads
+    if config.kind == "transformer":
+        return TransformerConvolution(in_width, per_head, heads, edge_dim=edge_width, dropout=config.dropout)
+    layer = GATConv if config.kind == "gat" else GATv2Conv
+    return layer(in_width, per_head, heads, edge_dim=edge_width, dropout=config.dropout, add_self_loops=False)
+
+
+class ConvStack(nn.Module):
+    """Residual attention blocks; returns the output of every layer."""
+
+    def __init__(
+        self, config: ConvConfig, *, in_width: int, hidden: int, layers: int, edge_width: int, dropout: float
+    ) -> None:
+        super().__init__()
+        self.enter = nn.Linear(in_width, hidden)
+        self.convs = nn.ModuleList(convolution(config, hidden, hidden, edge_width) for _ in range(layers))
+        self.norms = nn.ModuleList(nn.LayerNorm(hidden) for _ in range(layers))
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, h_NI: Tensor, edge_index_2E: Tensor, e_EF: Tensor) -> list[Tensor]:
+        h_NH = torch.nn.functional.elu(self.enter(h_NI))
+        outputs = []
+        for conv, norm in zip(self.convs, self.norms, strict=True):
+            message_NH = conv(norm(h_NH), edge_index_2E, e_EF)
+            h_NH = h_NH + self.dropout(torch.nn.functional.elu(message_NH))
+            outputs.append(h_NH)
+        return outputs
+
+
+class Pool(nn.Module):
+    """One or several aggregations of node states, concatenated."""
+
+    def __init__(self, kinds: tuple[Pooling, ...], width: int) -> None:
+        super().__init__()
+        self.aggregate = MultiAggregation(list(kinds))
+        self.out_width = width * len(kinds)
+
+    def forward(self, h_NH: Tensor, batch_N: Tensor, num_graphs: int) -> Tensor:
+        return self.aggregate(h_NH, batch_N, dim_size=num_graphs)
+
+
+def mlp(widths: list[int], dropout: float = 0.0) -> nn.Sequential:
+    """Linear layers with ELU and dropout between them."""
+    layers: list[nn.Module] = []
+    for i, (before, after) in enumerate(zip(widths[:-1], widths[1:], strict=True)):
+        if i:
+            layers += [nn.ELU(), nn.Dropout(dropout)]
+        layers.append(nn.Linear(before, after))
+    return nn.Sequential(*layers)
+
+
+def per_graph(
+    value_N: Tensor, batch_N: Tensor, num_graphs: int, reduce: Literal["mean", "amax", "amin"] = "mean"
+) -> Tensor:
+    """Reduce one value per node to one per graph; an empty graph gives 0."""
+    out_G = value_N.new_zeros(num_graphs)
+    return out_G.scatter_reduce_(0, batch_N, value_N, reduce=reduce, include_self=False)

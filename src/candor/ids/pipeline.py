@@ -1,0 +1,153 @@
+"""The pipeline of the intrusion-detection workload: which stage feeds which. Imports nothing heavy.
+
+    generate* ─ ingest ─ calibrate ─┬─ build_train ─┬─ audit (gate) ─┬─ autoencoder ─ curriculum ─ fusion ─ score ─┐
+                                    └─ build_test ──┘                └─ controls ─────────────────────────────────┴─ evaluate ─ report
+
+    * only where the dataset is synthetic. Models of every variant and seed form their own lane.
+
+What trains a model reads ``build_train`` alone; test windows first appear in ``score``.
+"""
+
+from __future__ import annotations
+
+from candor.errors import ConfigError
+from candor.flow.plan import Resources, TaskSpec
+from candor.ids.config import (
+    AuditConfig,
+    AutoencoderTask,
+    ControlsConfig,
+    CurriculumTask,
+    ExperimentConfig,
+    FusionTask,
+    GraphConfig,
+    ReportConfig,
+    ScoreTask,
+    VariantConfig,
+)
+from candor.ids.experiment import resolve
+
+__all__ = ["VERSIONS", "plan", "resolve"]
+
+#: Version of every stage: raise it when the same config and inputs give another artifact.
+VERSIONS = {
+    "generate": 1,
+    "ingest": 1,
+    "calibrate": 1,
+    "build": 1,
+    "audit": 1,
+    "controls": 1,
+    "autoencoder": 1,
+    "curriculum": 1,
+    "fusion": 1,
+    "score": 1,
+    "evaluate": 1,
+    "report": 1,
+}
+
+
+def plan(config: ExperimentConfig) -> list[TaskSpec]:
+    """Every task of a resolved experiment. Raises ConfigError if the variants' teachers form no tree."""
+    tasks = _data_tasks(config)
+    scores: dict[str, str] = {"scores.controls": "controls"}
+    history: dict[str, str] = {}
+    for seed in config.seeds:
+        for name in _teachers_first(config.variants):
+            variant = config.variants[name]
+            tasks += _model_tasks(name, variant, seed)
+            lane = f"{name}.s{seed}"
+            scores[f"scores.{lane}"] = f"score.{lane}"
+            history |= {f"history.{s}.{lane}": f"{s}.{lane}" for s in ("autoencoder", "curriculum", "fusion")}
+    tasks.append(
+        _task("evaluate", "evaluate", config.evaluation, {"ingest": "ingest", "audit": "audit", **scores})
+    )
+    report = ReportConfig(title=f"{config.experiment} on {config.dataset}")
+    tasks.append(
+        _task("report", "report", report, {"evaluate": "evaluate", "ingest": "ingest", "audit": "audit", **history})
+    )
+    return tasks
+
+
+def _data_tasks(config: ExperimentConfig) -> list[TaskSpec]:
+    tasks, raw = [], {}
+    if config.synthetic is not None:
+        tasks.append(_task("generate", "generate", config.synthetic, {}))
+        raw = {"captures": "generate"}
+    train = GraphConfig(
+        splits=("train", "val"), window=config.window, split=config.split, min_attack_frames=config.min_attack_frames
+    )
+    test = train.model_copy(update={"splits": ("test",)})
+    frames = {"ingest": "ingest", "calibrate": "calibrate"}
+    graphs = {"ingest": "ingest", "build_train": "build_train", "build_test": "build_test"}
+    audit = AuditConfig(allow=config.audit_allow, window=config.window, split=config.split)
+    return [
+        *tasks,
+        _task("ingest", "ingest", config.ingest, raw),
+        _task("calibrate", "calibrate", config.calibration, {"ingest": "ingest"}),
+        _task("build_train", "build", train, frames),
+        _task("build_test", "build", test, frames),
+        _task("audit", "audit", audit, {**graphs, "calibrate": "calibrate"}),
+        _task("controls", "controls", ControlsConfig(), {**graphs, "audit": "audit"}),
+    ]
+
+
+def _model_tasks(name: str, variant: VariantConfig, seed: int) -> list[TaskSpec]:
+    lane = f"{name}.s{seed}"
+    vgae, gat, fusion = f"autoencoder.{lane}", f"curriculum.{lane}", f"fusion.{lane}"
+    graphs = {"build_train": "build_train", "audit": "audit"}
+    learns = variant.distillation if variant.teacher else None
+    taught = {"teacher": f"{{}}.{variant.teacher}.s{seed}"} if variant.teacher else {}
+    by = lambda stage: {k: v.format(stage) for k, v in taught.items()}  # noqa: E731
+    training = variant.training
+    return [
+        _task(
+            vgae,
+            "autoencoder",
+            AutoencoderTask(model=variant.vgae, training=training, distillation=learns, seed=seed),
+            {**graphs, **by("autoencoder")},
+            cpus=2,
+        ),
+        _task(
+            gat,
+            "curriculum",
+            CurriculumTask(
+                model=variant.gat, training=training, curriculum=variant.curriculum, distillation=learns, seed=seed
+            ),
+            {**graphs, "vgae": vgae, **by("curriculum")},
+            cpus=2,
+        ),
+        _task(
+            fusion,
+            "fusion",
+            FusionTask(model=variant.fusion, training=training, seed=seed),
+            {**graphs, "vgae": vgae, "gat": gat},
+        ),
+        _task(
+            f"score.{lane}",
+            "score",
+            ScoreTask(variant=name, seed=seed, device=training.device, threads=training.threads),
+            {"build_train": "build_train", "build_test": "build_test", "vgae": vgae, "gat": gat, "fusion": fusion},
+            cpus=2,
+        ),
+    ]
+
+
+def _teachers_first(variants: dict[str, VariantConfig]) -> list[str]:
+    """Names in declared order, every teacher before its students. Raises ConfigError for an unknown or circular one."""
+    order: list[str] = []
+    waiting = list(variants)
+    while waiting:
+        ready = [n for n in waiting if variants[n].teacher is None or variants[n].teacher in order]
+        if not ready:
+            stuck = waiting[0]
+            raise ConfigError(
+                f"variant '{stuck}' has the teacher '{variants[stuck].teacher}', which is no variant that is trained before it",
+                place=f"variants.{stuck}.teacher",
+                hint=f"Variants: {', '.join(variants)}.",
+            )
+        order += ready
+        waiting = [n for n in waiting if n not in ready]
+    return order
+
+
+def _task(task_id: str, stage: str, config: object, inputs: dict[str, str], *, cpus: int = 1) -> TaskSpec:
+    return TaskSpec(task_id, stage, VERSIONS[stage], config, inputs, Resources(cpus=cpus))  # type: ignore[arg-type]

@@ -1,0 +1,186 @@
+"""The stages that train: autoencoder, curriculum, fusion. None of them is given a test window."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from candor.errors import DataError
+from candor.flow.stage import Inputs, Json, Output, Result
+from candor.ids.config import AutoencoderTask, CurriculumTask, DqnConfig, FusionTask, TrainingConfig
+from candor.ids.fusion.dqn import DqnFusion, FusionData, train
+from candor.ids.fusion.states import AnomalyScale, WindowViews, view_windows
+from candor.ids.graphs.store import GraphStore
+from candor.ids.models.gat import Gat
+from candor.ids.models.store import load_gat, load_vgae, node_input, save_model
+from candor.ids.models.training import GatTeacher, GatTraining, VgaeTeacher, VgaeTraining
+from candor.ids.models.vgae import Vgae, window_errors
+from candor.learn.batching import BudgetSampler, GraphBatch, GraphLoader
+from candor.learn.checkpoints import count_parameters, load_weights, save_weights, seed_everything
+from candor.learn.curriculum import CurriculumSampler, Schedule
+from candor.learn.fit import FitReport, accelerator, fit, use_threads
+
+#: Share of benign validation windows that the VGAE's probability leaves under 0.5.
+_BENIGN_QUANTILE = 0.999
+_SCORING_NODES, _SCORING_EDGES = 16384, 65536
+
+
+def train_autoencoder(config: AutoencoderTask, inputs: Inputs, out: Output) -> Result:
+    """A VGAE on benign training windows; early stopping by benign validation windows. Reads train/ and val/."""
+    graphs = inputs.path("build_train")
+    sets = {}
+    for split in ("train", "val"):
+        store = GraphStore.open(graphs / split)
+        benign = np.flatnonzero(np.asarray(store.y) == 0)
+        if not len(benign):
+            raise DataError(f"the {split} split has no benign window", hint="An autoencoder learns from benign traffic alone.")
+        sets[split] = store.subset(benign)
+    train_set = _loader(sets["train"], config.training, shuffle=True, seed=config.seed)
+    val_set = _loader(sets["val"], config.training, shuffle=False, seed=config.seed)
+    teacher = None
+    if config.distillation is not None:
+        teacher = VgaeTeacher(load_vgae(inputs.path("teacher")), config.distillation)
+
+    def build() -> VgaeTraining:
+        seed_everything(config.seed)
+        return VgaeTraining(Vgae(config.model, node_input(config.model.inputs, graphs)), config.training, config.seed, teacher)
+
+    module, report = fit(build, train_set, val_set, config.training, out)
+    assert isinstance(module, VgaeTraining)
+    save_model(out.path, module.model, graphs)
+    return Result(_summary(module.model, report))
+
+
+def train_curriculum(config: CurriculumTask, inputs: Inputs, out: Output) -> Result:
+    """A GAT on all training windows, benign ones chosen by the errors of the lane's VGAE. Reads train/ and val/."""
+    graphs = inputs.path("build_train")
+    store, val = (GraphStore.open(graphs / split) for split in ("train", "val"))
+    y_G = np.asarray(store.y)
+    if not y_G.any() or y_G.all():
+        raise DataError(
+            f"the training split has {int(y_G.sum())} attack windows of {len(y_G)}", hint="A classifier needs both kinds."
+        )
+    training, curriculum = config.training, config.curriculum
+    use_threads(training.threads)
+    hardness_G = _vgae_errors(load_vgae(inputs.path("vgae")), store, training)
+    sampler = CurriculumSampler(
+        Schedule(curriculum.start_ratio, round(curriculum.ramp * training.max_epochs), curriculum.hard_share),
+        y_G,
+        hardness_G,
+        store.node_counts,
+        store.edge_counts,
+        max_nodes=training.max_nodes,
+        max_edges=training.max_edges,
+        seed=config.seed,
+    )
+    teacher = None
+    if config.distillation is not None:
+        teacher = GatTeacher(load_gat(inputs.path("teacher")), config.distillation)
+
+    def build() -> GatTraining:
+        seed_everything(config.seed, 1)
+        return GatTraining(Gat(config.model, node_input(config.model.inputs, graphs)), training, config.seed, teacher)
+
+    val_set = _loader(val, training, shuffle=False, seed=config.seed)
+    module, report = fit(build, GraphLoader(store, sampler), val_set, training, out)
+    assert isinstance(module, GatTraining)
+    save_model(out.path, module.model, graphs)
+    return Result(_summary(module.model, report))
+
+
+def train_fusion(config: FusionTask, inputs: Inputs, out: Output) -> Result:
+    """A DQN policy over both detectors' views of the training windows; the VGAE's scale from benign validation windows."""
+    graphs = inputs.path("build_train")
+    vgae, gat = load_vgae(inputs.path("vgae")), load_gat(inputs.path("gat"))
+    store, val = (GraphStore.open(graphs / split) for split in ("train", "val"))
+    device = torch.device(accelerator(config.training.device))
+    use_threads(config.training.threads)
+    views = view_windows(vgae, gat, scoring_batches(store), len(store), device)
+    val_views = view_windows(vgae, gat, scoring_batches(val), len(val), device)
+    benign = val_views.raw_G7[np.asarray(val.y) == 0, :3]
+    scale = AnomalyScale.fit(benign, vgae.config.score_weights, _BENIGN_QUANTILE)
+    data = fusion_data(store, views, scale)
+    policy = train(data, config.model, config.seed, out)
+    save_weights(out.path / "weights.safetensors", policy)
+    (out.path / "model.json").write_text(config.model.model_dump_json(indent=2))
+    (out.path / "anomaly_scale.json").write_text(json.dumps(asdict(scale), indent=2))
+    alpha_G = policy.weight(data.states_GS)
+    attack = data.y_G != 0
+    return Result(
+        {
+            "parameters": count_parameters(policy),
+            "mean_weight_benign": round(float(alpha_G[~attack].mean()), 4),
+            "mean_weight_attack": round(float(alpha_G[attack].mean()), 4),
+        }
+    )
+
+
+def load_fusion(folder: Path) -> tuple[DqnFusion, AnomalyScale]:
+    """Policy and anomaly scale of a fusion artifact."""
+    policy = DqnFusion(DqnConfig.model_validate_json((folder / "model.json").read_text()))
+    load_weights(folder / "weights.safetensors", policy)
+    stored = json.loads((folder / "anomaly_scale.json").read_text())
+    lists = {k: tuple(v) if isinstance(v, list) else v for k, v in stored.items()}
+    return policy.eval(), AnomalyScale(**lists)
+
+
+def fusion_data(store: GraphStore, views: WindowViews, scale: AnomalyScale) -> FusionData:
+    """What the policy trains on; a window is followed by the next one of its capture, the last one by itself."""
+    capture_G = np.asarray(store.window["capture"])
+    following = np.minimum(np.arange(len(store)) + 1, len(store) - 1)
+    following = np.where(capture_G[following] == capture_G, following, np.arange(len(store)))
+    return FusionData(
+        views.states(scale),
+        views.gat_probability,
+        views.anomaly_probability(scale),
+        np.asarray(store.y),
+        following,
+    )
+
+
+def scoring_batches(store: GraphStore) -> Iterator[GraphBatch]:
+    """All windows of a store in order, in large batches."""
+    sampler = BudgetSampler(
+        store.node_counts, store.edge_counts, max_nodes=_SCORING_NODES, max_edges=_SCORING_EDGES, shuffle=False, seed=0
+    )
+    return iter(GraphLoader(store, sampler))
+
+
+def _vgae_errors(vgae: Vgae, store: GraphStore, training: TrainingConfig) -> NDArray[np.float64]:
+    device = torch.device(accelerator(training.device))
+    vgae.to(device)
+    errors_G = np.empty(len(store))
+    with torch.inference_mode():
+        for batch in scoring_batches(store):
+            batch = batch.to(device)
+            errors = window_errors(vgae, vgae(batch), batch)
+            errors_G[batch.index.cpu().numpy()] = errors.feature_G.cpu().numpy()
+    return errors_G
+
+
+def _loader(store: GraphStore, training: TrainingConfig, *, shuffle: bool, seed: int) -> GraphLoader:
+    sampler = BudgetSampler(
+        store.node_counts,
+        store.edge_counts,
+        max_nodes=training.max_nodes,
+        max_edges=training.max_edges,
+        shuffle=shuffle,
+        seed=seed,
+    )
+    return GraphLoader(store, sampler)
+
+
+def _summary(model: Vgae | Gat, report: FitReport) -> dict[str, Json]:
+    return {
+        "parameters": count_parameters(model),
+        "epochs": report.epochs,
+        "best_epoch": report.best_epoch,
+        "best_val_loss": round(report.best_loss, 6),
+        "resumed_from": report.resumed_from,
+    }

@@ -1,0 +1,222 @@
+"""Training by Lightning, with what a cluster demands: atomic resumable checkpoints, recorded metrics, no pickle."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import lightning as L
+import torch
+from lightning.pytorch.plugins.io import CheckpointIO
+from torch import nn
+
+from candor.flow.stage import Output
+from candor.learn.batching import GraphLoader
+from candor.learn.checkpoints import load_tree, load_weights, save_tree, save_weights, seed_everything
+
+logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+
+_CHECKPOINT = "training.safetensors"
+_BEST = "best.safetensors"
+
+
+class TrainingOptions(Protocol):
+    """What :func:`fit` needs of a training config."""
+
+    @property
+    def max_epochs(self) -> int: ...
+    @property
+    def gradient_clip(self) -> float: ...
+    @property
+    def accumulate_batches(self) -> int: ...
+    @property
+    def precision(self) -> Literal["32-true", "16-mixed", "bf16-mixed"]: ...
+    @property
+    def patience(self) -> int: ...
+    @property
+    def device(self) -> Literal["auto", "cpu", "cuda"]: ...
+    @property
+    def threads(self) -> int: ...
+
+
+@dataclass(frozen=True)
+class FitReport:
+    """What training came to."""
+
+    epochs: int
+    best_epoch: int
+    best_loss: float
+    resumed_from: int
+
+
+class SafetensorsCheckpoints(CheckpointIO):
+    """Lightning's checkpoints as safetensors."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        checkpoint.pop("hparams_name", None)
+        save_tree(Path(path), checkpoint)
+
+    def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
+        return load_tree(Path(path))
+
+    def remove_checkpoint(self, path: Any) -> None:
+        Path(path).unlink(missing_ok=True)
+
+
+class _Keeper(L.Callback):
+    """Records metrics, keeps the best weights and a resumable checkpoint, stops early."""
+
+    def __init__(self, out: Output, patience: int, monitor: str) -> None:
+        self._out, self._patience, self._monitor = out, patience, monitor
+        self.best_loss, self.best_epoch, self.resumed_from = math.inf, -1, 0
+
+    # Lightning keeps this state inside the checkpoint.
+    def state_dict(self) -> dict[str, Any]:
+        return {"best_loss": self.best_loss, "best_epoch": self.best_epoch}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.best_loss, self.best_epoch = state_dict["best_loss"], state_dict["best_epoch"]
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self.resumed_from = trainer.current_epoch
+        self._out.recorder.rewind(trainer.current_epoch)
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if batch_idx % 8 == 0:  # Reading the loss synchronises the device; the bar need not move at every step.
+            done = trainer.current_epoch + (batch_idx + 1) / max(1, int(trainer.num_training_batches))
+            self._out.progress(done, trainer.max_epochs or 1, f"epoch {trainer.current_epoch + 1}")
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        epoch, loss = trainer.current_epoch, metrics[self._monitor]
+        self._out.recorder.log(epoch, metrics)
+        if not math.isfinite(metrics.get("train_loss", 0.0)):
+            raise FloatingPointError(
+                f"training loss became {metrics['train_loss']} in epoch {epoch}; lower training.learning_rate"
+            )
+        if loss < self.best_loss:
+            self.best_loss, self.best_epoch = loss, epoch
+            save_weights(self._out.scratch / _BEST, pl_module)
+        elif self._patience and epoch - self.best_epoch >= self._patience:
+            trainer.should_stop = True
+        self._out.progress(epoch + 1, trainer.max_epochs or 1, f"{self._monitor} {loss:.4g}")
+        trainer.save_checkpoint(self._out.scratch / _CHECKPOINT)
+
+
+class _Data(L.LightningDataModule):
+    """Hands Lightning loaders whose samplers know the epoch; a resumed epoch is shuffled as it would have been."""
+
+    def __init__(self, train: GraphLoader, val: GraphLoader) -> None:
+        super().__init__()
+        self._train, self._val = train, val
+
+    def train_dataloader(self) -> GraphLoader:
+        self._train.set_epoch(self.trainer.current_epoch)  # type: ignore[union-attr]
+        return self._train
+
+    def val_dataloader(self) -> GraphLoader:
+        return self._val
+
+
+class SeededModule(L.LightningModule):
+    """A module whose random stream is a function of (seed, epoch), so that a resumed run repeats an undisturbed one."""
+
+    def __init__(self, seed: int) -> None:
+        super().__init__()
+        self.seed = seed
+
+    def on_train_epoch_start(self) -> None:
+        seed_everything(self.seed, self.current_epoch, 0)
+
+    def on_validation_epoch_start(self) -> None:
+        seed_everything(self.seed, 0, 1)  # The same draws in every epoch: validation losses compare.
+
+    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
+        return batch.to(device)
+
+
+def accelerator(device: Literal["auto", "cpu", "cuda"]) -> str:
+    """Lightning's name of the device to use."""
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    return device
+
+
+def use_threads(threads: int) -> None:
+    """Let torch use ``threads`` threads; 0 means all processors this process may run on."""
+    torch.set_num_threads(threads or len(os.sched_getaffinity(0)))
+
+
+def fit(
+    build: Callable[[], SeededModule],
+    train: GraphLoader,
+    val: GraphLoader,
+    options: TrainingOptions,
+    out: Output,
+    *,
+    monitor: str = "val_loss",
+) -> tuple[SeededModule, FitReport]:
+    """Train until ``max_epochs`` or until ``monitor`` stops falling; return the module with its best weights.
+
+    Every epoch leaves a checkpoint in ``out.scratch``. If one is there already, training continues behind it and
+    gives the same curve as an undisturbed run.
+
+    Raises:
+        KeyboardInterrupt: interrupted; the last epoch's checkpoint stands.
+        FloatingPointError: the training loss is no longer finite.
+    """
+    use_threads(options.threads)
+    module = build()
+    keeper = _Keeper(out, options.patience, monitor)
+    with warnings.catch_warnings():
+        # Worker processes would only copy what is memory-mapped; small runs have few batches. Neither is news.
+        warnings.filterwarnings("ignore", module="lightning.*")
+        warnings.filterwarnings("ignore", category=FutureWarning)
+        trainer = L.Trainer(
+            accelerator=accelerator(options.device),
+            devices=1,
+            max_epochs=options.max_epochs,
+            precision=options.precision,
+            accumulate_grad_batches=options.accumulate_batches,
+            gradient_clip_val=options.gradient_clip or None,
+            plugins=[SafetensorsCheckpoints()],
+            callbacks=[keeper],
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+            use_distributed_sampler=False,
+            reload_dataloaders_every_n_epochs=1,  # The curriculum changes the number of batches.
+        )
+        checkpoint = out.scratch / _CHECKPOINT
+        _run(trainer, module, _Data(train, val), checkpoint if checkpoint.is_file() else None)
+    load_weights(out.scratch / _BEST, module)
+    module.eval()
+    epochs = trainer.current_epoch
+    return module, FitReport(epochs, keeper.best_epoch, keeper.best_loss, keeper.resumed_from)
+
+
+def _run(trainer: L.Trainer, module: L.LightningModule, data: L.LightningDataModule, checkpoint: Path | None) -> None:
+    """``trainer.fit``, with an interruption that stays one: Lightning turns it into SystemExit."""
+    try:
+        trainer.fit(module, data, ckpt_path=checkpoint)
+    except SystemExit:
+        raise KeyboardInterrupt from None
+    if trainer.interrupted:
+        raise KeyboardInterrupt
+
+
+def freeze(module: nn.Module) -> nn.Module:
+    """A teacher: evaluation mode, no gradients."""
+    for parameter in module.parameters():
+        parameter.requires_grad_(False)
+    return module.eval()
