@@ -56,8 +56,15 @@ NODE_FEATURES: tuple[Feature, ...] = (
         0.1,
         "ln((count + 0.5) / (expected + 0.5)), expected = window duration / profile median interval; clipped to ±6",
     ),
-    _agnostic("interval_log_ratio_mean", "ln", 0.1, "mean over frames with a dt of ln(dt / profile median), clipped to ±6"),
-    _agnostic("interval_log_ratio_min", "ln", 0.1, "smallest ln(dt / profile median), clipped to ±6; 0 without a dt"),
+    _agnostic(
+        "interval_log_ratio_mean",
+        "ln",
+        0.1,
+        "mean over frames with a dt of ln(dt / profile median), clipped to ±6",
+    ),
+    _agnostic(
+        "interval_log_ratio_min", "ln", 0.1, "smallest ln(dt / profile median), clipped to ±6; 0 without a dt"
+    ),
     _agnostic("early_share", "share", 0.05, "share of frames with a dt whose dt < profile median / e"),
     _agnostic("late_share", "share", 0.05, "share of frames with a dt whose dt > 3 × profile median"),
     _agnostic(
@@ -72,12 +79,23 @@ NODE_FEATURES: tuple[Feature, ...] = (
         0.02,
         "mean over frames of |share of bits changed − the profile's mean share|",
     ),
-    _agnostic("byte_novelty", "share", 0.05, "share of payload bytes outside the profile's [min, max] of that ID and byte"),
+    _agnostic(
+        "byte_novelty",
+        "share",
+        0.05,
+        "share of payload bytes outside the profile's [min, max] of that ID and byte",
+    ),
     _agnostic("dlc_novel", "share", 0.05, "share of frames with a DLC the profile never saw for that ID"),
     _agnostic("id_novel", "0/1", 0.1, "1 if the profile does not know the ID"),
-    _agnostic("in_degree", "share of nodes", 0.01, "distinct predecessors (itself included if it repeats) / nodes"),
-    _agnostic("out_degree", "share of nodes", 0.01, "distinct successors (itself included if it repeats) / nodes"),
-    _agnostic("first_position", "share of window", 0.05, "index of the ID's first frame / (window_frames − 1)"),
+    _agnostic(
+        "in_degree", "share of nodes", 0.01, "distinct predecessors (itself included if it repeats) / nodes"
+    ),
+    _agnostic(
+        "out_degree", "share of nodes", 0.01, "distinct successors (itself included if it repeats) / nodes"
+    ),
+    _agnostic(
+        "first_position", "share of window", 0.05, "index of the ID's first frame / (window_frames − 1)"
+    ),
     _agnostic("last_position", "share of window", 0.05, "index of the ID's last frame / (window_frames − 1)"),
     _agnostic(
         "byte_entropy",
@@ -99,8 +117,20 @@ NODE_FEATURES: tuple[Feature, ...] = (
         "sum over profile IDs of max(0, expected − count − 1) / sum of expected (each at most window_frames)",
         "window",
     ),
-    _agnostic("window_novel_share", "share", 0.05, "share of the window's frames with an ID the profile does not know", "window"),
-    _agnostic("window_early_share", "share", 0.05, "share of the window's frames that are early (see early_share)", "window"),
+    _agnostic(
+        "window_novel_share",
+        "share",
+        0.05,
+        "share of the window's frames with an ID the profile does not know",
+        "window",
+    ),
+    _agnostic(
+        "window_early_share",
+        "share",
+        0.05,
+        "share of the window's frames that are early (see early_share)",
+        "window",
+    ),
     Feature(
         "log10_interval",
         "log10 s",
@@ -109,10 +139,18 @@ NODE_FEATURES: tuple[Feature, ...] = (
         "log10 of the median interval between the ID's frames inside the window, at least 1 µs; 0 (1 s) below two frames",
     ),
     *(
-        Feature(f"byte_{i}_mean", "share of 255", "aware", 0.02, f"mean of payload byte {i} / 255 over data frames, absent bytes 0")
+        Feature(
+            f"byte_{i}_mean",
+            "share of 255",
+            "aware",
+            0.02,
+            f"mean of payload byte {i} / 255 over data frames, absent bytes 0",
+        )
         for i in range(8)
     ),
-    Feature("dlc_mean", "8 bytes", "aware", 0.1, "mean payload length / 8; up to 8 for CAN FD frames of 64 bytes"),
+    Feature(
+        "dlc_mean", "8 bytes", "aware", 0.1, "mean payload length / 8; up to 8 for CAN FD frames of 64 bytes"
+    ),
 )
 
 # A transition is a pair of consecutive frames inside the window; it happens when its second frame arrives.
@@ -129,11 +167,18 @@ EDGE_FEATURES: tuple[Feature, ...] = (
         0.05,
         "1 / (1 + interval_std in ms); 0 for a transition that happens once. In seconds it would be 1 everywhere",
     ),
-    _agnostic("first_position", "share of window", 0.05, "index of its first occurrence / (window_frames − 2)"),
+    _agnostic(
+        "first_position", "share of window", 0.05, "index of its first occurrence / (window_frames − 2)"
+    ),
     _agnostic("last_position", "share of window", 0.05, "index of its last occurrence / (window_frames − 2)"),
     _agnostic("span", "share of window", 0.05, "last_position − first_position"),
     _agnostic("reverse", "0/1", 0.1, "1 if target → source is an edge too; a self-loop is its own reverse"),
-    _agnostic("degree_product", "transitions²", 1.0, "degree(source) × degree(target); degree = transitions in and out"),
+    _agnostic(
+        "degree_product",
+        "transitions²",
+        1.0,
+        "degree(source) × degree(target); degree = transitions in and out",
+    ),
     _agnostic("degree_ratio", "ratio", 0.1, "degree(source) / degree(target)"),
 )
 
@@ -151,6 +196,7 @@ def markdown(features: Sequence[Feature] = NODE_FEATURES) -> str:
     """The table as Markdown; ``docs`` are generated from it, never typed."""
     rows = ["| # | name | view | scope | unit | definition |", "|--:|---|---|---|---|---|"]
     rows += [
-        f"| {i} | `{f.name}` | {f.view} | {f.scope} | {f.unit} | {f.definition} |" for i, f in enumerate(features)
+        f"| {i} | `{f.name}` | {f.view} | {f.scope} | {f.unit} | {f.definition} |"
+        for i, f in enumerate(features)
     ]
     return "\n".join(rows) + "\n"
