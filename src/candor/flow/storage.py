@@ -66,7 +66,8 @@ def folder_of(path: Path) -> Path:
     return path
 
 
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
+def chain(error: BaseException | None) -> Iterator[BaseException]:
+    """``error`` and everything it was raised from."""
     while error is not None:
         yield error
         error = error.__cause__ or error.__context__
@@ -82,7 +83,7 @@ def storage_full(error: BaseException, place: Path) -> StorageFull | None:
     folder = folder_of(place)
     disk = os.statvfs(folder)
     nearly_full = disk.f_bavail * disk.f_frsize < _NEARLY_FULL_BYTES
-    for e in _chain(error):
+    for e in chain(error):
         if isinstance(e, StorageFull):
             return e
         told = isinstance(e, OSError) and e.errno in _FULL

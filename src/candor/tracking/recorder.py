@@ -38,6 +38,10 @@ class JsonlRecorder:
         if len(kept) < len(rows):
             self._write(kept)
 
+    def clear(self) -> None:
+        """Forget every row."""
+        self.rows_path.unlink(missing_ok=True)
+
     def rows(self) -> Iterator[dict[str, Any]]:
         """Every whole row so far: ``{"kind", "step", "metrics"}``."""
         if not self.rows_path.exists():
