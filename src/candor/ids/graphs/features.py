@@ -143,7 +143,7 @@ NODE_FEATURES: tuple[Feature, ...] = (
             f"byte_{i}_mean",
             "share of 255",
             "aware",
-            0.02,
+            0.1,
             f"mean of payload byte {i} / 255 over data frames, absent bytes 0",
         )
         for i in range(8)

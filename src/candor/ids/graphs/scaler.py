@@ -18,8 +18,9 @@ F64 = npt.NDArray[np.float64]
 class Scaler:
     """``(value − mean) / std`` per column; the std never below the feature table's ``std_floor``.
 
-    A constant column has std 1, so that it is merely centred, and is listed: after fitting on benign traffic alone
-    "constant" may well mean "constant until an attack".
+    A column that is constant over benign traffic is listed and divided by its floor too. It may well be the column
+    that only attacks move (``early_share`` is 0 in every benign window of a quiet bus), and must not weigh less than
+    one that a single odd benign frame made "not constant". Columns without rows to fit on stay as they are.
 
     Attributes:
         mean, std: f64[D].
@@ -71,9 +72,11 @@ class Moments:
 
     def scaler(self, features: Sequence[Feature]) -> Scaler:
         """The scaler of the rows added so far; identity if there were none."""
-        std = np.sqrt(self.squares / max(self.count, 1))
+        if not self.count:
+            return Scaler(self.mean, np.ones(len(features)), tuple(f.name for f in features), 0)
+        std = np.sqrt(self.squares / self.count)
         # Below float32 resolution of the values themselves a spread is rounding, not variance.
         constant = std <= 1e-6 * np.maximum(np.abs(self.mean), 1e-3)
         floor = np.array([f.std_floor for f in features])
         names = tuple(f.name for f, c in zip(features, constant, strict=True) if c)
-        return Scaler(self.mean, np.where(constant, 1.0, np.maximum(std, floor)), names, self.count)
+        return Scaler(self.mean, np.maximum(std, floor), names, self.count)

@@ -3,6 +3,8 @@
 A batch is a gather of ranges; there is no Python object per graph. ``store[i]`` still gives a PyG ``Data``.
 """
 
+# ruff: noqa: N815 - shapes are part of field names
+
 from __future__ import annotations
 
 import json
@@ -234,7 +236,10 @@ class GraphStore:
 def _ranges(first: npt.NDArray[np.int64], count: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     """first[0], first[0]+1, ..., first[1], ...: ``count[k]`` numbers from each ``first[k]``."""
     end = np.cumsum(count)
-    return np.arange(end[-1] if len(end) else 0) + np.repeat(first - (end - count), count)
+    rows: npt.NDArray[np.int64] = np.arange(end[-1] if len(end) else 0) + np.repeat(
+        first - (end - count), count
+    )
+    return rows
 
 
 def _open_array(path: Path) -> npt.NDArray[Any]:
