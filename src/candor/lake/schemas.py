@@ -70,7 +70,9 @@ STAGE_METRICS = _schema("stage_metrics", _STAGE_METRICS)
 EPOCH_METRICS = _schema("epoch_metrics", {"key": _STRING, **_STAGE_METRICS})
 
 _UNDEFINED = (
+    "seed",
     "value",
+    "sd",
     "low",
     "high",
     "confidence",
@@ -84,6 +86,7 @@ _DETECTOR = {"detector": _STRING, "variant": _STRING, "seed": _I64}
 
 #: ``results.parquet`` of evaluate. ``level``: window | event. ``capture`` "" = the whole scenario, ``attack`` "" = all families.
 #: ``value`` null = undefined, and ``undefined_reason`` says why; ``low``/``high`` bound the bootstrap interval.
+#: ``seed`` null = the mean over ``seeds`` seeds, ``sd`` their standard deviation (null for one seed).
 METRICS = _schema(
     "metrics",
     {
@@ -95,6 +98,8 @@ METRICS = _schema(
         "level": _STRING,
         "metric": _STRING,
         "value": _F64,
+        "sd": _F64,
+        "seeds": _I64,
         "low": _F64,
         "high": _F64,
         "confidence": _F64,

@@ -1,0 +1,113 @@
+"""One detector on one slice: rows of the results table."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from candor.ids.config import EvaluationConfig
+from candor.ids.evaluation.timeline import Timeline, false_alarms, peaks, times_to_alarm
+from candor.ids.evaluation.truth import Slice
+from candor.learn.bootstrap import median_interval, poisson, wilson
+from candor.learn.metrics import METRICS, Estimate, binary_metrics
+
+Floats = NDArray[np.float64]
+Row = dict[str, Any]
+
+EVENT_METRICS = ("event_recall", "false_alarms_per_hour", "time_to_alarm_s")
+NO_LABELS = "the capture carries no labels"
+
+
+def at_rate(metric: str, per_hour: float) -> str:
+    """Name of an event metric at the threshold for a false-alarm rate: ``event_recall@1/h``."""
+    return f"{metric}@{per_hour:g}/h"
+
+
+def measure(
+    part: Slice,
+    score: Floats,
+    threshold: float,
+    rates: dict[float, float | None],
+    config: EvaluationConfig,
+) -> list[Row]:
+    """Window and event rows of one slice, without the columns that name the detector.
+
+    Args:
+        score: test scores of the detector, all rows.
+        threshold: of the detector, from validation.
+        rates: false alarms per hour → threshold from validation, None where validation could not give one.
+    """
+    place: Row = {"scenario": part.scenario, "capture": part.capture, "attack": part.attack}
+    place |= {"split": "test", "confidence": config.confidence}
+    counts = {"windows": len(part.rows), "attack_windows": int(part.y.sum()), "events": len(part.line.events)}
+    rows: list[Row] = []
+
+    def add(level: str, estimates: dict[str, Estimate], at: float | None) -> None:
+        for metric, e in estimates.items():
+            stated = e if part.labelled else Estimate(None, reason=NO_LABELS)
+            rows.append(
+                {
+                    **place,
+                    **counts,
+                    "level": level,
+                    "metric": metric,
+                    "value": stated.value,
+                    "low": stated.low,
+                    "high": stated.high,
+                    "undefined_reason": stated.reason,
+                    "threshold": at,
+                }
+            )
+
+    add("window", _windows(part, score, threshold, config.confidence), threshold)
+    line_score = score[part.line_rows]
+    events = event_metrics(part.line, line_score, threshold, confidence=config.confidence, place=part.place)
+    add("event", events, threshold)
+    for per_hour, at in rates.items():
+        if at is None:
+            none = Estimate(None, reason="validation holds no benign traffic to count false alarms in")
+            found = dict.fromkeys(EVENT_METRICS, none)
+        else:
+            found = event_metrics(part.line, line_score, at, confidence=config.confidence, place=part.place)
+        add("event", {at_rate(m, per_hour): e for m, e in found.items()}, at)
+    return rows
+
+
+def _windows(part: Slice, score: Floats, threshold: float, confidence: float) -> dict[str, Estimate]:
+    if not part.labelled:
+        return dict.fromkeys(METRICS, Estimate(None, reason=NO_LABELS))
+    s = score[part.rows]
+    return binary_metrics(
+        part.y, s, s >= threshold, resamples=part.resamples, confidence=confidence, place=part.place
+    )
+
+
+def event_metrics(
+    line: Timeline, score: Floats, threshold: float, *, confidence: float, place: str
+) -> dict[str, Estimate]:
+    """Event recall (Wilson), false alarms per benign hour (Poisson) and median time to alarm of detected events, s."""
+    out: dict[str, Estimate] = {}
+    detected = int(np.sum(peaks(line, score) >= threshold))
+    if line.events:
+        low, high = wilson(detected, len(line.events), confidence)
+        out["event_recall"] = Estimate(detected / len(line.events), low, high)
+    else:
+        out["event_recall"] = Estimate(None, reason=f"no attack event{place}")
+    if line.hours > 0:
+        count = false_alarms(line, score, threshold)
+        low, high = (bound / line.hours for bound in poisson(count, confidence))
+        out["false_alarms_per_hour"] = Estimate(count / line.hours, low, high)
+    else:
+        out["false_alarms_per_hour"] = Estimate(None, reason=f"no benign traffic{place}")
+    waits = times_to_alarm(line, score, threshold)
+    if not line.events:
+        out["time_to_alarm_s"] = Estimate(None, reason=f"no attack event{place}")
+    elif not len(waits):
+        out["time_to_alarm_s"] = Estimate(None, reason="no event was detected")
+    else:
+        median, bounds = float(np.median(waits)), median_interval(waits, confidence)
+        few = f"no interval: {len(waits)} detected events are too few"
+        out["time_to_alarm_s"] = Estimate(median, *bounds) if bounds else Estimate(median, reason=few)
+    return out

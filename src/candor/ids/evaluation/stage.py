@@ -1,0 +1,177 @@
+"""The evaluate stage: scores of every detector → one table, thresholds, predictions."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from candor.errors import DataError, SourceMissing
+from candor.flow.stage import Inputs, Output, Result
+from candor.ids.config import EvaluationConfig
+from candor.ids.evaluation.measure import Row, measure
+from candor.ids.evaluation.seeds import over_seeds
+from candor.ids.evaluation.timeline import operating_curve, rate_threshold, timeline
+from candor.ids.evaluation.truth import Slice, event_only, fingerprint, slices
+from candor.ids.scoring import DETECTOR_KEY, read_scores
+from candor.ids.thresholds import Threshold, choose
+from candor.lake.schemas import METRICS, PREDICTIONS
+from candor.report.tables import summary_table
+
+_EVENTS = {"capture": pl.String, "attack": pl.String, "t_start": pl.Float64, "t_end": pl.Float64}
+
+
+@dataclass(frozen=True)
+class _Known:
+    """What ingest says of the captures."""
+
+    events: pl.DataFrame
+    unlabelled: set[str]
+
+
+@dataclass(frozen=True)
+class _Judged:
+    """One detector, judged."""
+
+    rows: list[Row]
+    predictions: pl.DataFrame
+    curves: pl.DataFrame
+    thresholds: dict[str, Any]
+
+
+def evaluate(config: EvaluationConfig, inputs: Inputs, out: Output) -> Result:
+    """Judge every detector, variant and seed found in the inputs.
+
+    Inputs: ``scores.NAME`` (scores.parquet each), ``ingest`` (events.parquet, catalog.parquet).
+
+    Writes results.parquet (lake METRICS), predictions.parquet (lake PREDICTIONS), operating.parquet (event recall
+    against false alarms per hour over test thresholds: to look at, not to choose from), thresholds.json (the choices,
+    from validation alone, with their reasons), table.json (the per-scenario table).
+
+    Raises:
+        DataError: a detector has no validation or no test windows, or a score is not finite.
+    """
+    scores = read_scores(path / "scores.parquet" for path in inputs.group("scores").values())
+    known = _read_ingest(inputs.path("ingest"))
+    truths: dict[str, list[Slice]] = {}
+    judged: list[_Judged] = []
+    groups = list(_detectors(scores))
+    for done, (name, rows) in enumerate(groups):
+        out.progress(done, len(groups), " ".join(str(v) for v in name.values()))
+        judged.append(_judge(name, rows, known, truths, config))
+    out.progress(len(groups), len(groups), "")
+    per_seed = pl.DataFrame([row for j in judged for row in j.rows], infer_schema_length=None)
+    per_seed = per_seed.with_columns(pl.lit(None, pl.Float64).alias("sd"), pl.lit(1, pl.Int64).alias("seeds"))
+    results = pl.concat([per_seed, over_seeds(per_seed).select(per_seed.columns)], how="vertical_relaxed")
+    _write(results, METRICS, out.path / "results.parquet")
+    _write(pl.concat([j.predictions for j in judged]), PREDICTIONS, out.path / "predictions.parquet")
+    pl.concat([j.curves for j in judged]).write_parquet(out.path / "operating.parquet")
+    _write_json([j.thresholds for j in judged], out.path / "thresholds.json")
+    table = summary_table(results)
+    _write_json(table, out.path / "table.json")
+    scenarios = sorted({row["scenario"] for j in judged for row in j.rows})
+    return Result({"detectors": len(groups), "scenarios": list(scenarios), "rows": len(results)})
+
+
+def _read_ingest(folder: Path) -> _Known:
+    """Events and unlabelled captures. Raises SourceMissing where ingest left no events table."""
+    if not (folder / "events.parquet").is_file():
+        raise SourceMissing("the ingest artifact has no events.parquet", hint="Run the ingest stage again.")
+    events = pl.read_parquet(folder / "events.parquet").select(*_EVENTS).cast(pl.Schema(_EVENTS))
+    catalog = pl.read_parquet(folder / "catalog.parquet", columns=["capture", "labelled"])
+    return _Known(events, set(catalog.filter(~pl.col("labelled"))["capture"].to_list()))
+
+
+def _detectors(scores: pl.DataFrame) -> Iterator[tuple[dict[str, Any], pl.DataFrame]]:
+    for part in scores.partition_by(DETECTOR_KEY, maintain_order=True):
+        yield part.select(DETECTOR_KEY).row(0, named=True), part
+
+
+def _judge(
+    name: dict[str, Any],
+    rows: pl.DataFrame,
+    known: _Known,
+    truths: dict[str, list[Slice]],
+    config: EvaluationConfig,
+) -> _Judged:
+    """All slices of one detector. ``truths`` caches slices: detectors on the same windows share them."""
+    place = f"detector {name['detector']} {name['variant']}, seed {name['seed']}"
+    if config.exclude_calibration:
+        rows = rows.filter(~pl.col("calibration"))
+    val, test = (rows.filter(pl.col("split") == split) for split in ("val", "test"))
+    for split, part in (("validation", val), ("test", test)):
+        if part.is_empty():
+            raise DataError(f"no {split} windows were scored", place=place, hint="Score both splits.")
+    threshold, rates, hours = _thresholds(val, known, config, place)
+    key = fingerprint(test)
+    if key not in truths:
+        truths[key] = slices(test, known.events, known.unlabelled, config)
+    score = test["score"].to_numpy()
+    measured = [row for s in truths[key] for row in measure(s, score, threshold.value, rates, config)]
+    return _Judged(
+        rows=[{**name, **row} for row in measured],
+        predictions=test.with_columns(
+            pl.lit(threshold.value).alias("threshold"),
+            (pl.col("score") >= threshold.value).cast(pl.UInt8).alias("prediction"),
+        ),
+        curves=_curves(name, truths[key], score),
+        thresholds={
+            **name,
+            **asdict(threshold),
+            "validation_benign_hours": hours,
+            "at_rates": [
+                {"false_alarms_per_hour": r, "threshold": t, "reason": _coarse(r, hours)}
+                for r, t in rates.items()
+            ],
+        },
+    )
+
+
+def _thresholds(
+    val: pl.DataFrame, known: _Known, config: EvaluationConfig, place: str
+) -> tuple[Threshold, dict[float, float | None], float]:
+    """(threshold, thresholds by false-alarm rate, benign hours): validation is all this function sees."""
+    usable = val.filter(~event_only(val, known.events, alarm_s=config.alarm_s))
+    threshold = choose(usable["y"].to_numpy(), usable["score"].to_numpy(), config, place=place)
+    line = timeline(val, known.events, alarm_s=config.alarm_s)
+    score = val["score"].to_numpy()
+    return threshold, {r: rate_threshold(line, score, r) for r in config.false_alarms_per_hour}, line.hours
+
+
+def _coarse(per_hour: float, hours: float) -> str | None:
+    """Say so where validation is too short to tell a rate from none."""
+    if per_hour * hours >= 1:
+        return None
+    return f"validation holds {hours:.3g} h of benign traffic: no false alarm allowed"
+
+
+def _curves(
+    name: dict[str, Any], found: list[Slice], score: np.ndarray[Any, np.dtype[np.float64]]
+) -> pl.DataFrame:
+    """Operating curves of the whole scenarios."""
+    whole = [s for s in found if not s.capture and not s.attack]
+    parts = [
+        operating_curve(s.line, score[s.line_rows]).select(
+            *(pl.lit(v).alias(k) for k, v in name.items()), pl.lit(s.scenario).alias("scenario"), pl.all()
+        )
+        for s in whole
+    ]
+    empty = {"detector": pl.String, "variant": pl.String, "seed": pl.Int64, "scenario": pl.String}
+    numbers = {"threshold": pl.Float64, "false_alarms_per_hour": pl.Float64, "event_recall": pl.Float64}
+    return pl.concat([pl.DataFrame(schema={**empty, **numbers}), *parts], how="vertical_relaxed")
+
+
+def _write(df: pl.DataFrame, schema: pa.Schema, path: Path) -> None:
+    """Write in the lake's schema: its columns, order, types and nullability."""
+    pq.write_table(df.select(schema.names).to_arrow().cast(schema), path, compression="zstd")
+
+
+def _write_json(value: object, path: Path) -> None:
+    path.write_text(json.dumps(value, indent=1, allow_nan=False, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -1,0 +1,43 @@
+"""How numbers are written, in every table alike."""
+
+from __future__ import annotations
+
+UNDEFINED = "–"
+
+
+def share(value: float | None, digits: int = 3) -> str:
+    """A share in [0, 1]; never rounded to a flawless 1 or 0 that it is not: 0.99996 → 0.99996."""
+    if value is None:
+        return UNDEFINED
+    for more in range(digits, digits + 4):
+        text = f"{value:.{more}f}"
+        if float(text) not in (0.0, 1.0) or float(text) == value:
+            return text
+    return "<" + f"{10**-digits:g}" if value < 0.5 else ">" + f"{1 - 10**-digits:g}"
+
+
+def quantity(value: float | None) -> str:
+    """A number with a unit: three significant digits, no exponent below a million."""
+    if value is None:
+        return UNDEFINED
+    if abs(value) >= 1e6:
+        return f"{value:.2e}"
+    if abs(value) >= 100:
+        return f"{value:.0f}"
+    return f"{value:.3g}" if abs(value) >= 0.001 or value == 0 else f"{value:.1e}"
+
+
+def estimate(row: dict[str, float | None], *, digits: int = 3, is_share: bool = True) -> str:
+    """``value ± sd`` over seeds, ``value [low, high]`` of one seed, or a dash."""
+    value, sd, low, high = (row.get(k) for k in ("value", "sd", "low", "high"))
+    if value is None:
+        return UNDEFINED
+
+    def write(v: float | None) -> str:
+        return share(v, digits) if is_share else quantity(v)
+
+    if sd is not None:
+        return f"{write(value)} ± {f'{sd:.{digits}f}' if is_share else quantity(sd)}"
+    if low is not None and high is not None:
+        return f"{write(value)} [{write(low)}, {write(high)}]"
+    return write(value)

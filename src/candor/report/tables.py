@@ -1,0 +1,115 @@
+"""The per-scenario table, from results rows (lake METRICS), as JSON for the CLI and as Markdown for the README."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any, TypedDict
+
+import polars as pl
+
+from candor.report.numbers import UNDEFINED, estimate
+
+#: Order of variants: what was trained first, then what is derived from it, controls last.
+VARIANTS = ("teacher", "student_kd", "student")
+
+
+class Column(TypedDict):
+    name: str
+    unit: str
+    align: str
+
+
+class Table(TypedDict):
+    """``rows`` hold text as it should be printed, one cell per column; ``notes`` belong below."""
+
+    title: str
+    columns: list[Column]
+    rows: list[list[str]]
+    notes: list[str]
+
+
+def rank(detector: str, variant: str) -> tuple[bool, str, int, str]:
+    """Sorts detectors by name and variant, controls last."""
+    place = VARIANTS.index(variant) if variant in VARIANTS else len(VARIANTS)
+    return variant == "control", detector, place, variant
+
+
+def headline(results: pl.DataFrame) -> pl.DataFrame:
+    """Rows to show: the mean over seeds where there are several, else the one seed with its interval."""
+    key = ["detector", "variant", "split", "scenario", "capture", "attack", "level", "metric"]
+    is_run = pl.col("seed").is_not_null()
+    return results.filter(is_run != (is_run.sum().over(key) > 1))
+
+
+def lowest_rate(results: pl.DataFrame) -> str:
+    """The suffix ``@1/h`` of the strictest false-alarm rate in the results, "" if there is none."""
+    names = results["metric"].unique().to_list()
+    rates = {float(m.group(1)): m.group(0) for n in names if (m := re.search(r"@([\d.e+-]+)/h$", n))}
+    return rates[min(rates)] if rates else ""
+
+
+def summary_table(results: pl.DataFrame, *, title: str = "Detectors by scenario") -> Table:
+    """The table the CLI prints: one row per scenario and detector, controls at the bottom of each scenario.
+
+    Args:
+        results: lake METRICS rows; whole-scenario rows are used.
+    """
+    rate = lowest_rate(results)
+    label = rate.removeprefix("@").removesuffix("/h")
+    picks = [("window", "f1", 3, True), ("window", "fpr", 4, True), ("window", "auroc", 3, True)]
+    picks += [("event", f"event_recall{rate}", 2, True), ("event", f"time_to_alarm_s{rate}", 2, False)]
+    shown = headline(results).filter((pl.col("capture") == "") & (pl.col("attack") == ""))
+    cells: dict[tuple[str, str, str], dict[str, dict[str, Any]]] = {}
+    for row in shown.iter_rows(named=True):
+        cells.setdefault((row["scenario"], row["detector"], row["variant"]), {})[row["metric"]] = row
+    rows = []
+    for scenario, detector, variant in sorted(cells, key=lambda k: (k[0], *rank(k[1], k[2]))):
+        found = cells[scenario, detector, variant]
+        numbers = [
+            estimate(found.get(metric, {}), digits=digits, is_share=is_share)
+            for _, metric, digits, is_share in picks
+        ]
+        rows.append([scenario, detector, variant, *numbers])
+    names = [("scenario", ""), ("detector", ""), ("variant", ""), ("F1", ""), ("FPR", ""), ("AUROC", "")]
+    names += [(f"event recall at {label} FA/h", ""), ("time to alarm", "s")]
+    columns = [
+        Column(name=name, unit=unit, align="left" if i < 3 else "right")
+        for i, (name, unit) in enumerate(names)
+    ]
+    return Table(title=title, columns=columns, rows=rows, notes=notes(shown))
+
+
+def notes(shown: pl.DataFrame) -> list[str]:
+    """What the cells mean, and why some are empty."""
+    seeds = max(shown["seeds"].to_list(), default=1)
+    confidences = shown["confidence"].drop_nulls().to_list()
+    found = []
+    if seeds > 1:
+        found.append(f"± standard deviation over {seeds} seeds.")
+    if confidences:
+        found.append(f"[low, high]: {100 * confidences[0]:g} % interval within one seed.")
+    found.append(
+        "Thresholds come from validation alone; FA/h: false alarms per hour of benign traffic, as set on validation."
+    )
+    empty = shown.filter(pl.col("value").is_null())["undefined_reason"].drop_nulls().unique().sort().to_list()
+    if empty:
+        found.append(f"{UNDEFINED} undefined: {'; '.join(empty)}.")
+    return found
+
+
+def markdown(table: Table) -> str:
+    """The same table in Markdown; neighbouring equal scenarios are written once."""
+    heads = [c["name"] + (f" ({c['unit']})" if c["unit"] else "") for c in table["columns"]]
+    rule = ["---:" if c["align"] == "right" else ":---" for c in table["columns"]]
+    lines = [_line(heads), _line(rule)]
+    before = ""
+    for row in table["rows"]:
+        first = "" if row[0] == before else row[0]
+        before = row[0]
+        lines.append(_line([first, *row[1:]]))
+    return "\n".join([*lines, "", *(f"{note}  " for note in table["notes"])]) + "\n"
+
+
+def _line(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(c.replace("|", "\\|") for c in cells) + " |"
