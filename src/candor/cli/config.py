@@ -1,0 +1,77 @@
+"""``candor config show`` and ``candor config diff``."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import Annotated, Any
+
+import typer
+
+from candor.cli import options, output
+from candor.cli.session import session
+
+app = typer.Typer(help="Show what a run is made of, and what differs between two.", no_args_is_help=True)
+
+
+@app.command()
+def show(
+    ctx: typer.Context,
+    experiment: options.Experiment,
+    dataset: options.Dataset,
+    sets: options.Sets = [],  # noqa: B006 - typer copies it.
+    seed: options.Seeds = "",
+    allow: options.Allow = [],  # noqa: B006
+    origin: Annotated[bool, typer.Option("--origin", help="Say which layer each value came from.")] = False,
+    as_json: options.AsJson = False,
+) -> None:
+    """Print the complete config, every default included."""
+    from candor.config.layers import flatten, origin_of
+
+    state = session(ctx)
+    config, origins = state.workload.resolve(
+        options.request(experiment, dataset, sets, seed, allow), state.settings
+    )
+    values = config.model_dump(mode="json")
+    leaves = [(key, value, origin_of(key, origins)) for key, value in flatten(values)]
+    if as_json:
+        output.as_json({k: {"value": v, "origin": o} for k, v, o in leaves} if origin else values)
+    elif origin:
+        output.table(["key", "value", "origin"], [(k, _text(v), o) for k, v, o in leaves])
+    else:
+        output.table(["key", "value"], [(k, _text(v)) for k, v, _ in leaves])
+
+
+@app.command()
+def diff(
+    ctx: typer.Context,
+    run_a: Annotated[str, typer.Argument(metavar="RUN_A", help="The older run.", show_default=False)],
+    run_b: Annotated[str, typer.Argument(metavar="RUN_B", help="The newer run.", show_default=False)],
+    as_json: options.AsJson = False,
+) -> None:
+    """Say which fields differ between two runs, and which tasks that changed, and why."""
+    from candor.flow.drift import diff_configs, explain
+    from candor.flow.run import find_run
+
+    root = session(ctx).settings.run_root
+    a, b = find_run(root, run_a), find_run(root, run_b)
+    fields = diff_configs(a.info().config, b.info().config)
+    drifts = explain(a.plan(), b.plan())
+    moved = [d for d in drifts if d.status != "same"]
+    if as_json:
+        tasks = [{"task": d.task, "status": d.status, "why": d.why} for d in moved]
+        output.as_json({"old": a.id, "new": b.id, "fields": [asdict(f) for f in fields], "tasks": tasks})
+        return
+    if not fields and not moved:
+        output.say(f"{a.id} and {b.id} are the same.")
+        return
+    if fields:
+        output.table(["field", a.id, b.id], [(f.key, _text(f.old), _text(f.new)) for f in fields])
+        output.say("")
+    if moved:
+        output.table(["task", "status", "why"], [(d.task, d.status, d.why or " ") for d in moved])
+    output.say(f"{len(drifts) - len(moved)} tasks are the same.")
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) and value else json.dumps(value, ensure_ascii=False)

@@ -1,0 +1,75 @@
+"""Entry point of ``candor``. Imports nothing heavy: verbs import what they need when they run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from candor.cli import config, output, run, status, task
+from candor.cli.session import Session
+from candor.cli.workload import IdsWorkload, Workload
+from candor.errors import CandorError
+
+
+class _Group(TyperGroup):
+    """Prints every CandorError of a verb as one line and exits with its code."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except CandorError as e:
+            output.error(e)
+            raise typer.Exit(e.exit_code) from e
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from candor import __version__
+
+        output.say(f"candor {__version__}")
+        raise typer.Exit
+
+
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """From raw vehicle-bus captures to distilled, honestly evaluated intrusion detectors."""
+
+
+def build_app() -> typer.Typer:
+    """The command tree."""
+    app = typer.Typer(
+        cls=_Group,
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback()(_root)
+    app.command()(run.run)
+    app.command()(run.plan)
+    app.command()(status.status)
+    app.command()(status.logs)
+    app.add_typer(config.app, name="config")
+    app.add_typer(task.app, name="task")
+    if find_spec("candor.cli.data"):
+        app.add_typer(import_module("candor.cli.data").app, name="data")
+    return app
+
+
+def main(argv: Sequence[str] | None = None, *, workload: Workload | None = None) -> None:
+    """Run one command and exit.
+
+    Args:
+        argv: arguments without the program's name; the process's own by default.
+        workload: what ``run`` runs; intrusion detection by default.
+    """
+    app = build_app()
+    app(args=None if argv is None else list(argv), prog_name="candor", obj=Session(workload or IdsWorkload()))

@@ -1,0 +1,43 @@
+"""Arguments that several verbs share."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from candor.cli.workload import Request
+from candor.errors import ConfigError
+
+Experiment = Annotated[str, typer.Argument(help="Experiment preset, e.g. kd.", show_default=False)]
+Dataset = Annotated[
+    str, typer.Option("--dataset", "-d", help="Dataset preset, e.g. hcrl_sa.", show_default=False)
+]
+Sets = Annotated[
+    list[str], typer.Option("--set", "-s", metavar="KEY=VALUE", help="Change one config value; repeatable.")
+]
+Seeds = Annotated[
+    str, typer.Option("--seed", metavar="1,2,3", help="Seeds to train with, instead of the preset's.")
+]
+Allow = Annotated[
+    list[str], typer.Option("--allow", metavar="FINDING", help="Run despite this audit finding; repeatable.")
+]
+Until = Annotated[str, typer.Option("--until", metavar="STAGE", help="Stop after this stage or task.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+
+
+def request(
+    experiment: str, dataset: str, sets: list[str] | None, seed: str, allow: list[str] | None
+) -> Request:
+    """The request behind the shared arguments. Raises ConfigError for seeds that are no whole numbers."""
+    seeds: list[int] | None = None
+    if seed:
+        try:
+            seeds = [int(part) for part in seed.split(",") if part.strip()]
+        except ValueError as e:
+            raise ConfigError(
+                f"cannot read the seeds '{seed}'", place="--seed", hint="Write them as 1,2,3."
+            ) from e
+        if len(set(seeds)) < len(seeds):
+            raise ConfigError(f"a seed is named twice in '{seed}'", place="--seed")
+    return Request(experiment, dataset, list(sets or []), seeds, list(allow or []))

@@ -1,0 +1,112 @@
+"""How the command line speaks: aligned tables, JSON for machines, errors in one red line."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from candor.errors import CandorError
+
+#: Width of tables where nobody's terminal tells one: wide enough not to fold paths and reasons in a log.
+_PIPE_WIDTH = 200
+
+_COLOURS = {
+    "succeeded": "green",
+    "cached": "green",
+    "running": "cyan",
+    "stale": "yellow",
+    "interrupted": "yellow",
+    "skipped": "yellow",
+    "incomplete": "yellow",
+    "purged": "yellow",
+    "corrupted": "red",
+    "failed": "red",
+    "killed": "red",
+    "error": "red",
+    "warning": "yellow",
+}
+
+
+@dataclass(frozen=True)
+class Column:
+    """Heading of a table column; ``unit`` is shown beside the name."""
+
+    name: str
+    unit: str = ""
+    align: Literal["left", "right", "center"] = "left"
+    fold: bool = True
+
+    @property
+    def heading(self) -> str:
+        """``duration [s]``."""
+        return f"{self.name} [{self.unit}]" if self.unit else self.name
+
+
+def stdout() -> Console:
+    """Console for results."""
+    return _console(stderr=False)
+
+
+def stderr() -> Console:
+    """Console for progress, notes and errors."""
+    return _console(stderr=True)
+
+
+def _console(*, stderr: bool) -> Console:
+    stream = sys.stderr if stderr else sys.stdout
+    width = None if stream.isatty() or "COLUMNS" in os.environ else _PIPE_WIDTH
+    return Console(stderr=stderr, width=width, highlight=False)
+
+
+def table(columns: Sequence[Column | str], rows: Iterable[Sequence[Any]], *, title: str = "") -> None:
+    """Print rows under aligned headings; outcome words get their colour. A missing value shows as a dash."""
+    drawn = Table(
+        title=Text(title) if title else None,
+        title_justify="left",
+        box=None,
+        pad_edge=False,
+        header_style="bold",
+    )
+    heads = [c if isinstance(c, Column) else Column(c) for c in columns]
+    for head in heads:
+        overflow: Literal["fold", "ellipsis"] = "fold" if head.fold else "ellipsis"
+        drawn.add_column(Text(head.heading), justify=head.align, overflow=overflow)
+    for row in rows:
+        drawn.add_row(*(_cell(value) for value in row))
+    console = stdout()
+    console.print(drawn)
+
+
+def _cell(value: Any) -> Text:
+    if value is None or value == "":
+        return Text("–", style="dim")
+    text = str(value)
+    return Text(text, style=_COLOURS.get(text, ""))
+
+
+def as_json(value: Any) -> None:
+    """Print one JSON document on stdout."""
+    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False, default=str) + "\n")
+
+
+def say(line: str) -> None:
+    """Print one line of a result, unfolded."""
+    stdout().print(Text(line), soft_wrap=True)
+
+
+def note(line: str) -> None:
+    """Print one line for the person, beside the result."""
+    stderr().print(Text(line), soft_wrap=True)
+
+
+def error(e: CandorError) -> None:
+    """Print fact, place and next step as one red line on stderr."""
+    stderr().print(Text(f"error: {' '.join(str(e).split())}", style="red"), soft_wrap=True)

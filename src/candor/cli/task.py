@@ -1,0 +1,67 @@
+"""``candor task run``: one task of a frozen plan, as every executor calls it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from candor.cli import options, output
+from candor.cli.session import session
+
+app = typer.Typer(help="Run single tasks of a plan.", no_args_is_help=True)
+
+
+@app.callback()
+def _group() -> None:
+    """Run single tasks of a plan."""
+
+
+@app.command("run")
+def run_one(
+    ctx: typer.Context,
+    plan_path: Annotated[Path, typer.Argument(metavar="PLAN.JSON", help="Plan from `candor plan`.")],
+    task_id: Annotated[str, typer.Argument(metavar="TASK", help="ID of the task.")],
+    as_json: options.AsJson = False,
+) -> None:
+    """Run one task, unless it is published. Its inputs must be."""
+    from candor.cli.run import INTERRUPTED
+    from candor.errors import StageFailed
+    from candor.executors.signals import stop_on_sigterm
+    from candor.flow.plan import read_plan
+    from candor.flow.run import Run
+    from candor.flow.task import run_task
+    from candor.tracking.recorder import JsonlRecorder
+
+    state = session(ctx)
+    plan = read_plan(plan_path)
+    task = plan.task(task_id)
+    run = Run(state.settings.run_root / "runs" / plan.run_id)
+    run.path.mkdir(parents=True, exist_ok=True)
+    published = state.store.inspect(task.stage, task.key)[0] == "published"
+    try:
+        with stop_on_sigterm():
+            attempt = run_task(
+                plan,
+                task.id,
+                stages={} if published else state.workload.stages(),
+                store=state.store,
+                run=run,
+                recorder_factory=JsonlRecorder,
+            )
+    except KeyboardInterrupt:
+        output.note("Stopped. Run the same command to resume.")
+        raise typer.Exit(INTERRUPTED) from None
+    record = attempt.record
+    if as_json:
+        output.as_json(record.model_dump(mode="json"))
+    elif attempt.ok:
+        output.say(f"{task.id} {record.outcome}: {state.store.path(task.stage, task.key)}")
+    if not attempt.ok:
+        output.error(
+            StageFailed(
+                f"{task.id} {record.outcome}: {(record.reason or '').rstrip('.')}", place=str(attempt.path)
+            )
+        )
+        raise typer.Exit(record.exit_code or StageFailed.exit_code)
