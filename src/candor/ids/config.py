@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Discriminator, Field, Tag
 
 from candor.config.base import Config, Runtime
 
@@ -60,11 +60,14 @@ class SyntheticConfig(Config):
     """The bus simulator: vehicles, their captures and the attacks on them."""
 
     seed: int = 0
+    #: The last of several is unknown: it occurs in tests only.
     vehicles: PositiveInt = 3
-    ids_per_vehicle: PositiveInt = 24
-    bitrate_bps: PositiveInt = 500_000
-    benign_s: Annotated[float, Field(gt=0)] = 60.0
-    attack_s: Annotated[float, Field(gt=0)] = 40.0
+    ids_per_vehicle: Annotated[int, Field(ge=10, le=400)] = 24
+    bitrate_bps: Annotated[int, Field(ge=125_000)] = 500_000
+    #: Length of an attack-free capture.
+    benign_s: Annotated[float, Field(ge=2)] = 60.0
+    #: Length of a capture with attacks, which start after 12 s.
+    attack_s: Annotated[float, Field(ge=15)] = 32.0
 
 
 # ---------------------------------------------------------------- graphs
@@ -157,6 +160,12 @@ class ControlsConfig(Config):
     early_share: Annotated[float, Field(gt=0, lt=1)] = 0.5
 
 
+class ReportConfig(Config):
+    """The page that a run ends with."""
+
+    title: str = ""
+
+
 # ---------------------------------------------------------------- models
 
 
@@ -183,7 +192,21 @@ class TransformerConv(_AttentionConv):
     kind: Literal["transformer"] = "transformer"
 
 
-ConvConfig = Annotated[GatConv | Gatv2Conv | TransformerConv, Field(discriminator="kind")]
+def _conv_kind(value: Any) -> Any:
+    """The variant's tag; ``gat.conv.num_heads=2`` alone keeps the default kind."""
+    return value.get("kind", "gatv2") if isinstance(value, dict) else getattr(value, "kind", None)
+
+
+ConvConfig = Annotated[
+    Annotated[GatConv, Tag("gat")]
+    | Annotated[Gatv2Conv, Tag("gatv2")]
+    | Annotated[TransformerConv, Tag("transformer")],
+    Discriminator(
+        _conv_kind,
+        custom_error_type="conv_kind",
+        custom_error_message="kind must be gat, gatv2 or transformer",
+    ),
+]
 Pooling = Literal["mean", "max", "min", "sum", "std", "softmax"]
 
 
@@ -366,6 +389,8 @@ class ExperimentConfig(Config):
     window: WindowConfig = WindowConfig()
     split: SplitConfig = SplitConfig()
     min_attack_frames: PositiveInt = 1
+    #: See GraphConfig.
+    profiles: Annotated[tuple[Literal["auto", "stream"], ...], Field(min_length=1)] = ("auto",)
     audit_allow: tuple[str, ...] = ()
     evaluation: EvaluationConfig = EvaluationConfig()
     variants: Annotated[dict[str, VariantConfig], Field(min_length=1)]
