@@ -72,7 +72,7 @@ def plan(
     allow: options.Allow = [],  # noqa: B006
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Also write the plan here.")] = None,
 ) -> None:
-    """Freeze the plan of a run in its folder and print it as JSON, for ``candor task run``."""
+    """Freeze the plan of a run in its folder and print it as JSON, for 'candor task run'."""
     state = session(ctx)
     planned = state.planned(options.request(experiment, dataset, sets, seed, allow), until)
     run = _open(state, planned)

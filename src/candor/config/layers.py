@@ -212,9 +212,5 @@ def flatten(values: Any, at: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def origin_of(key: str, origins: Mapping[str, str]) -> str:
-    """Layer that stated ``key`` or the nearest mapping around it; ``default`` if none did."""
-    while key:
-        if key in origins:
-            return origins[key]
-        key = key.rpartition(".")[0]
-    return DEFAULT
+    """Layer that stated ``key``; ``default`` if none did."""
+    return origins.get(key, DEFAULT)

@@ -1,0 +1,178 @@
+"""``candor data list`` and ``candor data show``: which captures there are, and what is in them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from candor.cli import options, output
+from candor.cli.session import session
+
+if TYPE_CHECKING:
+    from candor.config.settings import Settings
+
+app = typer.Typer(help="Show datasets and their captures.", no_args_is_help=True)
+
+_COLUMNS = (
+    "dataset",
+    "capture",
+    "split",
+    "scenario",
+    "vehicle",
+    "base_capture",
+    "attack",
+    "rows",
+    "duration_s",
+    "ids",
+    "attack_share",
+    "quarantined",
+)
+_NOT_INGESTED = "not ingested yet"
+
+
+@app.command("list")
+def list_(
+    ctx: typer.Context,
+    dataset: Annotated[
+        str, typer.Option("--dataset", "-d", help="Only this dataset.", show_default=False)
+    ] = "",
+    as_json: options.AsJson = False,
+) -> None:
+    """List captures: rows, duration, IDs, attack share, vehicle, base capture, quarantined rows."""
+    from candor.ids import catalog
+
+    settings = session(ctx).settings
+    names = [dataset] if dataset else catalog.dataset_names(data_root=settings.data_root)
+    rows = [row for name in names for row in _captures(name, settings)]
+    if as_json:
+        output.as_json(rows)
+        return
+    _print(rows)
+    for name in names:
+        _explain(name, [row for row in rows if row["dataset"] == name], settings)
+
+
+@app.command()
+def show(
+    ctx: typer.Context,
+    dataset: Annotated[str, typer.Argument(help="Dataset, e.g. hcrl_sa.", show_default=False)],
+    capture: Annotated[str, typer.Argument(help="One of its captures.", show_default=False)] = "",
+    as_json: options.AsJson = False,
+) -> None:
+    """Show a dataset (terms, totals, captures), or everything known of one capture."""
+    settings = session(ctx).settings
+    rows = _captures(dataset, settings)
+    if capture:
+        _show_capture(_pick(rows, dataset, capture), settings, as_json=as_json)
+    else:
+        _show_dataset(dataset, rows, settings, as_json=as_json)
+
+
+def _captures(dataset: str, settings: Settings) -> list[dict[str, Any]]:
+    """Catalog rows of the newest ingest, else what the preset and the raw files tell."""
+    from candor.ids import catalog
+
+    preset = catalog.dataset_preset(dataset, data_root=settings.data_root)
+    ingested = catalog.ingested(dataset, settings.cache_root)
+    if ingested is not None:
+        return [{**row, "ingested": True} for row in ingested.captures]
+    return catalog.planned(preset, settings)
+
+
+def _print(rows: Sequence[Mapping[str, Any]]) -> None:
+    from candor.cli.output import Column
+
+    units = {
+        "duration_s": Column("duration", "s", "right"),
+        "attack_share": Column("attack share", "%", "right"),
+    }
+    numbers = {"rows", "ids", "quarantined"}
+    heads = [
+        units.get(c) or Column(c.replace("_", " "), align="right" if c in numbers else "left")
+        for c in _COLUMNS
+    ]
+    output.table(heads, [[_cell(c, row.get(c)) for c in _COLUMNS] for row in rows])
+
+
+def _cell(column: str, value: Any) -> Any:
+    if value is None:
+        return None
+    if column == "duration_s":
+        return f"{value:.1f}"
+    if column == "attack_share":
+        return f"{100 * value:.2f}"
+    return f"{value:,}" if isinstance(value, int) else value
+
+
+def _explain(dataset: str, rows: Sequence[Mapping[str, Any]], settings: Settings) -> None:
+    """Say on stderr what the table cannot: why numbers are missing, and what to do about it."""
+    from candor.ids import catalog
+
+    preset = catalog.dataset_preset(dataset, data_root=settings.data_root)
+    if rows and rows[0]["ingested"]:
+        return
+    absent = [row["capture"] for row in rows if row["file"] is None]
+    if absent:
+        output.note(
+            f"{dataset}: {_NOT_INGESTED}, and {len(absent)} of {len(rows)} files are missing. {preset.obtain.strip()}"
+        )
+    elif preset.generated:
+        output.note(f"{dataset}: {_NOT_INGESTED}. {preset.obtain.strip()}")
+    else:
+        output.note(
+            f"{dataset}: {_NOT_INGESTED}. `candor run kd --dataset {dataset} --until ingest` does it."
+        )
+
+
+def _pick(rows: Sequence[dict[str, Any]], dataset: str, capture: str) -> dict[str, Any]:
+    from candor.config.layers import nearest
+    from candor.errors import NotFound
+
+    for row in rows:
+        if row["capture"] == capture:
+            return row
+    names = [str(row["capture"]) for row in rows]
+    near = nearest(capture, names)
+    meant = f" Did you mean '{near}'?" if near else ""
+    raise NotFound(
+        f"{dataset} has no capture '{capture}'", hint=f"Available: {', '.join(names) or 'none'}.{meant}"
+    )
+
+
+def _show_capture(row: dict[str, Any], settings: Settings, *, as_json: bool) -> None:
+    from candor.ids import catalog
+
+    ingested = catalog.ingested(row["dataset"], settings.cache_root)
+    events = [e for e in ingested.events if e["capture"] == row["capture"]] if ingested else []
+    if as_json:
+        output.as_json({**row, "events": events})
+        return
+    output.table(["field", "value"], [(key, " " if value == "" else value) for key, value in row.items()])
+    if events:
+        output.say("")
+        spans = [(e["attack"], f"{e['t_start']:.3f}", f"{e['t_end']:.3f}") for e in events]
+        right = output.Column
+        output.table(["attack", right("from", "s", "right"), right("to", "s", "right")], spans)
+    if not row["ingested"]:
+        output.note(f"{row['capture']}: {_NOT_INGESTED}.")
+
+
+def _show_dataset(dataset: str, rows: list[dict[str, Any]], settings: Settings, *, as_json: bool) -> None:
+    from candor.ids import catalog
+
+    preset = catalog.dataset_preset(dataset, data_root=settings.data_root)
+    terms = preset.model_dump(include={"name", "title", "domain", "licence", "citation", "obtain"})
+    if as_json:
+        output.as_json({**terms, "captures": rows})
+        return
+    known = [row for row in rows if row["ingested"]]
+    if known:
+        terms["captures"] = len(known)
+        terms["rows"] = f"{sum(row['rows'] for row in known):,}"
+        terms["quarantined"] = f"{sum(row['quarantined'] for row in known):,}"
+    output.table(["field", "value"], [(key, str(value).strip()) for key, value in terms.items()])
+    output.say("")
+    _print(rows)
+    _explain(dataset, rows, settings)

@@ -1,0 +1,141 @@
+"""A small pipeline without any science: two numbers, their sum, a report. Also a command line over it.
+
+``python toy_pipeline.py run toy --dataset small`` behaves like ``candor run``. Environment for misbehaviour:
+``TOY_FAIL=stage`` raises in that stage, ``TOY_WAIT_S`` makes every step that slow.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import time
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated
+
+from candor.cli.workload import Request
+from candor.config.base import Config, Runtime
+from candor.config.layers import Layer, build, merge, set_layers
+from candor.config.settings import Settings
+from candor.errors import PresetNotFound
+from candor.flow.plan import TaskSpec
+from candor.flow.stage import Inputs, Output, Result, Stage
+
+
+class NumberConfig(Config):
+    value: int = 1
+    steps: int = 3
+    workers: Annotated[int, Runtime] = 1
+
+
+class SumConfig(Config):
+    scale: float = 1.0
+
+
+class ReportConfig(Config):
+    title: str = "Toy"
+
+
+class ToyConfig(Config):
+    dataset: str
+    seeds: tuple[int, ...] = (1,)
+    left: NumberConfig = NumberConfig()
+    right: NumberConfig = NumberConfig(value=2)
+    total: SumConfig = SumConfig()
+    report: ReportConfig = ReportConfig()
+
+
+def _misbehave(stage: str) -> None:
+    if os.environ.get("TOY_FAIL") == stage:
+        raise ValueError(f"{stage} was told to fail")
+
+
+def number(config: NumberConfig, inputs: Inputs, out: Output) -> Result:
+    """Count to ``steps``, resuming from the step noted in scratch."""
+    del inputs
+    checkpoint = out.scratch / "step"
+    first = int(checkpoint.read_text()) if checkpoint.exists() else 0
+    out.recorder.rewind(first)
+    logging.getLogger("toy").info("starting at step %d", first)
+    warnings.warn("a warning of the toy", stacklevel=1)
+    for step in range(first, config.steps):
+        out.progress(step, config.steps, f"step {step}")
+        out.recorder.log(step, {"value": config.value * (step + 1)})
+        (out.path / f"part-{step}.bin").write_bytes(bytes(1000))
+        checkpoint.write_text(str(step + 1))
+        time.sleep(float(os.environ.get("TOY_WAIT_S", "0")))
+        if step >= 1:
+            _misbehave("number")
+    (out.path / "value.json").write_text(json.dumps(config.value))
+    return Result({"value": config.value, "resumed_from": first})
+
+
+def total(config: SumConfig, inputs: Inputs, out: Output) -> Result:
+    """Add the numbers."""
+    _misbehave("total")
+    values = [json.loads((folder / "value.json").read_text()) for folder in inputs.group("number").values()]
+    (out.path / "value.json").write_text(json.dumps(sum(values) * config.scale))
+    return Result({"total": sum(values) * config.scale})
+
+
+def report(config: ReportConfig, inputs: Inputs, out: Output) -> Result:
+    """Leave a table and a page."""
+    value = json.loads((inputs.path("total") / "value.json").read_text())
+    columns = [
+        {"name": "what", "unit": "", "align": "left"},
+        {"name": "value", "unit": "apples", "align": "right"},
+    ]
+    table = {
+        "title": config.title,
+        "columns": columns,
+        "rows": [["total", f"{value:.1f}"], ["nothing", None]],
+    }
+    (out.path / "table.json").write_text(json.dumps(table))
+    (out.path / "index.html").write_text("<html></html>")
+    return Result({})
+
+
+STAGES: dict[str, Stage] = {"number": number, "total": total, "report": report}
+
+
+def toy_tasks(config: ToyConfig) -> list[TaskSpec]:
+    """left, right → total → report."""
+    numbers = {"number.left": "left", "number.right": "right"}
+    return [
+        TaskSpec("left", "number", 1, config.left),
+        TaskSpec("right", "number", 1, config.right),
+        TaskSpec("total", "total", 1, config.total, numbers),
+        TaskSpec("report", "report", 1, config.report, {"total": "total"}),
+    ]
+
+
+class ToyWorkload:
+    """Experiments: toy. Any dataset."""
+
+    def resolve(self, request: Request, settings: Settings) -> tuple[ToyConfig, dict[str, str]]:
+        del settings
+        if request.experiment != "toy":
+            raise PresetNotFound(f"no preset named '{request.experiment}'", hint="Available: toy.")
+        named = Layer(
+            "command line", {"dataset": request.dataset} | ({"seeds": request.seeds} if request.seeds else {})
+        )
+        preset = Layer("presets/experiments/toy.yaml", {"right": {"value": 20}})
+        merged = merge([preset, named, *set_layers(request.sets)])
+        return build(ToyConfig, merged), merged.origins
+
+    def plan(self, config: Config) -> Sequence[TaskSpec]:
+        assert isinstance(config, ToyConfig)
+        return toy_tasks(config)
+
+    def stages(self) -> Mapping[str, Stage]:
+        return STAGES
+
+
+SCRIPT = Path(__file__)
+
+if __name__ == "__main__":
+    from candor.cli.main import main
+
+    main(workload=ToyWorkload())
