@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Discriminator, Field, Tag
 
 from candor.config.base import Config, Runtime
+from candor.report.config import ReportConfig as ReportConfig
 
 PositiveInt = Annotated[int, Field(gt=0)]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
@@ -62,8 +63,8 @@ class SyntheticConfig(Config):
     seed: int = 0
     #: The last of several is unknown: it occurs in tests only.
     vehicles: PositiveInt = 3
-    ids_per_vehicle: Annotated[int, Field(ge=10, le=400)] = 24
-    bitrate_bps: Annotated[int, Field(ge=125_000)] = 500_000
+    ids_per_vehicle: Annotated[int, Field(ge=10, le=200)] = 24
+    bitrate_bps: Annotated[int, Field(ge=250_000)] = 500_000
     #: Length of an attack-free capture.
     benign_s: Annotated[float, Field(ge=2)] = 60.0
     #: Length of a capture with attacks, which start after 12 s.
@@ -158,12 +159,6 @@ class ControlsConfig(Config):
 
     #: A frame is early when it comes within this share of its ID's median training interval.
     early_share: Annotated[float, Field(gt=0, lt=1)] = 0.5
-
-
-class ReportConfig(Config):
-    """The page that a run ends with."""
-
-    title: str = ""
 
 
 # ---------------------------------------------------------------- models
