@@ -3,8 +3,6 @@
 Legend: G graphs, B graphs in a batch, N nodes, E edges, D node features.
 """
 
-# ruff: noqa: N815, N802 - shapes are part of field names
-
 from __future__ import annotations
 
 import warnings
@@ -138,6 +136,14 @@ class BudgetSampler(Sampler[list[int]]):
             last.insert(0, donor.pop())
 
 
+class BatchSampler(Protocol):
+    """Gives batches of graph indices for an epoch: BudgetSampler, or one that chooses graphs first."""
+
+    def set_epoch(self, epoch: int) -> None: ...
+    def __len__(self) -> int: ...
+    def __iter__(self) -> Iterator[list[int]]: ...
+
+
 class PackedArrays(Protocol):
     """What a source gathers: see ids.graphs.store.PackedBatch."""
 
@@ -243,7 +249,7 @@ class GraphLoader:
     Lightning calls ``set_epoch`` on a dataloader's attribute of that name.
     """
 
-    def __init__(self, source: GraphSource, sampler: BudgetSampler) -> None:
+    def __init__(self, source: GraphSource, sampler: BatchSampler) -> None:
         self.source, self.batch_sampler = source, sampler
 
     def __len__(self) -> int:

@@ -200,7 +200,7 @@ def _node_features(stream: Stream, rel: Relative, pos_GW: I64, nodes: _Nodes, ed
     count = nodes.count_N.astype(np.float64)
 
     def total(values_n: npt.NDArray[np.generic]) -> F64:
-        return np.bincount(entry, weights=values_n[frame], minlength=num_nodes)
+        return np.bincount(entry, weights=values_n[frame], minlength=num_nodes).astype(np.float64, copy=False)
 
     def mean_over(values_n: npt.NDArray[np.generic], number_N: F64) -> F64:
         return total(values_n) / np.maximum(number_N, 1.0)

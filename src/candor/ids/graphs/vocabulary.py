@@ -25,7 +25,10 @@ def id_key(identifier: npt.NDArray[np.uint32], flags: npt.NDArray[np.uint8]) -> 
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """IDs of the training windows. Index 0 is unknown; the IDs, ascending, follow from 1.
+    """IDs that the vehicles send in training windows. Index 0 is unknown; the IDs, ascending, follow from 1.
+
+    An ID that only an attacker sends is not part of a vehicle (fuzzing alone would add 2 000): it stays unknown, and
+    so trains the unknown slot.
 
     Attributes:
         ids: u32 keys, ascending, without repeats.
@@ -34,9 +37,9 @@ class Vocabulary:
     ids: npt.NDArray[np.uint32]
 
     @classmethod
-    def fit(cls, node_id_N: npt.NDArray[np.uint32]) -> Vocabulary:
-        """All keys that occur among the nodes of training windows."""
-        return cls(np.unique(np.asarray(node_id_N, np.uint32)))
+    def fit(cls, node_id_N: npt.NDArray[np.uint32], node_y_N: npt.NDArray[np.uint8]) -> Vocabulary:
+        """All keys of nodes of training windows that are benign in at least one of them."""
+        return cls(np.unique(node_id_N[node_y_N == 0]))
 
     def __len__(self) -> int:
         """Embedding rows needed, the unknown one included."""

@@ -1,0 +1,225 @@
+"""The gate: looks for leaks between splits and for labels that cannot be right, and stops a run that would not be honest.
+
+Every finding has an id that ``--allow ID`` names. Labels and attack events are read here and only here before
+training: nothing of this flows into a profile, a scaler or a graph.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import polars as pl
+
+from candor.errors import AuditFailed
+from candor.flow.stage import Inputs, Output, Result
+from candor.ids.captures.frames import Frames
+from candor.ids.config import AuditConfig
+from candor.ids.graphs import checks
+from candor.ids.graphs.contents import frame_hashes
+from candor.ids.graphs.store import GraphStore
+
+Severity = Literal["error", "warning", "info"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing the audit saw.
+
+    Attributes:
+        id: name of the check, what ``--allow`` takes.
+        severity: an ``error`` stops the run unless allowed.
+        message: fact and consequence in one sentence.
+        evidence: names and numbers behind it.
+    """
+
+    id: str
+    severity: Severity
+    message: str
+    evidence: dict[str, Any] = field(default_factory=dict)
+
+
+def audit(config: AuditConfig, inputs: Inputs, out: Output) -> Result:
+    """Stage: writes ``findings.json`` ({"findings": [...], "allowed": [...]}).
+
+    Raises AuditFailed, naming every finding of level error that ``config.allow`` does not; the findings then lie in
+    the task's scratch folder.
+    """
+    findings = list(_findings(config, inputs, out))
+    text = json.dumps({"findings": [asdict(f) for f in findings], "allowed": sorted(config.allow)}, indent=1)
+    stopping = [f for f in findings if f.severity == "error" and f.id not in config.allow]
+    if stopping:
+        out.scratch.mkdir(parents=True, exist_ok=True)
+        (out.scratch / "findings.json").write_text(text)
+        ids = sorted({f.id for f in stopping})
+        raise AuditFailed(
+            "the audit stops this run: " + "; ".join(f"[{f.id}] {f.message}" for f in stopping),
+            place=str(out.scratch / "findings.json"),
+            hint=f"Fix the splits, or accept it knowingly with {' '.join(f'--allow {i}' for i in ids)}.",
+        )
+    (out.path / "findings.json").write_text(text)
+    count = {s: sum(f.severity == s for f in findings) for s in ("error", "warning", "info")}
+    return Result(
+        {**count, "findings": list(dict.fromkeys(f.id for f in findings)), "allowed": list(config.allow)}
+    )
+
+
+def _findings(config: AuditConfig, inputs: Inputs, out: Output) -> Iterator[Finding]:
+    ingest, build_train = inputs.path("ingest"), inputs.path("build_train")
+    catalog = pl.read_parquet(ingest / "catalog.parquet")
+    events = pl.read_parquet(ingest / "events.parquet")
+    train, val = GraphStore.open(build_train / "train"), GraphStore.open(build_train / "val")
+    test = GraphStore.open(inputs.path("build_test") / "test")
+    hashes = {}
+    for done, capture in enumerate(catalog["capture"]):
+        hashes[capture] = frame_hashes(Frames.arrays(ingest / "frames" / f"{capture}.parquet"))
+        out.progress(done, len(catalog) + 1, f"reading {capture}")
+    steps: Sequence[Iterator[Finding]] = (
+        _identical_captures(catalog, checks.content_digests(hashes)),
+        _base_captures(catalog),
+        _window_ranges(config, train, val, test),
+        _window_contents(config, train, val, test, hashes),
+        _fits(build_train, train),
+        _labels(ingest, catalog, events),
+        _validation(train, val),
+        _calibration(events, (train, val, test)),
+    )
+    for step in steps:
+        yield from step
+
+
+def _identical_captures(catalog: pl.DataFrame, digest: dict[str, str]) -> Iterator[Finding]:
+    content = catalog.with_columns(content=pl.col("capture").replace_strict(digest, return_dtype=pl.String))
+    for column, what in (("frames_sha256", "identical frames"), ("content", "identical IDs and payloads")):
+        for (_,), group in content.group_by(column, maintain_order=True):
+            names, splits = group["capture"].to_list(), group["split"].unique().to_list()
+            if len(names) < 2 or (column == "content" and group["frames_sha256"].n_unique() == 1):
+                continue
+            evidence = {"captures": names, "splits": sorted(splits), "by": column}
+            if len(splits) > 1:
+                message = f"{', '.join(names)} have {what} on both sides of the split"
+                yield Finding("identical_captures_across_splits", "error", message, evidence)
+            else:
+                message = f"{', '.join(names)} have {what}: that recording counts more than once"
+                yield Finding("identical_captures_within_split", "warning", message, evidence)
+
+
+def _base_captures(catalog: pl.DataFrame) -> Iterator[Finding]:
+    for (base,), group in catalog.group_by("base_capture", maintain_order=True):
+        if group["split"].n_unique() > 1:
+            sides = {
+                str(s): g["capture"].to_list() for (s,), g in group.group_by("split", maintain_order=True)
+            }
+            message = f"captures derived from recording '{base}' are in training and test"
+            yield Finding("base_capture_across_splits", "error", message, {"base_capture": base, **sides})
+
+
+def _window_ranges(
+    config: AuditConfig, train: GraphStore, val: GraphStore, test: GraphStore
+) -> Iterator[Finding]:
+    for name, store in (("train", train), ("val", val), ("test", test)):
+        if store.meta["window"]["window_frames"] != config.window.window_frames:
+            message = f"the {name} graphs have windows of {store.meta['window']['window_frames']} frames"
+            evidence = {"audited": config.window.model_dump(), "built": store.meta["window"]}
+            yield Finding(
+                "window_config_differs", "error", message + ", the audit was told otherwise", evidence
+            )
+    shared = sorted(
+        {c["capture"] for c in train.meta["captures"]} & {c["capture"] for c in test.meta["captures"]}
+    )
+    if shared:
+        message = f"windows of {', '.join(shared)} are in training and in test"
+        yield Finding("windows_overlap_across_splits", "error", message, {"captures": shared})
+    close = checks.closest_ranges(train, val, config.window.window_frames)
+    near = {name: gap for name, gap in close.items() if gap < config.split.embargo_frames}
+    if near:
+        message = f"validation windows lie closer than the embargo of {config.split.embargo_frames} frames to training windows"
+        evidence = {"gap_frames": near, "meaning": "negative: they share frames"}
+        yield Finding("windows_overlap_across_splits", "error", message, evidence)
+
+
+def _window_contents(
+    config: AuditConfig,
+    train: GraphStore,
+    val: GraphStore,
+    test: GraphStore,
+    hashes: dict[str, Any],
+) -> Iterator[Finding]:
+    for split, store, strict in (("test", test, True), ("val", val, False)):
+        twins = checks.twin_windows(train, store, hashes, config.window.window_frames)
+        total = sum(twins.values())
+        if not total:
+            continue
+        share = total / max(len(store), 1)
+        found = {capture: count for capture, count in twins.items() if count}
+        severity: Severity = "error" if strict and share > config.max_duplicate_windows else "warning"
+        message = f"{share:.2%} of {split} windows repeat the IDs and payloads of {config.window.window_frames} training frames"
+        evidence = {"windows": found, "share": share, "of": len(store)}
+        yield Finding(f"duplicate_windows_train_{split}", severity, message, evidence)
+
+
+def _fits(folder: Path, train: GraphStore) -> Iterator[Finding]:
+    wrong = checks.scaler_differences(folder / "scaler.json", train)
+    if wrong:
+        message = "the scaler is not that of the benign training windows; it has seen other data"
+        yield Finding("scaler_scope", "error", message, {"columns": wrong})
+    extra, missing = checks.vocabulary_differences(folder / "vocabulary.json", train)
+    if extra or missing:
+        message = "the vocabulary is not that of the training windows"
+        yield Finding("vocabulary_scope", "error", message, {"not_in_training": extra, "missing": missing})
+
+
+def _labels(ingest: Path, catalog: pl.DataFrame, events: pl.DataFrame) -> Iterator[Finding]:
+    strange = checks.benign_on_unknown_ids(ingest, catalog, events)
+    if strange:
+        message = (
+            f"frames labelled benign on IDs their vehicle never sends when unattacked, in {', '.join(strange)}: "
+            "label noise that bounds every detector's precision"
+        )
+        yield Finding("label_sanity", "warning", message, {"captures": strange})
+    silent = catalog.filter((pl.col("attack") != "") & (pl.col("attack_frames") == 0))["capture"].to_list()
+    if silent:
+        declared = sorted(set(silent) & set(events["capture"]))
+        bare = sorted(set(silent) - set(declared))
+        message = f"attack captures without one attack frame: {', '.join(silent)}"
+        message += "; their windows are labelled by declared events" if declared else ""
+        message += (
+            f"; no events declared either for {', '.join(bare)}: every window counts as benign"
+            if bare
+            else ""
+        )
+        severity: Severity = "warning" if bare else "info"
+        evidence = {"declared_events": declared, "unlabelled": bare}
+        yield Finding("attack_without_positive_labels", severity, message, evidence)
+    unlabelled = catalog.filter(~pl.col("labelled") & (pl.col("attack") != ""))["capture"].to_list()
+    if unlabelled:
+        message = f"captures without labels count as benign: {', '.join(unlabelled)}"
+        yield Finding("unlabelled_captures", "warning", message, {"captures": unlabelled})
+
+
+def _validation(train: GraphStore, val: GraphStore) -> Iterator[Finding]:
+    seen = checks.windows_per_family(train)
+    held = checks.windows_per_family(val)
+    lacking = sorted(f for f, n in seen.items() if n and not held.get(f))
+    if lacking:
+        message = f"no validation window of: {', '.join(lacking)}; thresholds and early stopping do not see these attacks"
+        yield Finding("validation_without_attack", "warning", message, {"train": seen, "val": held})
+
+
+def _calibration(events: pl.DataFrame, stores: Sequence[GraphStore]) -> Iterator[Finding]:
+    dirty: dict[str, Any] = {}
+    for store in stores:
+        for capture in store.meta["captures"]:
+            end_s = capture["calibration_end_s"]
+            hit = events.filter((pl.col("capture") == capture["capture"]) & (pl.col("t_start") < end_s))
+            if end_s > 0 and len(hit):
+                dirty[capture["capture"]] = {
+                    "calibration_end_s": end_s,
+                    "events": hit.drop("capture").to_dicts(),
+                }
+    if dirty:
+        message = f"attacks fall into the calibration seconds of: {', '.join(dirty)}; their profiles hold attack traffic"
+        yield Finding("calibration_contaminated", "warning", message, dirty)
