@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
@@ -13,7 +15,7 @@ from pydantic import Field, ValidationError
 from candor.config import presets
 from candor.config.base import Config
 from candor.config.settings import Settings
-from candor.errors import ConfigError, NotFound, SourceMissing
+from candor.errors import ArtifactCorrupted, ConfigError, SourceMissing
 from candor.ids.captures import files
 from candor.ids.config import CaptureSource
 
@@ -57,16 +59,6 @@ class DatasetPreset(Config):
     generated: bool = False
     captures: tuple[DatasetCapture, ...] = ()
     defaults: Annotated[dict[str, Any], Field(default_factory=dict)]
-
-    def find(self, capture: str) -> DatasetCapture:
-        """The capture of that name. Raises NotFound listing those that exist."""
-        for known in self.captures:
-            if known.capture == capture:
-                return known
-        names = ", ".join(known.capture for known in self.captures) or "none"
-        raise NotFound(
-            f"{self.name} has no capture '{capture}'", place=self.name, hint=f"Available: {names}."
-        )
 
 
 def dataset_names(*, data_root: Path | None = None) -> list[str]:
@@ -177,3 +169,75 @@ def _remember(note: Path, value: str) -> None:
         draft.replace(note)
     except OSError:
         draft.unlink(missing_ok=True)
+
+
+@dataclass(frozen=True)
+class Ingested:
+    """The newest published ingest of a dataset: rows of its catalog.parquet and events.parquet."""
+
+    path: Path
+    captures: list[dict[str, Any]]
+    events: list[dict[str, Any]]
+
+
+def ingested(dataset: str, cache_root: Path) -> Ingested | None:
+    """What the newest published ingest of ``dataset`` says of its captures; None if there is none.
+
+    Raises ArtifactCorrupted if its tables cannot be read.
+    """
+    import pyarrow as pa  # Slow to import, and planning does not need it.
+    import pyarrow.parquet as pq
+
+    newest: tuple[str, Path] | None = None
+    for record in (cache_root / "artifacts" / "ingest").glob("*/record.json"):
+        try:
+            content = json.loads(record.read_text(encoding="utf-8"))
+            said, created = content["summary"]["dataset"], str(content["created"])
+        except (OSError, ValueError, KeyError, TypeError):
+            continue  # Being removed, or not one of ours: the artifact store reports damage, a listing need not.
+        if said == dataset and (newest is None or created > newest[0]):
+            newest = (created, record.parent)
+    if newest is None:
+        return None
+    folder = newest[1]
+    try:
+        captures, events = (
+            pq.read_table(folder / f"{name}.parquet").to_pylist() for name in ("catalog", "events")
+        )
+    except (OSError, pa.ArrowInvalid) as e:
+        raise ArtifactCorrupted(
+            f"the catalog of {dataset} cannot be read: {e}",
+            place=str(folder),
+            hint="Run again: the artifact is then rebuilt.",
+        ) from e
+    return Ingested(folder, captures, events)
+
+
+def planned(
+    preset: DatasetPreset,
+    settings: Settings,
+    *,
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+) -> list[dict[str, Any]]:
+    """Captures of a dataset that was not ingested: what the preset says, and the file if it is there (else None)."""
+    folders = roots(preset.name, settings, env=os.environ if env is None else env, cwd=cwd or Path.cwd())
+    return [
+        {
+            "dataset": preset.name,
+            "capture": known.capture,
+            "split": known.split,
+            "scenario": known.scenario,
+            "vehicle": known.vehicle,
+            "base_capture": known.base_capture or known.capture,
+            "attack": known.attack,
+            "rows": None,
+            "duration_s": None,
+            "ids": None,
+            "attack_share": None,
+            "quarantined": None,
+            "file": str(path) if (path := locate(known, folders)) else None,
+            "ingested": False,
+        }
+        for known in preset.captures
+    ]
