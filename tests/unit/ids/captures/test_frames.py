@@ -1,0 +1,117 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from candor.errors import CaptureUnreadable, SchemaMismatch, StorageFull
+from candor.ids.captures import frames as fr
+from candor.ids.captures.frames import Frames
+
+ROWS = [(100.0, 0x123, "0102", 0), (100.5, 0x7FF, "", 1), (101.0, 0x18FEF100, "11" * 8, 0)]
+
+
+def test_frames_survive_writing_and_reading(make_frames, tmp_path: Path) -> None:
+    table = make_frames(ROWS)
+    fr.write(table, tmp_path / "new" / "a.parquet")
+    assert Frames.table(tmp_path / "new" / "a.parquet").equals(table)
+
+
+def test_arrays_are_relative_padded_and_coded(make_frames, tmp_path: Path) -> None:
+    fr.write(make_frames(ROWS), tmp_path / "a.parquet")
+    arrays = Frames.arrays(tmp_path / "a.parquet")
+    assert arrays.t.tolist() == [0.0, 0.5, 1.0]
+    assert arrays.id.dtype == np.uint32
+    assert arrays.data.shape == (3, 8)
+    assert arrays.data[0].tolist() == [1, 2, 0, 0, 0, 0, 0, 0]
+    assert arrays.dlc.tolist() == [2, 0, 8]
+    assert arrays.y.tolist() == [0, 1, 0]
+    assert arrays.attack_names == ["attack"]
+    assert arrays.attack_code.dtype == np.int16
+    assert arrays.attack_code.tolist() == [-1, 0, -1]
+    assert arrays.flags.tolist() == [0, 0, fr.EXTENDED]
+    assert len(arrays) == 3
+
+
+def test_unlabelled_frames_count_as_benign_in_arrays(make_frames) -> None:
+    assert fr.to_arrays(make_frames([(0.0, 1, "00", None)])).y.tolist() == [0]
+
+
+def test_arrays_hold_the_first_eight_bytes_of_a_long_payload(make_frames) -> None:
+    table = make_frames([(0.0, 1, bytes(range(64)).hex(), 0)], flags=fr.FD)
+    arrays = fr.to_arrays(table)
+    assert arrays.data[0].tolist() == list(range(8))
+    assert arrays.dlc[0] == 64
+
+
+def test_an_empty_table_has_empty_arrays() -> None:
+    arrays = fr.to_arrays(pl.DataFrame(schema=fr.COLUMNS))
+    assert (len(arrays), arrays.data.shape) == (0, (0, 8))
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        pl.col("timestamp") * float("nan"),
+        pl.lit(0x2000_0000, dtype=pl.UInt32).alias("id"),
+        pl.lit(65, dtype=pl.UInt8).alias("dlc"),
+        pl.lit(2, dtype=pl.UInt8).alias("label"),
+        pl.lit("dos").alias("attack"),
+        pl.lit(64, dtype=pl.UInt8).alias("flags"),
+        pl.col("id").cast(pl.Int64),
+        pl.lit(None, dtype=pl.String).alias("channel"),
+        pl.lit(1).alias("extra"),
+    ],
+)
+def test_a_table_that_breaks_the_schema_is_refused(make_frames, broken: pl.Expr) -> None:
+    with pytest.raises(SchemaMismatch, match=r"not a frame table.*here\.parquet"):
+        fr.validate(make_frames(ROWS).with_columns(broken), place="here.parquet")
+
+
+def test_columns_in_another_order_are_refused(make_frames) -> None:
+    table = make_frames(ROWS)
+    with pytest.raises(SchemaMismatch):
+        fr.validate(table.select(reversed(table.columns)))
+
+
+def test_the_content_hash_ignores_names_and_sees_every_recorded_value(make_frames) -> None:
+    table = make_frames(ROWS)
+    digest = fr.content_hash(table)
+    named = table.with_columns(attack=pl.col("attack").replace("attack", "dos"), channel=pl.lit("can1"))
+    assert fr.content_hash(named) == digest
+    changed = [
+        table.with_columns(timestamp=pl.col("timestamp") + 1e-6),
+        table.with_columns(id=pl.col("id") + 1),
+        table.with_columns(label=pl.lit(None, dtype=pl.UInt8)),
+        table.with_columns(flags=pl.col("flags") + 4),
+        make_frames([(100.0, 0x123, "0103", 0), *ROWS[1:]]),
+        table.reverse(),
+        table.head(2),
+    ]
+    assert digest not in {fr.content_hash(other) for other in changed}
+
+
+def test_payload_bytes_that_move_between_frames_change_the_hash(make_frames) -> None:
+    one = make_frames([(0.0, 1, "0102", 0), (1.0, 1, "03", 0)])
+    other = make_frames([(0.0, 1, "01", 0), (1.0, 1, "0203", 0)])
+    assert fr.content_hash(one) != fr.content_hash(other)
+
+
+def test_a_damaged_frame_file_is_named(tmp_path: Path) -> None:
+    (tmp_path / "bad.parquet").write_bytes(b"PAR1 nothing")
+    with pytest.raises(CaptureUnreadable, match=r"bad\.parquet"):
+        Frames.arrays(tmp_path / "bad.parquet")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_full_disk_is_said_so(make_frames) -> None:
+    with pytest.raises(StorageFull, match="no space left"):
+        fr.write(make_frames(ROWS), Path("/dev/full"))
+
+
+def test_other_write_errors_are_left_as_they_are(make_frames, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(FileExistsError):
+        fr.write(make_frames(ROWS), tmp_path / "file" / "a.parquet")
