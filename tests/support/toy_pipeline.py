@@ -63,7 +63,8 @@ def number(config: NumberConfig, inputs: Inputs, out: Output) -> Result:
     for step in range(first, config.steps):
         out.progress(step, config.steps, f"step {step}")
         out.recorder.log(step, {"value": config.value * (step + 1)})
-        (out.path / f"part-{step}.bin").write_bytes(bytes(1000))
+        for part in range(step + 1):
+            (out.path / f"part-{part}.bin").write_bytes(bytes(1000))
         checkpoint.write_text(str(step + 1))
         time.sleep(float(os.environ.get("TOY_WAIT_S", "0")))
         if step >= 1:

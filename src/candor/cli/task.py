@@ -39,7 +39,7 @@ def run_one(
     task = plan.task(task_id)
     run = Run(state.settings.run_root / "runs" / plan.run_id)
     run.path.mkdir(parents=True, exist_ok=True)
-    published = state.store.inspect(task.stage, task.key)[0] == "published"
+    published = state.store.inspect(task.stage, task.key, verify=True)[0] == "published"
     try:
         with stop_on_sigterm():
             attempt = run_task(

@@ -109,7 +109,7 @@ def run_task(
     with store.lock(
         task.key, on_wait=lambda who: progress(0, 1, f"waiting for {who}, which builds the same")
     ):
-        state, why = store.inspect(task.stage, task.key)
+        state, why = store.inspect(task.stage, task.key, verify=True)
         if state == "corrupted":
             aside = store.quarantine(task.stage, task.key)
             run.journal.append("artifact_corrupted", task=task.id, key=task.key, why=why, moved_to=str(aside))
@@ -231,11 +231,10 @@ class _Execution:
                 log.warning("could not note the attempt's progress: %s", e)
 
     def _record_failure(self, error: BaseException) -> Attempt:
-        self.store.discard(
-            self.store.cache_root / "staging" / self.task.key
-        )  # First: it may free the space we need.
         interrupted = any(isinstance(e, KeyboardInterrupt) for e in chain(error))
         told = self._explained(error, interrupted=interrupted)
+        # After the explanation, which asks how full the disk is; before the record, which needs space.
+        self.store.discard(self.store.cache_root / "staging" / self.task.key)
         log.error("%s", told.reason, exc_info=None if interrupted else error)
         rows = self.store.scratch_path(self.task.stage, self.task.key) / METRICS
         changes: dict[str, Any] = {

@@ -123,13 +123,17 @@ def test_scientific_notation_reaches_the_model_as_a_float() -> None:
         ("hidden", "hidden"),
         ("trainnig.max_epochs", "training"),
         ("max_epochs", "training.max_epochs"),
-        ("model.dept", "model.depth"),
     ],
 )
 def test_an_unknown_key_names_its_layer_and_the_nearest_valid_key(key: str, near: str) -> None:
     with pytest.raises(UnknownKey, match=f"Did you mean '.*{near}'") as caught:
         build(Experiment, merge(set_layers([f"{key}=3"])))
     assert caught.value.place == f"--set {key}"
+
+
+def test_a_variant_without_its_kind_is_a_config_error() -> None:
+    with pytest.raises(ConfigError, match="discriminator 'kind'"):
+        build(Experiment, merge(set_layers(["model.depth=3"])))
 
 
 def test_an_unknown_key_inside_a_union_member_is_named_without_the_tag() -> None:
