@@ -210,7 +210,7 @@ class NodeInputConfig(Config):
 
     id_embedding: PositiveInt = 16
     #: Share of training graphs that are shown as if their vehicle were unknown: every ID becomes the unknown slot.
-    graph_id_dropout: Share = 0.3
+    graph_id_dropout: Share = 0.5
     #: Share of nodes in the other graphs whose ID is hidden, which trains the unknown slot beside known IDs.
     node_id_dropout: Share = 0.02
     #: A graph with a smaller share of known IDs is of an unknown vehicle: chance collisions of IDs are ignored.
@@ -271,6 +271,9 @@ class DqnConfig(Config):
     #: Share of training attack windows shown with the GAT's view of a benign window, as if the supervised model had
     #: never seen that attack: the policy learns that the unsupervised view may raise an alarm alone.
     unseen_attack_rate: Share = 0.3
+    #: The VGAE's probability is 0.5 this many times as far from the benign median as the benign 99.9 % quantile: another
+    #: drive of the same vehicle already looks stranger than validation, which is cut from the training drives.
+    anomaly_margin: Annotated[float, Field(ge=1)] = 1.5
 
 
 FusionConfig = DqnConfig
@@ -280,7 +283,7 @@ FusionConfig = DqnConfig
 
 
 class TrainingConfig(Config):
-    max_epochs: PositiveInt = 15
+    max_epochs: PositiveInt = 12
     #: Node and edge budget of a batch.
     max_nodes: PositiveInt = 4096
     max_edges: PositiveInt = 16384

@@ -9,7 +9,7 @@ from candor.config.layers import Layer, Merged, build, merge, set_layers
 from candor.config.presets import load_preset
 from candor.config.settings import Settings
 from candor.errors import ConfigError, UnknownKey
-from candor.ids.catalog import discover, load_dataset
+from candor.ids.catalog import DatasetPreset, dataset_preset, discover
 from candor.ids.config import ExperimentConfig, VariantConfig
 
 #: Sections that every variant has; stated at the top of a layer they hold for all variants.
@@ -33,7 +33,7 @@ def resolve(
         SourceMissing: captures of the dataset are not on this machine.
     """
     settings = settings or Settings.from_env()
-    preset = load_dataset(dataset, data_root=settings.data_root)
+    preset = dataset_preset(dataset, data_root=settings.data_root)
     chosen = load_preset("experiments", experiment, data_root=settings.data_root)
     user = set_layers(sets)
     if seeds:
@@ -43,17 +43,25 @@ def resolve(
     variants = _variants([chosen, *user])
     layers = [
         Layer("command line", {"experiment": experiment, "dataset": dataset}),
-        Layer(f"presets/datasets/{dataset}.yaml", {"ingest": {"dataset": dataset}, **preset.config}),
+        Layer(f"presets/datasets/{dataset}.yaml", _dataset(preset)),
         *(_scale(name, scale, settings) for name, scale in variants.items()),
         chosen,
         *user,
     ]
     merged = merge(spread(layer, variants) for layer in layers)
-    if "synthetic" not in merged.values:
+    if not preset.generated:
         sources = discover(preset, settings)
         merged.values["ingest"]["sources"] = [s.model_dump() for s in sources]
         merged.origins["ingest.sources"] = f"presets/datasets/{dataset}.yaml"
     return _build(merged), merged.origins
+
+
+def _dataset(preset: DatasetPreset) -> dict[str, Any]:
+    """A dataset's layer. A generated one always has a ``synthetic`` section, any other never."""
+    implied: dict[str, Any] = {"ingest": {"dataset": preset.name}}
+    if preset.generated:
+        implied["synthetic"] = {}
+    return merge([Layer("implied", implied), Layer("stated", preset.defaults)]).values
 
 
 def spread(layer: Layer, variants: Iterable[str]) -> Layer:
@@ -94,6 +102,6 @@ def _build(merged: Merged) -> ExperimentConfig:
         fact, hint = error.fact, error.hint
         for prefix in (f"variants.{name}." for name in names):
             if any(f"'{prefix}{section}." in fact for section in SHARED):
-                fact = fact.replace(prefix, "")
+                fact = fact.replace(prefix, "").replace(f" (and {len(names) - 1} more)", "")
                 hint = hint.replace(prefix, "").replace("variants.", "") if hint else hint
         raise UnknownKey(fact, place=error.place, hint=hint) from None

@@ -73,16 +73,21 @@ def _data_tasks(config: ExperimentConfig) -> list[TaskSpec]:
         tasks.append(_task("generate", "generate", config.synthetic, {}))
         raw = {"captures": "generate"}
     train = GraphConfig(
-        splits=("train", "val"), window=config.window, split=config.split, min_attack_frames=config.min_attack_frames
+        splits=("train", "val"),
+        window=config.window,
+        split=config.split,
+        min_attack_frames=config.min_attack_frames,
+        profiles=config.profiles,
     )
-    test = train.model_copy(update={"splits": ("test",)})
+    test = train.model_copy(update={"splits": ("test",), "profiles": config.profiles[:1]})
     frames = {"ingest": "ingest", "calibrate": "calibrate"}
     graphs = {"ingest": "ingest", "build_train": "build_train", "build_test": "build_test"}
+    calibration = config.calibration.model_copy(update={"split": config.split})
     audit = AuditConfig(allow=config.audit_allow, window=config.window, split=config.split)
     return [
         *tasks,
         _task("ingest", "ingest", config.ingest, raw),
-        _task("calibrate", "calibrate", config.calibration, {"ingest": "ingest"}),
+        _task("calibrate", "calibrate", calibration, {"ingest": "ingest"}),
         _task("build_train", "build", train, frames),
         _task("build_test", "build", test, frames),
         _task("audit", "audit", audit, {**graphs, "calibrate": "calibrate"}),

@@ -26,7 +26,7 @@ from candor.learn.checkpoints import count_parameters, load_weights, save_weight
 from candor.learn.curriculum import CurriculumSampler, Schedule
 from candor.learn.fit import FitReport, accelerator, fit, use_threads
 
-#: Share of benign validation windows that the VGAE's probability leaves under 0.5.
+#: Quantile of the benign validation anomaly from which DqnConfig.anomaly_margin is measured.
 _BENIGN_QUANTILE = 0.999
 _SCORING_NODES, _SCORING_EDGES = 16384, 65536
 
@@ -37,7 +37,7 @@ def train_autoencoder(config: AutoencoderTask, inputs: Inputs, out: Output) -> R
     sets = {}
     for split in ("train", "val"):
         store = GraphStore.open(graphs / split)
-        benign = np.flatnonzero(np.asarray(store.y) == 0)
+        benign = np.flatnonzero(store.y_G == 0)
         if not len(benign):
             raise DataError(f"the {split} split has no benign window", hint="An autoencoder learns from benign traffic alone.")
         sets[split] = store.subset(benign)
@@ -61,7 +61,7 @@ def train_curriculum(config: CurriculumTask, inputs: Inputs, out: Output) -> Res
     """A GAT on all training windows, benign ones chosen by the errors of the lane's VGAE. Reads train/ and val/."""
     graphs = inputs.path("build_train")
     store, val = (GraphStore.open(graphs / split) for split in ("train", "val"))
-    y_G = np.asarray(store.y)
+    y_G = store.y_G
     if not y_G.any() or y_G.all():
         raise DataError(
             f"the training split has {int(y_G.sum())} attack windows of {len(y_G)}", hint="A classifier needs both kinds."
@@ -103,8 +103,8 @@ def train_fusion(config: FusionTask, inputs: Inputs, out: Output) -> Result:
     use_threads(config.training.threads)
     views = view_windows(vgae, gat, scoring_batches(store), len(store), device)
     val_views = view_windows(vgae, gat, scoring_batches(val), len(val), device)
-    benign = val_views.raw_G7[np.asarray(val.y) == 0, :3]
-    scale = AnomalyScale.fit(benign, vgae.config.score_weights, _BENIGN_QUANTILE)
+    benign = val_views.raw_G7[val.y_G == 0, :3]
+    scale = AnomalyScale.fit(benign, vgae.config.score_weights, _BENIGN_QUANTILE, config.model.anomaly_margin)
     data = fusion_data(store, views, scale)
     policy = train(data, config.model, config.seed, out)
     save_weights(out.path / "weights.safetensors", policy)
@@ -132,14 +132,14 @@ def load_fusion(folder: Path) -> tuple[DqnFusion, AnomalyScale]:
 
 def fusion_data(store: GraphStore, views: WindowViews, scale: AnomalyScale) -> FusionData:
     """What the policy trains on; a window is followed by the next one of its capture, the last one by itself."""
-    capture_G = np.asarray(store.window["capture"])
+    capture_G = store.window_G["capture"]
     following = np.minimum(np.arange(len(store)) + 1, len(store) - 1)
     following = np.where(capture_G[following] == capture_G, following, np.arange(len(store)))
     return FusionData(
         views.states(scale),
         views.gat_probability,
         views.anomaly_probability(scale),
-        np.asarray(store.y),
+        store.y_G,
         following,
     )
 

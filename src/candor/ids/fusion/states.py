@@ -87,8 +87,8 @@ class AnomalyScale:
     """Turns a VGAE's log errors into an anomaly score and a probability. Fitted on benign windows alone.
 
     Each log error is centred and scaled robustly (median, MAD); the weighted sum is the anomaly score u. The
-    probability is the logistic curve through two points: the benign median of u has probability 0.01, and its
-    ``quantile`` has 0.5.
+    probability is the logistic curve through two points: the benign median of u has probability 0.01; ``limit``, which
+    lies ``margin`` times as far from it as the benign ``quantile``, has 0.5.
     """
 
     center: tuple[float, float, float]
@@ -98,14 +98,14 @@ class AnomalyScale:
     limit: float
 
     @classmethod
-    def fit(cls, benign_G3: FloatArray, weights: tuple[float, float, float], quantile: float) -> AnomalyScale:
+    def fit(cls, benign_G3: FloatArray, weights: tuple[float, float, float], quantile: float, margin: float = 1.0) -> AnomalyScale:
         """From log errors ``[G, 3]`` of benign windows that were not trained on."""
         center = np.median(benign_G3, axis=0)
         # Reconstructions can agree to the last digit (a vehicle of one ID); the floor keeps the ratio finite.
         scale = np.maximum(1.4826 * np.median(np.abs(benign_G3 - center), axis=0), 1e-3)
         u_G = ((benign_G3 - center) / scale) @ np.array(weights)
         median = float(np.median(u_G))
-        limit = max(float(np.quantile(u_G, quantile)), median + 1e-3)
+        limit = median + max(margin * (float(np.quantile(u_G, quantile)) - median), 1e-3)
         return cls(tuple(center.tolist()), tuple(scale.tolist()), weights, median, limit)  # type: ignore[arg-type]
 
     def anomaly(self, log_errors_G3: FloatArray) -> FloatArray:

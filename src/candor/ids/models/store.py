@@ -26,8 +26,14 @@ def node_input(config: NodeInputConfig, folder: Path) -> NodeInput:
     """Input block with the vocabulary and scaler found in ``folder`` (a build or a model artifact)."""
     aware = torch.tensor([feature.view == "aware" for feature in NODE_FEATURES])
     vocabulary = Vocabulary.from_json(json.loads((folder / "vocabulary.json").read_text()))
-    scaler = Scaler.from_json(json.loads((folder / "scaler.json").read_text()))
-    return NodeInput(config, vocabulary=vocabulary, scaler=scaler, aware_D=aware)
+    scalers = json.loads((folder / "scaler.json").read_text())
+    return NodeInput(
+        config,
+        vocabulary=vocabulary,
+        nodes=Scaler.from_json(scalers["x"]),
+        edges=Scaler.from_json(scalers["edge_attr"]),
+        aware_D=aware,
+    )
 
 
 def save_model(folder: Path, model: Vgae | Gat, graphs: Path) -> None:
