@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
@@ -168,7 +169,8 @@ def _remember(note: Path, value: str) -> None:
         draft.write_text(value + "\n", encoding="ascii")
         draft.replace(note)
     except OSError:
-        draft.unlink(missing_ok=True)
+        with suppress(OSError):
+            draft.unlink(missing_ok=True)
 
 
 @dataclass(frozen=True)

@@ -120,7 +120,7 @@ def record(config: SyntheticConfig, vehicle: Vehicle, shot: Shot, number: int) -
     start_s = 0 if shot.attack == "" and number == 0 else _EPOCH_S + number * _APART_S
     table = _table(traffic, since_first, order, start_s, shot.attack)
     labelled = since_first[traffic.label == 1]
-    return Recording(table, [_extent(b, end_s[order[0]], labelled) for b in bursts])
+    return Recording(table, [_extent(b, float(end_s[order[0]]), labelled) for b in bursts])
 
 
 def schedule(duration_s: float, rng: np.random.Generator) -> list[Burst]:

@@ -1,0 +1,255 @@
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from candor.config.settings import Settings
+from candor.errors import ArtifactCorrupted, ConfigError, PresetNotFound, SourceMissing
+from candor.flow.stage import Inputs, Output
+from candor.ids import catalog
+from candor.ids.captures import files
+from candor.ids.captures.ingest import ingest
+from candor.ids.config import CaptureSource, IngestConfig
+
+CSV = b"timestamp,arbitration_id,data_field,attack\n1.0,316,00,0\n1.1,316,01,1\n"
+PRESET = """\
+name: mine
+title: Mine
+domain: can
+licence: none
+citation: none
+obtain: Ask the author.
+captures:
+  - {capture: a, path: one/a, copies: [two/a], split: train, vehicle: v}
+  - {capture: b, path: one/b, split: test, scenario: s, vehicle: w, attack: dos, base_capture: a}
+"""
+
+
+class Quiet:
+    def log(self, *args: object, **kwargs: object) -> None: ...
+
+    def rewind(self, *args: object, **kwargs: object) -> None: ...
+
+    def __call__(self, *args: object) -> None: ...
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    settings = Settings.from_env({"CANDOR_ROOT": str(tmp_path / "root"), "HOME": str(tmp_path)})
+    own = settings.data_root / "presets" / "datasets"
+    own.mkdir(parents=True)
+    (own / "mine.yaml").write_text(PRESET)
+    return settings
+
+
+@pytest.fixture
+def preset(settings: Settings) -> catalog.DatasetPreset:
+    return catalog.dataset_preset("mine", data_root=settings.data_root)
+
+
+def put(path: Path, content: bytes = CSV) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    return path
+
+
+def discover(preset: catalog.DatasetPreset, settings: Settings, **env: str) -> tuple[CaptureSource, ...]:
+    return catalog.discover(preset, settings, env=env, cwd=settings.data_root)
+
+
+def test_shipped_and_own_datasets_are_listed(settings: Settings) -> None:
+    assert catalog.dataset_names(data_root=settings.data_root) == ["hcrl_sa", "mine", "set_01", "synthetic"]
+
+
+@pytest.mark.parametrize("name", ["hcrl_sa", "set_01", "synthetic"])
+def test_shipped_presets_are_valid(name: str) -> None:
+    preset = catalog.dataset_preset(name)
+    assert preset.name == name
+    assert preset.generated == (not preset.captures)
+    assert len({c.capture for c in preset.captures}) == len(preset.captures)
+    for capture in preset.captures:
+        assert (capture.split == "test") == bool(capture.scenario)
+
+
+def test_hcrl_sa_has_seven_tests_in_four_scenarios() -> None:
+    preset = catalog.dataset_preset("hcrl_sa")
+    tests = [c for c in preset.captures if c.split == "test"]
+    assert len(tests) == 7
+    assert {c.scenario for c in tests} == {
+        "known_vehicle_known_attack",
+        "unknown_vehicle_known_attack",
+        "known_vehicle_unknown_attack",
+        "unknown_vehicle_unknown_attack",
+    }
+    trained = [c for c in preset.captures if c.split == "train"]
+    assert {c.capture for c in trained} == {
+        "attack-free-kia",
+        "attack-free-sonata",
+        "DoS-kia",
+        "fuzzing-sonata",
+    }
+    for test in tests:
+        assert ("unknown_vehicle" in test.scenario) == (test.vehicle not in {c.vehicle for c in trained})
+        assert ("unknown_attack" in test.scenario) == (test.attack not in {c.attack for c in trained})
+
+
+def test_an_unknown_dataset_names_the_nearest() -> None:
+    with pytest.raises(PresetNotFound, match="Did you mean 'hcrl_sa'"):
+        catalog.dataset_preset("hcrlsa")
+
+
+def test_a_broken_preset_says_where(settings: Settings) -> None:
+    (settings.data_root / "presets" / "datasets" / "mine.yaml").write_text(
+        PRESET.replace("split: train", "split: x")
+    )
+    with pytest.raises(ConfigError, match=r"captures\.0\.split.*mine\.yaml"):
+        catalog.dataset_preset("mine", data_root=settings.data_root)
+
+
+def test_files_are_found_in_the_data_root_in_any_format(
+    preset: catalog.DatasetPreset, settings: Settings
+) -> None:
+    a = put(settings.data_root / "mine" / "one" / "a.csv.gz")
+    b = put(settings.data_root / "mine" / "one" / "b.log")
+    found = discover(preset, settings)
+    assert [source.path for source in found] == [str(a), str(b)]
+    assert found[0].sha256 == hashlib.sha256(CSV).hexdigest()
+    assert found[0].base_capture == "a"
+    assert found[1].model_dump(include={"split", "scenario", "vehicle", "base_capture", "attack"}) == {
+        "split": "test",
+        "scenario": "s",
+        "vehicle": "w",
+        "base_capture": "a",
+        "attack": "dos",
+    }
+
+
+def test_a_copy_stands_in_for_an_absent_file(preset: catalog.DatasetPreset, settings: Settings) -> None:
+    copy = put(settings.data_root / "mine" / "two" / "a.csv")
+    put(settings.data_root / "mine" / "one" / "b.csv")
+    assert discover(preset, settings)[0].path == str(copy)
+
+
+def test_the_shared_pack_is_found_by_variable(
+    preset: catalog.DatasetPreset, settings: Settings, tmp_path: Path
+) -> None:
+    pack = tmp_path / "pack" / "can" / "dataset=mine"
+    for name in "ab":
+        put(pack / "split=one" / f"{name}.parquet")
+    assert len(discover(preset, settings, CANDOR_SHARED_DATA=str(tmp_path / "pack"))) == 2
+
+
+def test_the_shared_pack_is_found_beside_the_checkout(
+    preset: catalog.DatasetPreset, settings: Settings, tmp_path: Path
+) -> None:
+    for name in "ab":
+        put(tmp_path / "shared" / "data" / "can" / "dataset=mine" / "split=one" / f"{name}.parquet")
+    deep = tmp_path / "checkout" / "src"
+    deep.mkdir(parents=True)
+    assert len(catalog.discover(preset, settings, env={}, cwd=deep)) == 2
+
+
+def test_own_files_win_over_the_shared_pack(
+    preset: catalog.DatasetPreset, settings: Settings, tmp_path: Path
+) -> None:
+    own = settings.data_root / "mine" / "one"
+    for name in "ab":
+        put(tmp_path / "pack" / "can" / "dataset=mine" / "split=one" / f"{name}.parquet")
+        put(own / f"{name}.csv")
+    found = discover(preset, settings, CANDOR_SHARED_DATA=str(tmp_path / "pack"))
+    assert {Path(source.path).parent for source in found} == {own}
+
+
+def test_missing_files_say_where_was_looked_and_what_to_do(
+    preset: catalog.DatasetPreset, settings: Settings, tmp_path: Path
+) -> None:
+    put(settings.data_root / "mine" / "one" / "a.csv")
+    with pytest.raises(SourceMissing) as caught:
+        discover(preset, settings, CANDOR_SHARED_DATA=str(tmp_path / "pack"))
+    text = str(caught.value)
+    for said in ("no file for b", str(settings.data_root / "mine"), str(tmp_path / "pack"), "Ask the author"):
+        assert said in text
+
+
+def test_a_generated_dataset_has_no_files(settings: Settings) -> None:
+    assert discover(catalog.dataset_preset("synthetic"), settings) == ()
+
+
+def test_the_digest_is_remembered_until_the_file_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, cache = put(tmp_path / "a.csv"), tmp_path / "cache"
+    counted = []
+    compute = files.sha256_of
+    monkeypatch.setattr(files, "sha256_of", lambda p: counted.append(p) or compute(p))
+    first = catalog.digest(path, cache)
+    assert catalog.digest(path, cache) == first
+    assert len(counted) == 1
+    put(path, CSV + b"1.2,316,02,0\n")
+    os.utime(path, ns=(1, 1))
+    assert catalog.digest(path, cache) != first
+    assert len(counted) == 2
+
+
+def test_a_damaged_digest_note_is_computed_again(tmp_path: Path) -> None:
+    path, cache = put(tmp_path / "a.csv"), tmp_path / "cache"
+    first = catalog.digest(path, cache)
+    (note,) = (cache / "digests").iterdir()
+    note.write_bytes(b"\xff\xfe")
+    assert catalog.digest(path, cache) == first
+
+
+def test_a_cache_that_cannot_be_written_only_costs_time(tmp_path: Path) -> None:
+    path = put(tmp_path / "a.csv")
+    blocked = put(tmp_path / "cache", b"a file where the folder should be")
+    assert catalog.digest(path, blocked) == hashlib.sha256(CSV).hexdigest()
+
+
+def publish(settings: Settings, source: CaptureSource, key: str, created: str) -> Path:
+    folder = settings.cache_root / "artifacts" / "ingest" / key
+    folder.mkdir(parents=True)
+    quiet = Quiet()
+    result = ingest(
+        IngestConfig(dataset="mine", sources=(source,)), Inputs({}), Output(folder, folder, quiet, quiet)
+    )
+    (folder / "record.json").write_text(json.dumps({"summary": result.summary, "created": created}))
+    return folder
+
+
+def test_the_newest_ingest_is_shown(preset: catalog.DatasetPreset, settings: Settings) -> None:
+    for name in "ab":
+        put(settings.data_root / "mine" / "one" / f"{name}.csv")
+    a, b = discover(preset, settings)
+    assert catalog.ingested("mine", settings.cache_root) is None
+    publish(settings, a, "k1", "2026-01-01T00:00:00Z")
+    publish(settings, b, "k2", "2026-01-02T00:00:00Z")
+    (settings.cache_root / "artifacts" / "ingest" / "half").mkdir()
+    newest = catalog.ingested("mine", settings.cache_root)
+    assert newest is not None
+    assert [row["capture"] for row in newest.captures] == ["b"]
+    assert [event["attack"] for event in newest.events] == ["dos"]
+    assert catalog.ingested("other", settings.cache_root) is None
+
+
+def test_a_damaged_catalog_is_said_so(preset: catalog.DatasetPreset, settings: Settings) -> None:
+    for name in "ab":
+        put(settings.data_root / "mine" / "one" / f"{name}.csv")
+    folder = publish(settings, discover(preset, settings)[0], "k1", "2026-01-01T00:00:00Z")
+    (folder / "catalog.parquet").write_bytes(b"PAR1")
+    with pytest.raises(ArtifactCorrupted, match="mine"):
+        catalog.ingested("mine", settings.cache_root)
+
+
+def test_what_is_planned_tells_present_from_missing_files(
+    preset: catalog.DatasetPreset, settings: Settings
+) -> None:
+    a = put(settings.data_root / "mine" / "one" / "a.csv")
+    rows = catalog.planned(preset, settings, env={}, cwd=settings.data_root)
+    assert [(row["capture"], row["file"], row["rows"]) for row in rows] == [
+        ("a", str(a), None),
+        ("b", None, None),
+    ]
