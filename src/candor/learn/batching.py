@@ -245,23 +245,23 @@ class GraphBatch:
 class GraphLoader:
     """Iterates GraphBatches of ``source`` in the order of ``sampler``; usable as a Lightning dataloader.
 
-    Every batch owns its arrays, so a trainer may hold or prefetch several. ``batch_sampler`` is public because
+    Every batch owns its arrays, so a trainer may hold or prefetch several. ``sampler`` is public because
     Lightning calls ``set_epoch`` on a dataloader's attribute of that name.
     """
 
     def __init__(self, source: GraphSource, sampler: BatchSampler) -> None:
-        self.source, self.batch_sampler = source, sampler
+        self.source, self.sampler = source, sampler
 
     def __len__(self) -> int:
-        return len(self.batch_sampler)
+        return len(self.sampler)
 
     def __iter__(self) -> Iterator[GraphBatch]:
-        for idx in self.batch_sampler:
+        for idx in self.sampler:
             yield GraphBatch.of(self.source.gather(idx))
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the order of ``epoch``."""
-        self.batch_sampler.set_epoch(epoch)
+        self.sampler.set_epoch(epoch)
 
 
 def to_pyg(batch: GraphBatch) -> Batch:

@@ -1,0 +1,189 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from graph_cases import Case, bus, findings, flood, frames, ingest_folder, inputs, output
+
+from candor.errors import AuditFailed
+from candor.ids.captures.frames import FrameArrays
+from candor.ids.config import AuditConfig, CalibrationConfig, GraphConfig, SplitConfig, WindowConfig
+from candor.ids.graphs.audit import audit
+from candor.ids.graphs.builder import build
+from candor.ids.graphs.calibration import calibrate
+from candor.ids.graphs.contents import all_window_hashes, contained, frame_hashes, window_hashes
+
+SPLIT = SplitConfig(blocks=10, embargo_frames=20)
+WINDOW = WindowConfig(window_frames=20, stride_frames=20)
+CONFIG = AuditConfig(window=WINDOW, split=SPLIT)
+HONEST = [
+    Case("free", bus(4.0)),
+    Case("hit", flood(bus(4.0, seed=1), 0.5, 3.5), attack="dos"),
+    Case("known", flood(bus(4.0, seed=2), 1.5, 3.0), "test", attack="dos"),
+]
+
+
+def pipeline(
+    tmp_path: Path, cases: list[Case], *, calibration_s: float = 0.4, split: SplitConfig = SPLIT
+) -> dict[str, Path]:
+    ingest = ingest_folder(tmp_path / "ingest", cases)
+    folders = {"ingest": ingest}
+    for name, stage, config in (
+        ("calibrate", calibrate, CalibrationConfig(calibration_s=calibration_s, split=split)),
+        ("build_train", build, GraphConfig(splits=("train", "val"), window=WINDOW, split=split)),
+        ("build_test", build, GraphConfig(splits=("test",), window=WINDOW)),
+    ):
+        out = output(tmp_path / name)
+        stage(config, inputs(**folders), out)
+        folders[name] = out.path
+    return folders
+
+
+def run(tmp_path: Path, folders: dict[str, Path], config: AuditConfig = CONFIG) -> dict[str, dict]:
+    out = output(tmp_path / "audit")
+    audit(config, inputs(**folders), out)
+    return findings(out.path)
+
+
+def stopped_by(tmp_path: Path, folders: dict[str, Path], config: AuditConfig = CONFIG) -> str:
+    with pytest.raises(AuditFailed) as error:
+        run(tmp_path, folders, config)
+    return str(error.value)
+
+
+def test_honest_splits_pass_without_a_finding(tmp_path: Path) -> None:
+    assert run(tmp_path, pipeline(tmp_path, HONEST)) == {}
+
+
+def test_the_same_capture_on_both_sides_stops_the_run_and_can_be_allowed_by_name(tmp_path: Path) -> None:
+    copy = Case("copy", HONEST[1].frames, "test", attack="dos")
+    folders = pipeline(tmp_path, [*HONEST, copy])
+    message = stopped_by(tmp_path, folders)
+    assert "[identical_captures_across_splits] hit, copy have identical frames" in message
+    assert "--allow duplicate_windows_train_test --allow identical_captures_across_splits" in message
+    assert json.loads((tmp_path / "audit-scratch" / "findings.json").read_text())["findings"]
+    allowed = CONFIG.model_copy(
+        update={"allow": ("identical_captures_across_splits", "duplicate_windows_train_test")}
+    )
+    found = run(tmp_path, folders, allowed)
+    assert found["identical_captures_across_splits"]["evidence"]["captures"] == ["hit", "copy"]
+
+
+def test_a_copy_with_other_timestamps_is_still_the_same_recording(tmp_path: Path) -> None:
+    f = HONEST[1].frames
+    copy = Case("copy", replace(f, t=f.t * 1.01), "test", attack="dos")
+    assert "identical IDs and payloads" in stopped_by(tmp_path, pipeline(tmp_path, [*HONEST, copy]))
+
+
+def test_a_test_capture_cut_out_of_a_training_one_is_found_at_any_offset(tmp_path: Path) -> None:
+    f = HONEST[1].frames
+    part = slice(7, 700)
+    cut = FrameArrays(*(v if isinstance(v, list) else v[part] for v in vars(f).values()))
+    message = stopped_by(tmp_path, pipeline(tmp_path, [*HONEST, Case("cut", cut, "test", attack="dos")]))
+    assert "[duplicate_windows_train_test]" in message
+
+
+def test_one_base_capture_behind_both_sides_stops_the_run(tmp_path: Path) -> None:
+    cases = [*HONEST[:2], replace(HONEST[2], base="free")]
+    assert "[base_capture_across_splits]" in stopped_by(tmp_path, pipeline(tmp_path, cases))
+
+
+def test_a_recording_filed_twice_in_training_is_a_warning(tmp_path: Path) -> None:
+    found = run(tmp_path, pipeline(tmp_path, [*HONEST, Case("again", HONEST[0].frames)]))
+    assert found["identical_captures_within_split"]["severity"] == "warning"
+
+
+def test_validation_windows_closer_than_the_embargo_stop_the_run(tmp_path: Path) -> None:
+    folders = pipeline(tmp_path, HONEST, split=SPLIT.model_copy(update={"embargo_frames": 0}))
+    message = stopped_by(tmp_path, folders)
+    assert "closer than the embargo of 20 frames" in message
+
+
+def edit_json(path: Path, change: Callable[[dict], None]) -> None:
+    obj = json.loads(path.read_text())
+    change(obj)
+    path.write_text(json.dumps(obj))
+
+
+def test_a_scaler_that_saw_other_windows_stops_the_run(tmp_path: Path) -> None:
+    folders = pipeline(tmp_path, HONEST)
+    edit_json(folders["build_train"] / "scaler.json", lambda o: o["x"]["mean"].__setitem__(0, 0.9))
+    assert "[scaler_scope]" in stopped_by(tmp_path, folders)
+
+
+def test_a_vocabulary_that_saw_other_windows_stops_the_run(tmp_path: Path) -> None:
+    folders = pipeline(tmp_path, HONEST)
+    edit_json(folders["build_train"] / "vocabulary.json", lambda o: o["ids"].append(0x7FF))
+    assert "[vocabulary_scope]" in stopped_by(tmp_path, folders)
+
+
+def test_an_audit_told_of_other_windows_stops_the_run(tmp_path: Path) -> None:
+    folders = pipeline(tmp_path, HONEST)
+    config = CONFIG.model_copy(update={"window": WindowConfig(window_frames=10)})
+    assert "[window_config_differs]" in stopped_by(tmp_path, folders, config)
+
+
+def test_benign_labels_on_ids_the_vehicle_never_sends_are_reported(tmp_path: Path) -> None:
+    f = HONEST[2].frames
+    y = f.y.copy()
+    y[np.flatnonzero(y)[:25]] = 0
+    noisy = replace(f, y=y, attack_code=np.where(y == 1, 0, -1).astype(np.int16))
+    found = run(tmp_path, pipeline(tmp_path, [*HONEST[:2], replace(HONEST[2], frames=noisy)]))
+    assert found["label_sanity"]["evidence"]["captures"]["known"]["frames"] == 25
+    assert found["label_sanity"]["evidence"]["captures"]["known"]["ids"] == ["0"]
+
+
+def test_an_attack_capture_without_attack_frames_is_named_with_what_labels_it(tmp_path: Path) -> None:
+    f = bus(4.0, seed=8)
+    mute = Case("mute", f, "test", attack="suppress", events=[("suppress", 1.0, 2.0)])
+    bare = Case("bare", bus(4.0, seed=9), "test", attack="masquerade")
+    assert (
+        run(tmp_path / "a", pipeline(tmp_path / "a", [*HONEST, mute]))["attack_without_positive_labels"][
+            "severity"
+        ]
+        == "info"
+    )
+    found = run(tmp_path / "b", pipeline(tmp_path / "b", [*HONEST, mute, bare]))[
+        "attack_without_positive_labels"
+    ]
+    assert (found["severity"], found["evidence"]) == (
+        "warning",
+        {"declared_events": ["mute"], "unlabelled": ["bare"]},
+    )
+
+
+def test_a_family_without_validation_windows_is_named(tmp_path: Path) -> None:
+    brief = Case("brief", flood(bus(4.0, seed=4), 0.1, 0.3, attack="fuzzing"), attack="fuzzing")
+    found = run(tmp_path, pipeline(tmp_path, [*HONEST, brief]))["validation_without_attack"]
+    assert "fuzzing" in found["message"]
+    assert found["evidence"]["val"].get("fuzzing", 0) == 0
+
+
+def test_an_attack_inside_the_calibration_seconds_is_evidence(tmp_path: Path) -> None:
+    cases = [*HONEST, Case("new", flood(bus(4.0, seed=3, offset=0x200), 0.2, 2.0), "test", "two", "dos")]
+    found = run(tmp_path, pipeline(tmp_path, cases))["calibration_contaminated"]
+    assert list(found["evidence"]) == ["new"]
+    assert found["severity"] == "warning"
+
+
+def test_window_hashes_do_not_depend_on_where_a_window_lies_but_on_every_frame() -> None:
+    f = frames(
+        np.arange(60) * 0.01, np.arange(60) % 20, data=np.tile(np.arange(20), 3)[:, None] * np.ones((1, 8))
+    )
+    h = frame_hashes(f)
+    same = window_hashes(h, np.array([0, 20, 40]), 20)
+    assert len(set(same.tolist())) == 1
+    for i in range(20):
+        data = f.data.copy()
+        data[i, 3] ^= 1
+        changed = window_hashes(frame_hashes(replace(f, data=data)), np.array([0]), 20)
+        assert not contained(changed, all_window_hashes(h, 20)).any()
+
+
+def test_hashes_of_a_capture_shorter_than_a_window_are_empty() -> None:
+    assert len(all_window_hashes(frame_hashes(frames([0.0], [1])), 20)) == 0
+    assert not contained(np.array([1], np.uint64), np.zeros(0, np.uint64)).any()
