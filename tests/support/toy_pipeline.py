@@ -22,6 +22,7 @@ from candor.config.settings import Settings
 from candor.errors import PresetNotFound
 from candor.flow.plan import TaskSpec
 from candor.flow.stage import Inputs, Output, Result, Stage
+from candor.flow.storage import write_atomic
 
 
 class NumberConfig(Config):
@@ -65,7 +66,7 @@ def number(config: NumberConfig, inputs: Inputs, out: Output) -> Result:
         out.recorder.log(step, {"value": config.value * (step + 1)})
         for part in range(step + 1):
             (out.path / f"part-{part}.bin").write_bytes(bytes(1000))
-        checkpoint.write_text(str(step + 1))
+        write_atomic(checkpoint, str(step + 1), durable=False)
         time.sleep(float(os.environ.get("TOY_WAIT_S", "0")))
         if step >= 1:
             _misbehave("number")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import faulthandler
 import logging
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,17 +22,19 @@ def attempt_log(path: Path) -> Iterator[None]:
     level = root.level
     root.addHandler(handler)
     root.setLevel(min(level, logging.INFO) if level else logging.INFO)
-    logging.captureWarnings(True)
     # Under pytest someone else listens already.
     own_faults = not faulthandler.is_enabled()
     if own_faults:
         faulthandler.enable(stream)
     try:
-        yield
+        # Inside catch_warnings, what an earlier attempt of this process warned of is warned of again.
+        with warnings.catch_warnings():
+            logging.captureWarnings(True)
+            yield
     finally:
+        logging.captureWarnings(False)
         if own_faults:
             faulthandler.disable()
-        logging.captureWarnings(False)
         root.setLevel(level)
         root.removeHandler(handler)
         handler.close()

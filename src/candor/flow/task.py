@@ -201,6 +201,7 @@ class _Execution:
         sources = {name: self.plan.task(source) for name, source in task.inputs.items()}
         inputs = Inputs({name: store.open(s.stage, s.key).path for name, s in sources.items()})
         staging, scratch = store.staging(task.key), store.scratch(task.stage, task.key)
+        log.info("%s, attempt %d; what survives it lies in %s", task.id, self.attempt.record.attempt, scratch)
         recorder = self.recorder_factory(scratch, task.id)
         if all(p == recorder.rows_path for p in scratch.iterdir()):
             recorder.clear()  # No checkpoint to resume from: the stage starts over, and logs every step again.
