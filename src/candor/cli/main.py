@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from importlib import import_module
 from importlib.util import find_spec
@@ -71,5 +72,5 @@ def main(argv: Sequence[str] | None = None, *, workload: Workload | None = None)
         argv: arguments without the program's name; the process's own by default.
         workload: what ``run`` runs; intrusion detection by default.
     """
-    app = build_app()
-    app(args=None if argv is None else list(argv), prog_name="candor", obj=Session(workload or IdsWorkload()))
+    args = sys.argv[1:] if argv is None else list(argv)
+    build_app()(args=args, prog_name="candor", obj=Session(workload or IdsWorkload(), tuple(args)))

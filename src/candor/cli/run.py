@@ -92,7 +92,7 @@ def _open(state: Session, planned: Planned) -> Run:
             planned.plan,
             config=planned.config.model_dump(mode="json"),
             origins=planned.origins,
-            command=shlex.join(["candor", *sys.argv[1:]]),
+            command=shlex.join(["candor", *state.argv]),
         )
     except OSError as e:
         raise storage_full(e, state.settings.run_root) or e from e

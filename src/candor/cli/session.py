@@ -29,9 +29,14 @@ class Planned:
 
 @dataclass
 class Session:
-    """The state of one command."""
+    """The state of one command.
+
+    Attributes:
+        argv: the command's arguments as given; kept in ``run.json``.
+    """
 
     workload: Workload
+    argv: tuple[str, ...] = ()
 
     @cached_property
     def settings(self) -> Settings:
