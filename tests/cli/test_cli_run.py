@@ -133,3 +133,14 @@ def test_a_run_folder_says_where_the_run_came_from(cli: Cli, tmp_path: Path) -> 
     assert info["origins"]["right.value"] == "presets/experiments/toy.yaml"
     assert info["command"] == "candor run toy -d small --set left.value=3"
     assert len(info["plan_key"]) == 64
+
+
+def test_a_root_that_cannot_be_written_is_named(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("CANDOR_CACHE_ROOT", str(tmp_path / "file" / "cache"))
+    done = cli("run", "toy", "-d", "small")
+    assert done.code == 2
+    assert str(tmp_path / "file") in done.err
+    assert "CANDOR_CACHE_ROOT" in done.err

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from importlib import import_module
-from importlib.util import find_spec
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
-from candor.cli import config, output, run, status, task
+from candor.cli import config, data, output, run, status, task
 from candor.cli.session import Session
 from candor.cli.workload import IdsWorkload, Workload
 from candor.errors import CandorError
@@ -60,8 +58,7 @@ def build_app() -> typer.Typer:
     app.command()(status.logs)
     app.add_typer(config.app, name="config")
     app.add_typer(task.app, name="task")
-    if find_spec("candor.cli.data"):
-        app.add_typer(import_module("candor.cli.data").app, name="data")
+    app.add_typer(data.app, name="data")
     return app
 
 

@@ -83,10 +83,12 @@ def plan(
 
 
 def _open(state: Session, planned: Planned) -> Run:
+    from candor.errors import ConfigError
     from candor.flow.run import open_run
     from candor.flow.storage import storage_full
 
     try:
+        state.settings.cache_root.mkdir(parents=True, exist_ok=True)
         return open_run(
             state.settings.run_root,
             planned.plan,
@@ -95,7 +97,9 @@ def _open(state: Session, planned: Planned) -> Run:
             command=shlex.join(["candor", *state.argv]),
         )
     except OSError as e:
-        raise storage_full(e, state.settings.run_root) or e from e
+        full = storage_full(e, state.settings.run_root)
+        hint = "Point CANDOR_ROOT, CANDOR_CACHE_ROOT and CANDOR_RUN_ROOT to folders that you may write to."
+        raise full or ConfigError(f"cannot write: {e.strerror}", place=e.filename, hint=hint) from e
 
 
 def _execute(state: Session, planned: Planned, run: Run, todo: list[str]) -> RunReport:
