@@ -227,7 +227,7 @@ def _made(path: Path) -> Path:
 def _read_record(path: Path) -> ArtifactRecord:
     try:
         return ArtifactRecord.model_validate_json((path / RECORD).read_bytes())
-    except FileNotFoundError as e:
+    except (FileNotFoundError, NotADirectoryError) as e:
         if path.is_dir():
             raise _corrupted(path / RECORD, "the manifest is gone") from e
         raise ArtifactMissing(
