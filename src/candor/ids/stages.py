@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from candor.flow.stage import Stage
 from candor.ids.captures.ingest import ingest
-from candor.ids.captures.synthetic import generate
+from candor.ids.captures.synthetic.generate import generate
 from candor.ids.controls import controls
 from candor.ids.detection import score
 from candor.ids.evaluation import evaluate

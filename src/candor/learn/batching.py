@@ -245,23 +245,28 @@ class GraphBatch:
 class GraphLoader:
     """Iterates GraphBatches of ``source`` in the order of ``sampler``; usable as a Lightning dataloader.
 
-    Every batch owns its arrays, so a trainer may hold or prefetch several. ``sampler`` is public because
-    Lightning calls ``set_epoch`` on a dataloader's attribute of that name.
+    Every batch owns its arrays, so a trainer may hold or prefetch several. Lightning calls ``set_epoch`` on a
+    dataloader's ``sampler``, and reads its ``batch_sampler`` to tell whether validation is shuffled; both are here.
     """
 
     def __init__(self, source: GraphSource, sampler: BatchSampler) -> None:
-        self.source, self.sampler = source, sampler
+        self.source, self.batch_sampler = source, sampler
+
+    @property
+    def sampler(self) -> BatchSampler:
+        """The batch sampler, under the name that Lightning looks for."""
+        return self.batch_sampler
 
     def __len__(self) -> int:
-        return len(self.sampler)
+        return len(self.batch_sampler)
 
     def __iter__(self) -> Iterator[GraphBatch]:
-        for idx in self.sampler:
+        for idx in self.batch_sampler:
             yield GraphBatch.of(self.source.gather(idx))
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the order of ``epoch``."""
-        self.sampler.set_epoch(epoch)
+        self.batch_sampler.set_epoch(epoch)
 
 
 def to_pyg(batch: GraphBatch) -> Batch:

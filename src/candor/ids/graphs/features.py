@@ -1,10 +1,13 @@
 """The one table of node and edge features; kernels, scaler and documentation all read it.
 
 Two views of a node. *agnostic*: relative to the vehicle's calibrated profile, so it means the same on a vehicle never
-seen. *aware*: raw values of this ID on this vehicle. dt is the time since the previous frame of the same ID in the
-same capture, also across the window's edge, never across captures; the first frame of an ID has no dt. Features that
-compare with the profile are 0 (neutral) for an ID the profile does not know. Only the first 8 payload bytes are
-looked at (CAN FD frames carry up to 64). Remote frames count as arrivals and have a DLC, but no payload.
+seen. *aware*: values that describe this ID on this vehicle; models blank them, and all edge features, where the ID is
+unknown.
+
+dt is the time since the previous frame of the same ID in the same capture, also across the window's edge, never across
+captures; the first frame of an ID has no dt. Features that compare with the profile are 0 (neutral) for an ID the
+profile does not know. A *shrunk* mean or share divides by n + 8 instead of n (PRIOR_FRAMES). Only the first 8 payload
+bytes are looked at (CAN FD frames carry up to 64). Remote frames count as arrivals and have a DLC, but no payload.
 Error frames are dropped before windowing and counted in the store's ``meta.json``.
 """
 
@@ -15,6 +18,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 View = Literal["agnostic", "aware"]
+
+#: Deviations are shrunk towards neutral as if this many ordinary frames had been seen too. One early frame of an ID
+#: that sends one frame per window is no evidence: kia's ID 0x018 (hcrl_sa) is periodic, but events send extra frames,
+#: and a plain share of 1 made 20 % of that drive's benign windows look like attacks.
+PRIOR_FRAMES = 8.0
 
 #: Log ratios are clipped here: e^6 is a factor of 400, beyond which more says no more.
 LOG_CLIP = 6.0
@@ -48,8 +56,12 @@ def _agnostic(
     return Feature(name, unit, "agnostic", floor, definition, scope)
 
 
+def _aware(name: str, unit: str, floor: float, definition: str) -> Feature:
+    return Feature(name, unit, "aware", floor, definition)
+
+
 NODE_FEATURES: tuple[Feature, ...] = (
-    _agnostic("share", "share", 0.01, "frames of the ID / window_frames"),
+    _aware("share", "share", 0.01, "frames of the ID / window_frames"),
     _agnostic(
         "rate_log_ratio",
         "ln",
@@ -60,44 +72,44 @@ NODE_FEATURES: tuple[Feature, ...] = (
         "interval_log_ratio_mean",
         "ln",
         0.1,
-        "mean over frames with a dt of ln(dt / profile median), clipped to ±6",
+        "shrunk mean over frames with a dt of ln(dt / profile median), clipped to ±6",
     ),
     _agnostic(
-        "interval_log_ratio_min", "ln", 0.1, "smallest ln(dt / profile median), clipped to ±6; 0 without a dt"
+        "early_density", "share of window", 0.02, "early frames of the ID (see early_share) / window_frames"
     ),
-    _agnostic("early_share", "share", 0.05, "share of frames with a dt whose dt < profile median / e"),
-    _agnostic("late_share", "share", 0.05, "share of frames with a dt whose dt > 3 × profile median"),
+    _agnostic("early_share", "share", 0.05, "shrunk share of frames with a dt whose dt < profile median / e"),
+    _agnostic("late_share", "share", 0.05, "shrunk share of frames with a dt whose dt > 3 × profile median"),
     _agnostic(
         "payload_change",
         "share of bits",
         0.02,
-        "mean share of payload bits changed since the ID's previous frame, minus the profile's mean share",
+        "shrunk mean share of payload bits changed since the ID's previous frame, minus the profile's mean share",
     ),
     _agnostic(
         "payload_change_abs",
         "share of bits",
         0.02,
-        "mean over frames of |share of bits changed − the profile's mean share|",
+        "shrunk mean over frames of |share of bits changed − the profile's mean share|",
     ),
     _agnostic(
         "byte_novelty",
         "share",
         0.05,
-        "share of payload bytes outside the profile's [min, max] of that ID and byte",
+        "shrunk share of payload bytes outside the profile's [min, max] of that ID and byte (4 bytes count as a frame)",
     ),
-    _agnostic("dlc_novel", "share", 0.05, "share of frames with a DLC the profile never saw for that ID"),
-    _agnostic("id_novel", "0/1", 0.1, "1 if the profile does not know the ID"),
     _agnostic(
+        "dlc_novel", "share", 0.05, "shrunk share of frames with a DLC the profile never saw for that ID"
+    ),
+    _agnostic("id_novel", "0/1", 0.1, "1 if the profile does not know the ID"),
+    _aware(
         "in_degree", "share of nodes", 0.01, "distinct predecessors (itself included if it repeats) / nodes"
     ),
-    _agnostic(
+    _aware(
         "out_degree", "share of nodes", 0.01, "distinct successors (itself included if it repeats) / nodes"
     ),
-    _agnostic(
-        "first_position", "share of window", 0.05, "index of the ID's first frame / (window_frames − 1)"
-    ),
-    _agnostic("last_position", "share of window", 0.05, "index of the ID's last frame / (window_frames − 1)"),
-    _agnostic(
+    _aware("first_position", "share of window", 0.05, "index of the ID's first frame / (window_frames − 1)"),
+    _aware("last_position", "share of window", 0.05, "index of the ID's last frame / (window_frames − 1)"),
+    _aware(
         "byte_entropy",
         "share of maximum",
         0.05,
@@ -167,10 +179,8 @@ EDGE_FEATURES: tuple[Feature, ...] = (
         0.05,
         "1 / (1 + interval_std in ms); 0 for a transition that happens once. In seconds it would be 1 everywhere",
     ),
-    _agnostic(
-        "first_position", "share of window", 0.05, "index of its first occurrence / (window_frames − 2)"
-    ),
-    _agnostic("last_position", "share of window", 0.05, "index of its last occurrence / (window_frames − 2)"),
+    _aware("first_position", "share of window", 0.05, "index of its first occurrence / (window_frames − 2)"),
+    _aware("last_position", "share of window", 0.05, "index of its last occurrence / (window_frames − 2)"),
     _agnostic("span", "share of window", 0.05, "last_position − first_position"),
     _agnostic("reverse", "0/1", 0.1, "1 if target → source is an edge too; a self-loop is its own reverse"),
     _agnostic(

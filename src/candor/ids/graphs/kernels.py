@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from candor.ids.graphs.features import EDGE_NAMES, LOG_CLIP, NODE_NAMES
+from candor.ids.graphs.features import EDGE_NAMES, LOG_CLIP, NODE_NAMES, PRIOR_FRAMES
 from candor.ids.graphs.stream import MIN_TIME_S, Relative, Stream
 
 # n frames, G windows, W window_frames, M = G·W entries, N nodes, E edges, D node features, P profile IDs
@@ -205,12 +205,11 @@ def _node_features(stream: Stream, rel: Relative, pos_GW: I64, nodes: _Nodes, ed
     def mean_over(values_n: npt.NDArray[np.generic], number_N: F64) -> F64:
         return total(values_n) / np.maximum(number_N, 1.0)
 
+    def shrunk(values_n: npt.NDArray[np.generic], number_N: F64) -> F64:
+        return total(values_n) / (number_N + PRIOR_FRAMES)
+
     timed, compared, with_data = total(rel.timed_n), total(rel.compared_n), total(stream.has_data_n)
     known = rel.known_U[nodes.code_N]
-    ratio = np.where(rel.timed_n, rel.log_ratio_n, np.inf)[frame[nodes.order_M]]
-    smallest = np.empty(num_nodes)
-    begin = np.flatnonzero(nodes.head_M)
-    smallest[nodes.node_of_M[begin]] = np.minimum.reduceat(ratio, begin) if len(begin) else ratio
     duration = np.maximum(stream.t_n[pos_GW[:, -1]] - stream.t_n[pos_GW[:, 0]], 0.0)
     expected = duration[nodes.window_N] / rel.median_U[nodes.code_N]
     rate = np.clip(np.log((count + 0.5) / (expected + 0.5)), -LOG_CLIP, LOG_CLIP)
@@ -219,14 +218,14 @@ def _node_features(stream: Stream, rel: Relative, pos_GW: I64, nodes: _Nodes, ed
     columns: dict[str, npt.NDArray[np.generic]] = {
         "share": count / width,
         "rate_log_ratio": np.where(known, rate, 0.0),
-        "interval_log_ratio_mean": mean_over(np.where(rel.timed_n, rel.log_ratio_n, 0.0), timed),
-        "interval_log_ratio_min": np.where(timed > 0, smallest, 0.0),
-        "early_share": mean_over(rel.early_n, timed),
-        "late_share": mean_over(rel.late_n, timed),
-        "payload_change": mean_over(rel.deviation_n, compared),
-        "payload_change_abs": mean_over(np.abs(rel.deviation_n), compared),
-        "byte_novelty": mean_over(rel.outside_n, total(rel.bytes_n)),
-        "dlc_novel": mean_over(rel.dlc_new_n, count),
+        "interval_log_ratio_mean": shrunk(np.where(rel.timed_n, rel.log_ratio_n, 0.0), timed),
+        "early_density": total(rel.early_n) / width,
+        "early_share": shrunk(rel.early_n, timed),
+        "late_share": shrunk(rel.late_n, timed),
+        "payload_change": shrunk(rel.deviation_n, compared),
+        "payload_change_abs": shrunk(np.abs(rel.deviation_n), compared),
+        "byte_novelty": shrunk(rel.outside_n / 4.0, total(rel.bytes_n) / 4.0),
+        "dlc_novel": shrunk(rel.dlc_new_n, count),
         "id_novel": ~known,
         "in_degree": np.bincount(edges.target_E, minlength=num_nodes) / graph_nodes,
         "out_degree": np.bincount(edges.source_E, minlength=num_nodes) / graph_nodes,
