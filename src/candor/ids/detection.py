@@ -46,5 +46,11 @@ def score(config: ScoreTask, inputs: Inputs, out: Output) -> Result:
         weights.append(rows.with_columns(pl.Series("weight", policy.weight(states))))
     pl.concat(tables).write_parquet(out.path / "scores.parquet")
     pl.concat(weights).write_parquet(out.path / "weights.parquet")
-    parameters = {"vgae": count_parameters(vgae), "gat": count_parameters(gat), "fusion": count_parameters(policy)}
-    return Result({"parameters": {**parameters, "total": sum(parameters.values())}, "windows": len(weights[-1])})
+    parameters = {
+        "vgae": count_parameters(vgae),
+        "gat": count_parameters(gat),
+        "fusion": count_parameters(policy),
+    }
+    return Result(
+        {"parameters": {**parameters, "total": sum(parameters.values())}, "windows": len(weights[-1])}
+    )

@@ -83,7 +83,9 @@ def _variants(layers: Sequence[Layer]) -> dict[str, str]:
         if not isinstance(variant, dict) or not isinstance(variant.get("scale"), str):
             known = ", ".join(n for n, v in found.items() if isinstance(v, dict) and "scale" in v)
             raise ConfigError(
-                f"variant '{name}' has no scale", place=f"variants.{name}", hint=f"Variants with one: {known or 'none'}."
+                f"variant '{name}' has no scale",
+                place=f"variants.{name}",
+                hint=f"Variants with one: {known or 'none'}.",
             )
     return {name: variant["scale"] for name, variant in found.items()}
 

@@ -62,7 +62,12 @@ def plan(config: ExperimentConfig) -> list[TaskSpec]:
     )
     report = ReportConfig(title=f"{config.experiment} on {config.dataset}")
     tasks.append(
-        _task("report", "report", report, {"evaluate": "evaluate", "ingest": "ingest", "audit": "audit", **history})
+        _task(
+            "report",
+            "report",
+            report,
+            {"evaluate": "evaluate", "ingest": "ingest", "audit": "audit", **history},
+        )
     )
     return tasks
 
@@ -115,7 +120,11 @@ def _model_tasks(name: str, variant: VariantConfig, seed: int) -> list[TaskSpec]
             gat,
             "curriculum",
             CurriculumTask(
-                model=variant.gat, training=training, curriculum=variant.curriculum, distillation=learns, seed=seed
+                model=variant.gat,
+                training=training,
+                curriculum=variant.curriculum,
+                distillation=learns,
+                seed=seed,
             ),
             {**graphs, "vgae": vgae, **by("curriculum")},
             cpus=2,
@@ -130,7 +139,13 @@ def _model_tasks(name: str, variant: VariantConfig, seed: int) -> list[TaskSpec]
             f"score.{lane}",
             "score",
             ScoreTask(variant=name, seed=seed, device=training.device, threads=training.threads),
-            {"build_train": "build_train", "build_test": "build_test", "vgae": vgae, "gat": gat, "fusion": fusion},
+            {
+                "build_train": "build_train",
+                "build_test": "build_test",
+                "vgae": vgae,
+                "gat": gat,
+                "fusion": fusion,
+            },
             cpus=2,
         ),
     ]

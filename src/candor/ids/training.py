@@ -39,7 +39,10 @@ def train_autoencoder(config: AutoencoderTask, inputs: Inputs, out: Output) -> R
         store = GraphStore.open(graphs / split)
         benign = np.flatnonzero(store.y_G == 0)
         if not len(benign):
-            raise DataError(f"the {split} split has no benign window", hint="An autoencoder learns from benign traffic alone.")
+            raise DataError(
+                f"the {split} split has no benign window",
+                hint="An autoencoder learns from benign traffic alone.",
+            )
         sets[split] = store.subset(benign)
     train_set = _loader(sets["train"], config.training, shuffle=True, seed=config.seed)
     val_set = _loader(sets["val"], config.training, shuffle=False, seed=config.seed)
@@ -49,7 +52,9 @@ def train_autoencoder(config: AutoencoderTask, inputs: Inputs, out: Output) -> R
 
     def build() -> VgaeTraining:
         seed_everything(config.seed)
-        return VgaeTraining(Vgae(config.model, node_input(config.model.inputs, graphs)), config.training, config.seed, teacher)
+        return VgaeTraining(
+            Vgae(config.model, node_input(config.model.inputs, graphs)), config.training, config.seed, teacher
+        )
 
     module, report = fit(build, train_set, val_set, config.training, out)
     assert isinstance(module, VgaeTraining)
@@ -64,7 +69,8 @@ def train_curriculum(config: CurriculumTask, inputs: Inputs, out: Output) -> Res
     y_G = store.y_G
     if not y_G.any() or y_G.all():
         raise DataError(
-            f"the training split has {int(y_G.sum())} attack windows of {len(y_G)}", hint="A classifier needs both kinds."
+            f"the training split has {int(y_G.sum())} attack windows of {len(y_G)}",
+            hint="A classifier needs both kinds.",
         )
     training, curriculum = config.training, config.curriculum
     use_threads(training.threads)
@@ -85,7 +91,9 @@ def train_curriculum(config: CurriculumTask, inputs: Inputs, out: Output) -> Res
 
     def build() -> GatTraining:
         seed_everything(config.seed, 1)
-        return GatTraining(Gat(config.model, node_input(config.model.inputs, graphs)), training, config.seed, teacher)
+        return GatTraining(
+            Gat(config.model, node_input(config.model.inputs, graphs)), training, config.seed, teacher
+        )
 
     val_set = _loader(val, training, shuffle=False, seed=config.seed)
     module, report = fit(build, GraphLoader(store, sampler), val_set, training, out)
@@ -147,7 +155,12 @@ def fusion_data(store: GraphStore, views: WindowViews, scale: AnomalyScale) -> F
 def scoring_batches(store: GraphStore) -> Iterator[GraphBatch]:
     """All windows of a store in order, in large batches."""
     sampler = BudgetSampler(
-        store.node_counts, store.edge_counts, max_nodes=_SCORING_NODES, max_edges=_SCORING_EDGES, shuffle=False, seed=0
+        store.node_counts,
+        store.edge_counts,
+        max_nodes=_SCORING_NODES,
+        max_edges=_SCORING_EDGES,
+        shuffle=False,
+        seed=0,
     )
     return iter(GraphLoader(store, sampler))
 

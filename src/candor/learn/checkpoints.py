@@ -89,7 +89,9 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
             return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
     except Exception as error:  # safetensors raises its own untyped error
         raise ArtifactCorrupted(
-            f"'{path.name}' is not readable safetensors ({error})", place=str(path.parent), hint="Remove it and run again."
+            f"'{path.name}' is not readable safetensors ({error})",
+            place=str(path.parent),
+            hint="Remove it and run again.",
         ) from error
 
 
@@ -105,7 +107,9 @@ def load_weights(path: Path, module: nn.Module) -> None:
         module.load_state_dict(tensors)
     except RuntimeError as error:
         raise ArtifactCorrupted(
-            f"the weights do not fit the model: {error}", place=str(path), hint="Was the config changed by hand?"
+            f"the weights do not fit the model: {error}",
+            place=str(path),
+            hint="Was the config changed by hand?",
         ) from error
 
 

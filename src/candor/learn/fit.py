@@ -62,7 +62,9 @@ class SafetensorsCheckpoints(CheckpointIO):
         checkpoint.pop("hparams_name", None)
         save_tree(Path(path), checkpoint)
 
-    def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
+    def load_checkpoint(
+        self, path: Any, map_location: Any = None, weights_only: bool | None = None
+    ) -> dict[str, Any]:
         return load_tree(Path(path))
 
     def remove_checkpoint(self, path: Any) -> None:
@@ -90,7 +92,9 @@ class _Keeper(L.Callback):
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        if batch_idx % 8 == 0:  # Reading the loss synchronises the device; the bar need not move at every step.
+        if (
+            batch_idx % 8 == 0
+        ):  # Reading the loss synchronises the device; the bar need not move at every step.
             done = trainer.current_epoch + (batch_idx + 1) / max(1, int(trainer.num_training_batches))
             self._out.progress(done, trainer.max_epochs or 1, f"epoch {trainer.current_epoch + 1}")
 
@@ -205,7 +209,9 @@ def fit(
     return module, FitReport(epochs, keeper.best_epoch, keeper.best_loss, keeper.resumed_from)
 
 
-def _run(trainer: L.Trainer, module: L.LightningModule, data: L.LightningDataModule, checkpoint: Path | None) -> None:
+def _run(
+    trainer: L.Trainer, module: L.LightningModule, data: L.LightningDataModule, checkpoint: Path | None
+) -> None:
     """``trainer.fit``, with an interruption that stays one: Lightning turns it into SystemExit."""
     try:
         trainer.fit(module, data, ckpt_path=checkpoint)

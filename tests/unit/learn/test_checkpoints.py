@@ -3,7 +3,14 @@ import torch
 from torch import nn
 
 from candor.errors import ArtifactCorrupted, ArtifactMissing
-from candor.learn.checkpoints import count_parameters, load_tree, load_weights, save_tree, save_weights, seed_everything
+from candor.learn.checkpoints import (
+    count_parameters,
+    load_tree,
+    load_weights,
+    save_tree,
+    save_weights,
+    seed_everything,
+)
 
 
 def test_a_tree_of_tensors_and_scalars_comes_back_equal(tmp_path):

@@ -49,7 +49,9 @@ def test_batches_cover_exactly_the_chosen_windows_within_the_budget():
 
 def test_an_epoch_repeats_exactly_when_resumed():
     def batches(epochs):
-        sampler = CurriculumSampler(SCHEDULE, Y, HARDNESS, np.full(1000, 10), np.full(1000, 30), max_nodes=100, max_edges=400, seed=3)
+        sampler = CurriculumSampler(
+            SCHEDULE, Y, HARDNESS, np.full(1000, 10), np.full(1000, 30), max_nodes=100, max_edges=400, seed=3
+        )
         for epoch in epochs:
             sampler.set_epoch(epoch)
         return list(sampler)

@@ -169,7 +169,9 @@ def train(data: FusionData, config: DqnConfig, seed: int, out: Output) -> DqnFus
             target.load_state_dict(model.q.state_dict())
         if (step + 1) % config.steps_per_episode == 0:
             episode, n = step // config.steps_per_episode, config.steps_per_episode
-            out.recorder.log(episode, {"reward": earned / n, "loss": losses / n, "epsilon": epsilon}, kind="episode")
+            out.recorder.log(
+                episode, {"reward": earned / n, "loss": losses / n, "epsilon": epsilon}, kind="episode"
+            )
             out.progress(episode + 1, config.episodes, f"reward {earned / n:.3f}")
             earned, losses = 0.0, 0.0
     return model.eval()

@@ -37,7 +37,10 @@ STATE_FIELDS = (
 )
 VGAE_FIELDS = slice(0, 8)
 GAT_FIELDS = slice(8, 15)
-VGAE_CONFIDENCE, GAT_ATTACK = STATE_FIELDS.index("vgae_confidence"), STATE_FIELDS.index("gat_attack_probability")
+VGAE_CONFIDENCE, GAT_ATTACK = (
+    STATE_FIELDS.index("vgae_confidence"),
+    STATE_FIELDS.index("gat_attack_probability"),
+)
 
 FloatArray = NDArray[np.float64]
 
@@ -98,7 +101,9 @@ class AnomalyScale:
     limit: float
 
     @classmethod
-    def fit(cls, benign_G3: FloatArray, weights: tuple[float, float, float], quantile: float, margin: float = 1.0) -> AnomalyScale:
+    def fit(
+        cls, benign_G3: FloatArray, weights: tuple[float, float, float], quantile: float, margin: float = 1.0
+    ) -> AnomalyScale:
         """From log errors ``[G, 3]`` of benign windows that were not trained on."""
         center = np.median(benign_G3, axis=0)
         # Reconstructions can agree to the last digit (a vehicle of one ID); the floor keeps the ratio finite.
@@ -110,7 +115,9 @@ class AnomalyScale:
 
     def anomaly(self, log_errors_G3: FloatArray) -> FloatArray:
         """Anomaly score u, ``[G]``."""
-        result: FloatArray = ((log_errors_G3 - np.array(self.center)) / np.array(self.scale)) @ np.array(self.weights)
+        result: FloatArray = ((log_errors_G3 - np.array(self.center)) / np.array(self.scale)) @ np.array(
+            self.weights
+        )
         return result
 
     def probability(self, anomaly_G: FloatArray) -> FloatArray:
@@ -154,7 +161,9 @@ class WindowViews:
 
 
 @torch.inference_mode()
-def view_windows(vgae: Vgae, gat: Gat, batches: Iterator[GraphBatch], count: int, device: torch.device) -> WindowViews:
+def view_windows(
+    vgae: Vgae, gat: Gat, batches: Iterator[GraphBatch], count: int, device: torch.device
+) -> WindowViews:
     """Run both detectors over all windows; rows are in store order whatever the batches' order."""
     vgae.eval().to(device)
     gat.eval().to(device)

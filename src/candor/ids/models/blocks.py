@@ -37,7 +37,15 @@ class NodeInput(nn.Module):
     edge_std_F: Tensor
     aware_D: Tensor
 
-    def __init__(self, config: NodeInputConfig, *, vocabulary: Vocabulary, nodes: Scaler, edges: Scaler, aware_D: Tensor) -> None:
+    def __init__(
+        self,
+        config: NodeInputConfig,
+        *,
+        vocabulary: Vocabulary,
+        nodes: Scaler,
+        edges: Scaler,
+        aware_D: Tensor,
+    ) -> None:
         super().__init__()
         self.config = config
         self.register_buffer("ids_V", torch.as_tensor(vocabulary.ids.astype("int64")))
@@ -64,7 +72,9 @@ class NodeInput(nn.Module):
         slot_N = torch.where(self.ids_V[at] == node_id_N, at + 1, 0)
         ones_N = torch.ones_like(slot_N, dtype=torch.float32)
         size_G = ones_N.new_zeros(num_graphs).index_add_(0, batch_N, ones_N)
-        known_G = ones_N.new_zeros(num_graphs).index_add_(0, batch_N, (slot_N > 0).float()) / size_G.clamp(min=1)
+        known_G = ones_N.new_zeros(num_graphs).index_add_(0, batch_N, (slot_N > 0).float()) / size_G.clamp(
+            min=1
+        )
         hide_G = known_G < self.config.min_known_share
         if self.training:
             hide_G = hide_G | (torch.rand_like(known_G) < self.config.graph_id_dropout)

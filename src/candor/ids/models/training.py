@@ -60,7 +60,9 @@ class _Training(SeededModule):
 class VgaeTraining(_Training):
     """Minimises the negative evidence lower bound on benign windows, plus the distance to a teacher."""
 
-    def __init__(self, model: Vgae, config: TrainingConfig, seed: int, teacher: VgaeTeacher | None = None) -> None:
+    def __init__(
+        self, model: Vgae, config: TrainingConfig, seed: int, teacher: VgaeTeacher | None = None
+    ) -> None:
         super().__init__(config, seed)
         self.model = model
         # Not a submodule: a teacher's weights belong neither to the student's checkpoint nor to its weights.
@@ -92,7 +94,9 @@ class VgaeTraining(_Training):
 class GatTraining(_Training):
     """Cross-entropy on window labels, mixed with the softened teacher where there is one."""
 
-    def __init__(self, model: Gat, config: TrainingConfig, seed: int, teacher: GatTeacher | None = None) -> None:
+    def __init__(
+        self, model: Gat, config: TrainingConfig, seed: int, teacher: GatTeacher | None = None
+    ) -> None:
         super().__init__(config, seed)
         self.model = model
         self._teacher = (GatTeacher(freeze(teacher.model), teacher.config),) if teacher else ()  # type: ignore[arg-type]

@@ -82,7 +82,9 @@ class Vgae(nn.Module):
         other_E = start_E + (self._uniform(graph_E, batch.num_graphs) * size_E).long().clamp(max=size_E - 1)
         positive_E = F.softplus(-(z_NZ[source_E] * z_NZ[target_E]).sum(-1))
         negative_E = F.softplus((z_NZ[source_E] * z_NZ[other_E]).sum(-1))
-        total_N = z_NZ.new_zeros(z_NZ.shape[0]).index_add_(0, source_E, (positive_E + negative_E).to(z_NZ.dtype))
+        total_N = z_NZ.new_zeros(z_NZ.shape[0]).index_add_(
+            0, source_E, (positive_E + negative_E).to(z_NZ.dtype)
+        )
         degree_N = z_NZ.new_zeros(z_NZ.shape[0]).index_add_(0, source_E, torch.ones_like(total_N[source_E]))
         return total_N / degree_N.clamp(min=1)
 
