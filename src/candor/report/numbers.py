@@ -6,14 +6,17 @@ UNDEFINED = "–"
 
 
 def share(value: float | None, digits: int = 3) -> str:
-    """A share in [0, 1]; never rounded to a flawless 1 or 0 that it is not: 0.99996 → 0.99996."""
+    """A share; never rounded to a flawless 1 or 0 that it is not: 0.9996 keeps its fourth digit, 0.99996 is > 0.9999."""
     if value is None:
         return UNDEFINED
-    for more in range(digits, digits + 4):
+    for more in (digits, digits + 1):
         text = f"{value:.{more}f}"
         if float(text) not in (0.0, 1.0) or float(text) == value:
             return text
-    return "<" + f"{10**-digits:g}" if value < 0.5 else ">" + f"{1 - 10**-digits:g}"
+    smallest = 10.0 ** -(digits + 1)
+    if abs(value) < 0.5:
+        return f"{'<' if value > 0 else '>-'}{smallest:.{digits + 1}f}"
+    return f">{1 - smallest:.{digits + 1}f}"
 
 
 def quantity(value: float | None) -> str:

@@ -29,6 +29,11 @@ class Table(TypedDict):
     notes: list[str]
 
 
+def title(column: Column) -> str:
+    """Name and unit of a column."""
+    return f"{column['name']} ({column['unit']})" if column["unit"] else column["name"]
+
+
 def rank(detector: str, variant: str) -> tuple[bool, str, int, str]:
     """Sorts detectors by name and variant, controls last."""
     place = VARIANTS.index(variant) if variant in VARIANTS else len(VARIANTS)
@@ -49,7 +54,7 @@ def lowest_rate(results: pl.DataFrame) -> str:
     return rates[min(rates)] if rates else ""
 
 
-def summary_table(results: pl.DataFrame, *, title: str = "Detectors by scenario") -> Table:
+def summary_table(results: pl.DataFrame, *, heading: str = "Detectors by scenario") -> Table:
     """The table the CLI prints: one row per scenario and detector, controls at the bottom of each scenario.
 
     Args:
@@ -59,7 +64,7 @@ def summary_table(results: pl.DataFrame, *, title: str = "Detectors by scenario"
     label = rate.removeprefix("@").removesuffix("/h")
     picks = [("window", "f1", 3, True), ("window", "fpr", 4, True), ("window", "auroc", 3, True)]
     picks += [("event", f"event_recall{rate}", 2, True), ("event", f"time_to_alarm_s{rate}", 2, False)]
-    shown = headline(results).filter((pl.col("capture") == "") & (pl.col("attack") == ""))
+    shown = headline(results).filter(pl.col("metric").is_in([p[1] for p in picks]), capture="", attack="")
     cells: dict[tuple[str, str, str], dict[str, dict[str, Any]]] = {}
     for row in shown.iter_rows(named=True):
         cells.setdefault((row["scenario"], row["detector"], row["variant"]), {})[row["metric"]] = row
@@ -77,7 +82,7 @@ def summary_table(results: pl.DataFrame, *, title: str = "Detectors by scenario"
         Column(name=name, unit=unit, align="left" if i < 3 else "right")
         for i, (name, unit) in enumerate(names)
     ]
-    return Table(title=title, columns=columns, rows=rows, notes=notes(shown))
+    return Table(title=heading, columns=columns, rows=rows, notes=notes(shown))
 
 
 def notes(shown: pl.DataFrame) -> list[str]:
@@ -100,7 +105,7 @@ def notes(shown: pl.DataFrame) -> list[str]:
 
 def markdown(table: Table) -> str:
     """The same table in Markdown; neighbouring equal scenarios are written once."""
-    heads = [c["name"] + (f" ({c['unit']})" if c["unit"] else "") for c in table["columns"]]
+    heads = [title(c) for c in table["columns"]]
     rule = ["---:" if c["align"] == "right" else ":---" for c in table["columns"]]
     lines = [_line(heads), _line(rule)]
     before = ""
