@@ -70,7 +70,7 @@ def diff(
         output.say("")
     if moved:
         output.table(["task", "status", "why"], [(d.task, d.status, d.why or " ") for d in moved])
-    output.say(f"{len(drifts) - len(moved)} tasks are the same.")
+    output.say(f"Unchanged: {output.count(len(drifts) - len(moved), 'task')}.")
 
 
 def _text(value: Any) -> str:
