@@ -105,15 +105,17 @@ def _model_tasks(name: str, variant: VariantConfig, seed: int) -> list[TaskSpec]
     vgae, gat, fusion = f"autoencoder.{lane}", f"curriculum.{lane}", f"fusion.{lane}"
     graphs = {"build_train": "build_train", "audit": "audit"}
     learns = variant.distillation if variant.teacher else None
-    taught = {"teacher": f"{{}}.{variant.teacher}.s{seed}"} if variant.teacher else {}
-    by = lambda stage: {k: v.format(stage) for k, v in taught.items()}  # noqa: E731
+
+    def taught_by(stage: str) -> dict[str, str]:
+        return {"teacher": f"{stage}.{variant.teacher}.s{seed}"} if variant.teacher else {}
+
     training = variant.training
     return [
         _task(
             vgae,
             "autoencoder",
             AutoencoderTask(model=variant.vgae, training=training, distillation=learns, seed=seed),
-            {**graphs, **by("autoencoder")},
+            {**graphs, **taught_by("autoencoder")},
             cpus=2,
         ),
         _task(
@@ -126,7 +128,7 @@ def _model_tasks(name: str, variant: VariantConfig, seed: int) -> list[TaskSpec]
                 distillation=learns,
                 seed=seed,
             ),
-            {**graphs, "vgae": vgae, **by("curriculum")},
+            {**graphs, "vgae": vgae, **taught_by("curriculum")},
             cpus=2,
         ),
         _task(

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydantic import TypeAdapter
 
 from candor.errors import DataError
 from candor.flow.stage import Inputs, Json, Output, Result
@@ -133,9 +134,8 @@ def load_fusion(folder: Path) -> tuple[DqnFusion, AnomalyScale]:
     """Policy and anomaly scale of a fusion artifact."""
     policy = DqnFusion(DqnConfig.model_validate_json((folder / "model.json").read_text()))
     load_weights(folder / "weights.safetensors", policy)
-    stored = json.loads((folder / "anomaly_scale.json").read_text())
-    lists = {k: tuple(v) if isinstance(v, list) else v for k, v in stored.items()}
-    return policy.eval(), AnomalyScale(**lists)
+    scale = TypeAdapter(AnomalyScale).validate_json((folder / "anomaly_scale.json").read_text())
+    return policy.eval(), scale
 
 
 def fusion_data(store: GraphStore, views: WindowViews, scale: AnomalyScale) -> FusionData:

@@ -187,18 +187,21 @@ def _widen_collapsed(estimates: dict[str, Estimate], c: Confusion, confidence: f
         fn=c.fn if miss is None else attack * miss,
         tn=c.tn if false is None else benign * (1 - false),
     )
+    # The other way round, for a detector that found nothing: what it would reach if its recall were at the bound.
+    hit = 1 - alpha ** (1 / attack) if attack else 0.0
+    lucky = Confusion(tp=attack * hit, fp=c.fp, fn=attack * (1 - hit), tn=c.tn)
     low = {name: float(v) for name, v in threshold_metrics(worst).items()}
+    high = {name: float(v) for name, v in threshold_metrics(lucky).items()}
     if attack and benign:
         low |= dict.fromkeys(("auroc", "auc_pr"), alpha ** (1 / min(attack, benign)))
     out = dict(estimates)
     for name, e in estimates.items():
         if e.value is None or e.low is None or e.low != e.high:
             continue
-        windows = benign if name == "fpr" else attack
-        if e.value == 1.0 and name != "fpr":
-            out[name] = replace(e, low=low[name])
-        elif e.value == 1.0:
-            out[name] = replace(e, low=alpha ** (1 / windows))
-        elif e.value == 0.0 and name in ("fpr", "recall"):
-            out[name] = replace(e, high=1 - alpha ** (1 / windows))
+        if e.value == 1.0:
+            out[name] = replace(e, low=alpha ** (1 / benign) if name == "fpr" else low[name])
+        elif e.value == 0.0 and name in ("f1", "precision", "recall"):
+            out[name] = replace(e, high=high[name])
+        elif e.value == 0.0 and name == "fpr":
+            out[name] = replace(e, high=1 - alpha ** (1 / benign))
     return out

@@ -60,22 +60,37 @@ def _short(reason: str, most: int = 44) -> str:
     return reason if len(reason) <= most else reason[: most - 1] + "…"
 
 
-def histogram(title: str, benign: Floats, attack: Floats, threshold: float | None, *, bins: int) -> str:
-    """Scores of benign and attack windows, each as shares of its class on a square-root axis, and the threshold.
+@dataclass(frozen=True)
+class ScoreAxis:
+    """The score axis that all histograms of a detector share. ``bend``: where it turns from linear to logarithmic."""
 
-    Scores beyond a linear range (some 1 000 times the median) are drawn on an inverse hyperbolic sine axis.
-    """
-    width, height, left, base = 300.0, 118.0, 6.0, 96.0
-    both = np.concatenate([benign, attack])
-    if not len(both):
-        return drawing(width, 30, [text(left, 18, "no windows", cls="none")], label=title)
-    bend = _bend(both)
-    low, high = float(both.min()), float(both.max())
-    if threshold is not None:
-        low, high = min(low, threshold), max(high, threshold)
+    low: float
+    high: float
+    bend: float | None
+
+
+def score_axis(scores: Floats, threshold: float) -> ScoreAxis:
+    """Axis over finite scores and the threshold: 0 to 1 where they are shares; bent where their tail is heavy."""
+    low, high = min(float(scores.min()), threshold), max(float(scores.max()), threshold)
     if low >= 0 and high <= 1:
         low, high = 0.0, 1.0
-    edges = np.linspace(_warp(low, bend), _warp(high if high > low else low + 1.0, bend), bins + 1)
+    typical = float(np.median(np.abs(scores)))
+    bent = typical > 0 and max(abs(low), abs(high)) > 200 * typical
+    return ScoreAxis(low, high if high > low else low + 1.0, typical if bent else None)
+
+
+def histogram(
+    title: str, benign: Floats, attack: Floats, threshold: float, axis: ScoreAxis, *, bins: int
+) -> str:
+    """Scores of benign and attack windows, each as shares of its class on a square-root axis, and the threshold.
+
+    A bent axis is an inverse hyperbolic sine: linear near 0, logarithmic beyond the bend.
+    """
+    width, height, left, base = 300.0, 118.0, 6.0, 96.0
+    if not len(benign) and not len(attack):
+        return drawing(width, 30, [text(left, 18, "no windows", cls="none")], label=title)
+    bend, low, high = axis.bend, axis.low, axis.high
+    edges = np.linspace(_warp(low, bend), _warp(high, bend), bins + 1)
     x = Scale(float(edges[0]), float(edges[-1]), left, width - left)
     parts = [line(left, base, width - left, base, cls="axis")]
     for values, name in ((benign, "benign"), (attack, "attack")):
@@ -85,23 +100,16 @@ def histogram(title: str, benign: Floats, attack: Floats, threshold: float | Non
     for at in (low, *([0.5 * (low + high)] if bend is None else []), high):
         anchor = {low: "start", high: "end"}.get(at, "middle")
         parts.append(text(x(float(_warp(at, bend))), base + 13, _score(at), cls="tick", anchor=anchor))
-    if threshold is not None:
-        where = x(float(_warp(threshold, bend)))
-        parts.append(line(where, 10, where, base, cls="threshold"))
-        anchor = "end" if where > width / 2 else "start"
-        label = f"threshold {_score(threshold)}"
-        parts.append(text(where + (-4 if anchor == "end" else 4), 16, label, cls="tick", anchor=anchor))
+    where = x(float(_warp(threshold, bend)))
+    parts.append(line(where, 10, where, base, cls="threshold"))
+    anchor = "end" if where > width / 2 else "start"
+    label = f"threshold {_score(threshold)}"
+    parts.append(text(where + (-4 if anchor == "end" else 4), 16, label, cls="tick", anchor=anchor))
     return drawing(width, height, parts, label=title)
 
 
 def _score(value: float) -> str:
     return f"{value:.3g}"
-
-
-def _bend(values: Floats) -> float | None:
-    """Where a heavy-tailed sample should turn from linear to logarithmic; None where linear shows it all."""
-    typical = float(np.median(np.abs(values)))
-    return typical if typical > 0 and float(np.abs(values).max()) > 200 * typical else None
 
 
 def _warp(values: Floats | float, bend: float | None) -> Floats:

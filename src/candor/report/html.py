@@ -90,6 +90,9 @@ def plain(table: Table) -> str:
         classes += ["control"] if row[2] == "control" else []
         before = row[0]
         cells = "".join(_plain_cell(text, c["align"]) for text, c in zip(row, table["columns"], strict=True))
+        if "group" not in classes and body:
+            # The scenario is read once, at the head of its block; a copied row still has it.
+            cells = cells.replace('class="left"', 'class="left same"', 1)
         body.append(f'<tr class="{" ".join(classes)}">{cells}</tr>')
     notes = "".join(f"<li>{escape(note)}</li>" for note in table["notes"])
     return (

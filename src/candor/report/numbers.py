@@ -6,12 +6,14 @@ UNDEFINED = "–"
 
 
 def share(value: float | None, digits: int = 3) -> str:
-    """A share; never rounded to a flawless 1 or 0 that it is not: 0.9996 keeps its fourth digit, 0.99996 is > 0.9999."""
+    """A share. ``1`` and ``0`` are exact: what only rounds to them keeps a digit more (0.9996), or is >0.9999."""
     if value is None:
         return UNDEFINED
+    if value in (0.0, 1.0):
+        return f"{value:.0f}"
     for more in (digits, digits + 1):
         text = f"{value:.{more}f}"
-        if float(text) not in (0.0, 1.0) or float(text) == value:
+        if float(text) not in (0.0, 1.0):
             return text
     smallest = 10.0 ** -(digits + 1)
     if abs(value) < 0.5:

@@ -9,7 +9,7 @@ from typing import Any
 import polars as pl
 
 from candor.report import html
-from candor.report.figures import Bar, Curve, bars, curves, histogram
+from candor.report.figures import Bar, Curve, bars, curves, histogram, score_axis
 from candor.report.html import Cell, Row, card, grid, legend, number, section, sortable, word
 from candor.report.tables import headline, lowest_rate, rank
 
@@ -184,18 +184,21 @@ def _first_seed(df: pl.DataFrame) -> pl.DataFrame:
 
 
 def score_distributions(predictions: pl.DataFrame, *, bins: int) -> str:
-    """Histograms of benign and attack windows per scenario; one fold per detector, models open."""
+    """Histograms of benign and attack windows per scenario; one fold per detector, teachers open."""
     parts = []
     groups = _first_seed(predictions).partition_by(["detector", "variant"], as_dict=True)
-    for detector, variant in sorted(groups, key=lambda k: rank(str(k[0]), str(k[1]))):
-        cards = []
-        for (scenario,), part in groups[detector, variant].partition_by("scenario", as_dict=True).items():
+    order = sorted(groups, key=lambda k: rank(str(k[0]), str(k[1])))
+    first = order[0][1]
+    for detector, variant in order:
+        cards, whole = [], groups[detector, variant]
+        threshold = float(whole["threshold"].to_numpy()[0])
+        axis = score_axis(whole["score"].to_numpy(), threshold)
+        for (scenario,), part in whole.partition_by("scenario", as_dict=True).items():
             s, y = part["score"].to_numpy(), part["y"].to_numpy() == 1
             name = scenario_name(str(scenario))
-            threshold = float(part["threshold"].to_numpy()[0])
-            figure = histogram(f"{detector} {variant}, {name}", s[~y], s[y], threshold, bins=bins)
+            figure = histogram(f"{detector} {variant}, {name}", s[~y], s[y], threshold, axis, bins=bins)
             cards.append(card(name, figure))
-        opened = " open" if variant in ("teacher", "student_kd") else ""
+        opened = " open" if variant in ("teacher", first) else ""
         parts.append(
             f"<details{opened}><summary><b>{escape(str(detector))}</b> · {escape(str(variant))}</summary>"
             f"{grid(cards, small=True)}</details>"

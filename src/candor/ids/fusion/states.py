@@ -111,7 +111,7 @@ class AnomalyScale:
         u_G = ((benign_G3 - center) / scale) @ np.array(weights)
         median = float(np.median(u_G))
         limit = median + max(margin * (float(np.quantile(u_G, quantile)) - median), 1e-3)
-        return cls(tuple(center.tolist()), tuple(scale.tolist()), weights, median, limit)  # type: ignore[arg-type]
+        return cls(tuple(center.tolist()), tuple(scale.tolist()), weights, median, limit)
 
     def anomaly(self, log_errors_G3: FloatArray) -> FloatArray:
         """Anomaly score u, ``[G]``."""

@@ -1,7 +1,5 @@
 """Per-frame quantities of one capture, computed once and reduced by every window that covers the frame."""
 
-# ruff: noqa: N815 - shapes are part of field names
-
 from __future__ import annotations
 
 from dataclasses import dataclass

@@ -106,10 +106,16 @@ def convolution(config: ConvConfig, in_width: int, out_width: int, edge_width: i
     if out_width % config.num_heads:
         raise ValueError(f"width {out_width} is not a multiple of num_heads {config.num_heads}")
     per_head, heads = out_width // config.num_heads, config.num_heads
-    if config.kind == "transformer":
-        return TransformerConvolution(in_width, per_head, heads, edge_dim=edge_width, dropout=config.dropout)
-    layer = GATConv if config.kind == "gat" else GATv2Conv
-    return layer(in_width, per_head, heads, edge_dim=edge_width, dropout=config.dropout, add_self_loops=False)
+    options = {"edge_dim": edge_width, "dropout": config.dropout}
+    layer: nn.Module
+    match config.kind:
+        case "transformer":
+            layer = TransformerConvolution(in_width, per_head, heads, **options)
+        case "gatv2":
+            layer = GATv2Conv(in_width, per_head, heads, add_self_loops=False, **options)
+        case "gat":
+            layer = GATConv(in_width, per_head, heads, add_self_loops=False, **options)
+    return layer
 
 
 class ConvStack(nn.Module):
@@ -143,7 +149,8 @@ class Pool(nn.Module):
         self.out_width = width * len(kinds)
 
     def forward(self, h_NH: Tensor, batch_N: Tensor, num_graphs: int) -> Tensor:
-        return self.aggregate(h_NH, batch_N, dim_size=num_graphs)
+        pooled_GP: Tensor = self.aggregate(h_NH, batch_N, dim_size=num_graphs)
+        return pooled_GP
 
 
 def mlp(widths: list[int], dropout: float = 0.0) -> nn.Sequential:
