@@ -10,7 +10,7 @@ from candor.flow.stage import Inputs, Output
 from candor.ids.captures.ingest import ingest
 from candor.ids.captures.synthetic.generate import generate
 from candor.ids.config import (
-    CalibrationConfig,
+    CalibrationTask,
     GraphConfig,
     IngestConfig,
     NodeInputConfig,
@@ -98,7 +98,7 @@ def make_world(root: Path) -> TinyWorld:
     frames = {"ingest": "ingest", "calibrate": "calibrate"}
     run("generate", generate, SyntheticConfig(ids_per_vehicle=12, benign_s=15, attack_s=18), {})
     run("ingest", ingest, IngestConfig(dataset="synthetic"), {"captures": "generate"})
-    run("calibrate", calibrate, CalibrationConfig(calibration_s=8, split=SPLIT), {"ingest": "ingest"})
+    run("calibrate", calibrate, CalibrationTask(calibration_s=8, split=SPLIT), {"ingest": "ingest"})
     run("build_train", build, GraphConfig(splits=("train", "val"), window=WINDOW, split=SPLIT), frames)
     run("build_test", build, GraphConfig(splits=("test",), window=WINDOW, split=SPLIT), frames)
     return TinyWorld(done["ingest"], done["calibrate"], done["build_train"], done["build_test"])

@@ -101,6 +101,11 @@ class CalibrationConfig(Config):
 
     source: Literal["auto", "stream"] = "auto"
     calibration_s: Annotated[float, Field(gt=0)] = 10.0
+
+
+class CalibrationTask(CalibrationConfig):
+    """What the calibrate stage is given."""
+
     #: Must be the split of the graphs that use the profile, or validation windows see their own statistics.
     split: SplitConfig = SplitConfig()
 

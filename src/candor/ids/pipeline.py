@@ -15,6 +15,7 @@ from candor.flow.plan import Resources, TaskSpec
 from candor.ids.config import (
     AuditConfig,
     AutoencoderTask,
+    CalibrationTask,
     ControlsConfig,
     CurriculumTask,
     ExperimentConfig,
@@ -87,7 +88,7 @@ def _data_tasks(config: ExperimentConfig) -> list[TaskSpec]:
     test = train.model_copy(update={"splits": ("test",), "profiles": config.profiles[:1]})
     frames = {"ingest": "ingest", "calibrate": "calibrate"}
     graphs = {"ingest": "ingest", "build_train": "build_train", "build_test": "build_test"}
-    calibration = config.calibration.model_copy(update={"split": config.split})
+    calibration = CalibrationTask(split=config.split, **config.calibration.model_dump())
     audit = AuditConfig(allow=config.audit_allow, window=config.window, split=config.split)
     return [
         *tasks,

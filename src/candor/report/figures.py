@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -138,11 +139,18 @@ class Curve:
 
 
 def curves(
-    title: str, lines: Sequence[Curve], *, x_label: str, unit_range: bool = False, log_x: bool = False
+    title: str,
+    lines: Sequence[Curve],
+    *,
+    x_label: str,
+    unit_range: bool = False,
+    log_x: bool = False,
+    steps: bool = False,
 ) -> str:
     """A line chart; y is logarithmic where values span more than a factor of 50 above 0.
 
-    ``unit_range``: y runs from 0 to 1. ``log_x``: x is logarithmic, and points at 0 stand at its left edge.
+    ``unit_range``: y runs from 0 to 1. ``log_x``: x is logarithmic, and points at 0 stand at its left edge. ``steps``: a
+    value holds until the next point.
     """
     width, height, left, bottom, top = 320.0, 190.0, 40.0, 158.0, 12.0
     drawn = [(c, [(a, b) for a, b in c.points if math.isfinite(a) and math.isfinite(b)]) for c in lines]
@@ -156,7 +164,9 @@ def curves(
         parts.append(line(left, y(t), width - 10, y(t), cls="grid"))
         parts.append(text(left - 5, y(t) + 3.5, svg.tick_label(t), cls="tick", anchor="end"))
     for t in x.ticks(5):
-        parts.append(text(x(t), bottom + 13, svg.tick_label(t), cls="tick", anchor="middle"))
+        # A logarithmic axis has no 0; its left edge, a decade below every point, stands for it.
+        label = "0" if log_x and t == x.low else svg.tick_label(t)
+        parts.append(text(x(t), bottom + 13, label, cls="tick", anchor="middle"))
     parts.append(line(left, bottom, width - 10, bottom, cls="axis"))
     parts.append(text((left + width) / 2, height - 4, x_label, cls="tick", anchor="middle"))
     for curve, points in drawn:
@@ -165,8 +175,16 @@ def curves(
             parts.append(dot)
         elif points:
             style = f"stroke:{curve.colour}" + (f";stroke-dasharray:{curve.dash}" if curve.dash else "")
-            parts.append(path([(x(a), y(b)) for a, b in points], cls="curve", style=style, title=curve.label))
+            joined = _stairs(points) if steps else points
+            parts.append(path([(x(a), y(b)) for a, b in joined], cls="curve", style=style, title=curve.label))
     return drawing(width, height, parts, label=title)
+
+
+def _stairs(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    corners = [points[0]]
+    for (_, before), (at, value) in itertools.pairwise(points):
+        corners += [(at, before), (at, value)]
+    return corners
 
 
 def _axes(
@@ -181,7 +199,7 @@ def _axes(
     if log_x:
         positive = [v for v in xs if v > 0] or [1.0]
         x = Scale(
-            10 ** math.floor(math.log10(min(positive))),
+            10 ** (math.ceil(math.log10(min(positive)) - 1e-9) - 1),
             10 ** math.ceil(math.log10(max(positive)) + 1e-9),
             *across,
             log=True,

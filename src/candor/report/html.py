@@ -84,7 +84,8 @@ def filter_bar(table: str, kinds: Sequence[tuple[str, str]], hint: str) -> str:
 def plain(table: Table) -> str:
     """The summary table as it is printed; a rule above every new scenario, controls in grey."""
     heads = "".join(f'<th class="{c["align"]}">{escape(title(c))}</th>' for c in table["columns"])
-    body, before = [], None
+    body: list[str] = []
+    before: str | None = None
     for row in table["rows"]:
         classes = ["group"] if before not in (None, row[0]) else []
         classes += ["control"] if row[2] == "control" else []
@@ -120,8 +121,9 @@ def card(title: str, body: str) -> str:
     return f'<div class="card"><h3>{escape(title)}</h3>{body}</div>'
 
 
-def grid(cards: Iterable[str], *, small: bool = False) -> str:
-    return f'<div class="grid{" small" if small else ""}">{"".join(cards)}</div>'
+def grid(cards: Iterable[str], *, size: str = "") -> str:
+    """Cards side by side, as many as fit; ``size`` "mid" or "small" fits more."""
+    return f'<div class="grid {size}">{"".join(cards)}</div>'
 
 
 def tabs(name: str, panels: Sequence[tuple[str, str]]) -> str:
@@ -151,6 +153,9 @@ def document(title: str, head: str, sections: Sequence[tuple[str, str, str]], fo
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        # The browser itself keeps the page from asking anyone for anything.
+        '<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; img-src data:; '
+        "style-src 'unsafe-inline'; script-src 'unsafe-inline'\">"
         # Without an icon of its own, a browser asks the server for one.
         f'<link rel="icon" href="data:,"><title>{escape(title)}</title><style>{css}</style></head>'
         f"<body><main><h1>{escape(title)}</h1>{head}<nav>{links}</nav>"

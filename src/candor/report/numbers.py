@@ -42,7 +42,7 @@ def estimate(row: dict[str, float | None], *, digits: int = 3, is_share: bool = 
         return share(v, digits) if is_share else quantity(v)
 
     if sd is not None:
-        return f"{write(value)} ± {f'{sd:.{digits}f}' if is_share else quantity(sd)}"
+        return f"{write(value)} ± {write(sd)}"
     if low is not None and high is not None:
         return f"{write(value)} [{write(low)}, {write(high)}]"
     return write(value)

@@ -167,7 +167,7 @@ def operating_curves(operating: pl.DataFrame, colours: Palette) -> str:
         # Controls below, so that a model's line is not hidden by one.
         lines.sort(key=lambda c: not c.label.endswith("· control"))
         name = scenario_name(str(scenario))
-        figure = curves(name, lines, x_label="false alarms per hour", unit_range=True, log_x=True)
+        figure = curves(name, lines, x_label="false alarms per hour", unit_range=True, log_x=True, steps=True)
         cards.append(card(name, figure))
     marks = [("teacher", "var(--soft)", "solid"), ("student_kd", "var(--soft)", "dashed")]
     marks.append(("student", "var(--soft)", "dotted"))
@@ -175,7 +175,7 @@ def operating_curves(operating: pl.DataFrame, colours: Palette) -> str:
         "Event recall over all thresholds of the test traffic itself: a view of what ranking would allow. "
         "No figure in the tables is chosen here. First seed."
     )
-    body = legend([*colours.legend(), *marks]) + grid(cards, small=True)
+    body = legend([*colours.legend(), *marks]) + grid(cards, size="mid")
     return section("operating", "Operating curves", lead, body)
 
 
@@ -201,7 +201,7 @@ def score_distributions(predictions: pl.DataFrame, *, bins: int) -> str:
         opened = " open" if variant in ("teacher", first) else ""
         parts.append(
             f"<details{opened}><summary><b>{escape(str(detector))}</b> · {escape(str(variant))}</summary>"
-            f"{grid(cards, small=True)}</details>"
+            f"{grid(cards, size='small')}</details>"
         )
     marks = [("benign windows", "var(--benign)", "solid"), ("attack windows", "var(--attack)", "solid")]
     marks.append(("threshold, from validation", "var(--mark)", "dashed"))
@@ -231,7 +231,7 @@ def training_curves(history: dict[str, pl.DataFrame]) -> str:
             for (kind, metric), lines in sorted(figures.items())
         ]
         parts.append(
-            f"<details open><summary><b>{escape(stage)}</b></summary>{grid(cards, small=True)}</details>"
+            f"<details open><summary><b>{escape(stage)}</b></summary>{grid(cards, size='mid')}</details>"
         )
     marks = [(v or "only", colour[v], "solid") for v in variants]
     lead = "What each stage logged while it ran; one line per variant and seed."
