@@ -164,7 +164,7 @@ def curves(
         parts.append(line(left, y(t), width - 10, y(t), cls="grid"))
         parts.append(text(left - 5, y(t) + 3.5, svg.tick_label(t), cls="tick", anchor="end"))
     for t in x.ticks(5):
-        # A logarithmic axis has no 0; its left edge, a decade below every point, stands for it.
+        # A logarithmic axis has no 0; its left edge, the decade below every point, stands for it.
         label = "0" if log_x and t == x.low else svg.tick_label(t)
         parts.append(text(x(t), bottom + 13, label, cls="tick", anchor="middle"))
     parts.append(line(left, bottom, width - 10, bottom, cls="axis"))
