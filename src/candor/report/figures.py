@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from candor.report import svg
+from candor.report import numbers, svg
 from candor.report.numbers import share
 from candor.report.svg import Scale, drawing, line, path, px, rect, text
 
@@ -100,17 +100,15 @@ def histogram(
             parts.append(_steps(edges, heights, x, base, 78.0, name, f"{name}: {len(values)} windows"))
     for at in (low, *([0.5 * (low + high)] if bend is None else []), high):
         anchor = {low: "start", high: "end"}.get(at, "middle")
-        parts.append(text(x(float(_warp(at, bend))), base + 13, _score(at), cls="tick", anchor=anchor))
+        parts.append(
+            text(x(float(_warp(at, bend))), base + 13, numbers.threshold(at), cls="tick", anchor=anchor)
+        )
     where = x(float(_warp(threshold, bend)))
     parts.append(line(where, 10, where, base, cls="threshold"))
     anchor = "end" if where > width / 2 else "start"
-    label = f"threshold {_score(threshold)}"
+    label = f"threshold {numbers.threshold(threshold)}"
     parts.append(text(where + (-4 if anchor == "end" else 4), 16, label, cls="tick", anchor=anchor))
     return drawing(width, height, parts, label=title)
-
-
-def _score(value: float) -> str:
-    return f"{value:.3g}"
 
 
 def _warp(values: Floats | float, bend: float | None) -> Floats:

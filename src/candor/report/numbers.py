@@ -32,6 +32,11 @@ def quantity(value: float | None) -> str:
     return f"{value:.3g}" if abs(value) >= 0.001 or value == 0 else f"{value:.1e}"
 
 
+def threshold(value: float) -> str:
+    """A threshold to three digits; the smallest float above 0 flags whatever is not 0, and is written so."""
+    return ">0" if 0 < value < 1e-300 else f"{value:.3g}"
+
+
 def estimate(row: dict[str, float | None], *, digits: int = 3, is_share: bool = True) -> str:
     """``value ± sd`` over seeds, ``value [low, high]`` of one seed, or a dash."""
     value, sd, low, high = (row.get(k) for k in ("value", "sd", "low", "high"))

@@ -8,7 +8,7 @@ from typing import Any
 
 import polars as pl
 
-from candor.report import html
+from candor.report import html, numbers
 from candor.report.figures import Bar, Curve, bars, curves, histogram, score_axis
 from candor.report.html import Cell, Row, card, grid, legend, number, section, sortable, word
 from candor.report.tables import headline, lowest_rate, rank
@@ -263,7 +263,12 @@ def threshold_table(thresholds: Sequence[dict[str, Any]]) -> str:
     for t in sorted(thresholds, key=lambda t: (*rank(t["detector"], t["variant"]), t["seed"])):
         remarks = [t["reason"], *dict.fromkeys(r["reason"] for r in t["at_rates"])]
         cells = [word(t["detector"]), word(t["variant"]), html.count(t["seed"]), word(t["rule"])]
-        cells += [_value(t["value"]), _value(t["f1"]), _value(t["fpr"]), _value(t["validation_benign_hours"])]
+        cells += [
+            Cell(escape(numbers.threshold(t["value"])), repr(t["value"])),
+            _value(t["f1"]),
+            _value(t["fpr"]),
+            _value(t["validation_benign_hours"]),
+        ]
         cells.append(word("; ".join(r for r in remarks if r)))
         rows.append(Row(cells, cls=t["variant"]))
     body = sortable("thresholds-table", heads, rows)

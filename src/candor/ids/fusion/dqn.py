@@ -9,6 +9,7 @@ Shapes: B windows of a step, S = 15 state fields, K weights.
 from __future__ import annotations
 
 import copy
+import logging
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,6 +22,8 @@ from candor.ids.config import DqnConfig
 from candor.ids.fusion.states import GAT_FIELDS, STATE_FIELDS, FloatArray
 from candor.ids.models.blocks import mlp
 from candor.learn.checkpoints import seed_everything
+
+log = logging.getLogger(__name__)
 
 
 class QNetwork(nn.Module):
@@ -169,6 +172,7 @@ def train(data: FusionData, config: DqnConfig, seed: int, out: Output) -> DqnFus
             target.load_state_dict(model.q.state_dict())
         if (step + 1) % config.steps_per_episode == 0:
             episode, n = step // config.steps_per_episode, config.steps_per_episode
+            log.info("episode %d of %d: reward %.4f", episode + 1, config.episodes, earned / n)
             out.recorder.log(
                 episode, {"reward": earned / n, "loss": losses / n, "epsilon": epsilon}, kind="episode"
             )
