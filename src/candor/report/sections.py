@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from html import escape
 from typing import Any
 
@@ -11,31 +11,13 @@ import polars as pl
 from candor.report import html, numbers
 from candor.report.figures import Bar, Curve, bars, curves, histogram, score_axis
 from candor.report.html import Cell, Row, card, grid, legend, number, section, sortable, word
+from candor.report.look import DASHES, Palette, scenario_name
 from candor.report.tables import headline, lowest_rate, rank
 
 Rows = dict[tuple[str, str, str, str, str], dict[str, dict[str, Any]]]
 
-_DASHES = {"student_kd": "6 3", "student": "2 3"}
 _WINDOW = (("f1", "F1"), ("precision", "precision"), ("recall", "recall"), ("fpr", "FPR"))
 _WINDOW_MORE = (("mcc", "MCC"), ("auroc", "AUROC"), ("auc_pr", "AUC-PR"))
-
-
-class Palette:
-    """One colour per detector, grey for controls; the same in every figure."""
-
-    def __init__(self, detectors: Iterable[tuple[str, str]]) -> None:
-        names = sorted({d for d, v in detectors if v != "control"})
-        self._colours = {name: f"var(--d{i % 6})" for i, name in enumerate(names)}
-
-    def __getitem__(self, detector: str) -> str:
-        return self._colours.get(detector, "var(--control)")
-
-    def legend(self) -> list[tuple[str, str, str]]:
-        return [*((n, c, "solid") for n, c in self._colours.items()), ("control", "var(--control)", "solid")]
-
-
-def scenario_name(scenario: str) -> str:
-    return scenario or "all test captures"
 
 
 def by_place(results: pl.DataFrame, level: str) -> Rows:
@@ -162,7 +144,7 @@ def operating_curves(operating: pl.DataFrame, colours: Palette) -> str:
             _first_seed(part).partition_by(["detector", "variant"], as_dict=True).items()
         ):
             points = list(rows.select("false_alarms_per_hour", "event_recall").iter_rows())
-            dash = _DASHES.get(str(variant), "")
+            dash = DASHES.get(str(variant), "")
             lines.append(Curve(f"{detector} · {variant}", points, colours[str(detector)], dash))
         # Controls below, so that a model's line is not hidden by one.
         lines.sort(key=lambda c: not c.label.endswith("· control"))

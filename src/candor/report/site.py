@@ -15,6 +15,7 @@ from candor.flow.stage import Inputs, Output, Result
 from candor.report import sections
 from candor.report.config import ReportConfig
 from candor.report.html import document, plain, section
+from candor.report.look import Palette
 from candor.report.tables import Table, markdown, summary_table
 
 _FROM_EVALUATE = ("results.parquet", "predictions.parquet", "operating.parquet", "thresholds.json")
@@ -52,7 +53,7 @@ def _page(
     config: ReportConfig, inputs: Inputs, results: pl.DataFrame, table: Table, findings: list[dict[str, Any]]
 ) -> str:
     evaluated = inputs.path("evaluate")
-    colours = sections.Palette(results.select("detector", "variant").unique().iter_rows())
+    colours = Palette(results.select("detector", "variant").unique().iter_rows())
     predictions = pl.read_parquet(evaluated / "predictions.parquet")
     thresholds = json.loads((evaluated / "thresholds.json").read_text())
     history = _history(inputs)
