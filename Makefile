@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 DEMO   := demo
 
-.PHONY: demo test check format lock clean help
+.PHONY: demo test check format lock readme clean help
 
 help:  ## This list
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -36,6 +36,9 @@ lock:  ## Write requirements.lock anew from pyproject.toml
 	@$(BIN)/python -m pip install --quiet uv
 	@$(BIN)/uv pip compile --quiet --extra dev --no-header --python-version 3.11 pyproject.toml -o requirements.lock
 	@sed -i 's/+cpu$$//' requirements.lock
+
+readme: $(STAMP)  ## Put what the demo printed into the README
+	@$(BIN)/python docs/refresh.py
 
 clean:  ## Remove the environment and the demo's results
 	rm -rf $(VENV) $(DEMO)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from rich.console import Console
@@ -43,6 +43,8 @@ class Column:
     unit: str = ""
     align: Literal["left", "right", "center"] = "left"
     fold: bool = True
+    #: Cells are never broken; a heading still is.
+    whole: bool = False
 
     @property
     def heading(self) -> str:
@@ -66,8 +68,19 @@ def _console(*, stderr: bool) -> Console:
     return Console(stderr=stderr, width=width, highlight=False)
 
 
-def table(columns: Sequence[Column | str], rows: Iterable[Sequence[Any]], *, title: str = "") -> None:
-    """Print rows under aligned headings; outcome words get their colour. A missing value shows as a dash."""
+def table(
+    columns: Sequence[Column | str], rows: Iterable[Sequence[Any]], *, title: str = "", grouped: bool = False
+) -> None:
+    """Print rows under aligned headings; outcome words get their colour. A missing value shows as a dash.
+
+    ``grouped``: the first column is written once, above the rows that share it.
+    """
+    heads = [c if isinstance(c, Column) else Column(c) for c in columns]
+    lines = [list(row) for row in rows]
+    if grouped:
+        group, *heads = heads
+        heads[0] = replace(heads[0], name=f"{group.name} / {heads[0].name}")
+        lines = list(_with_group_lines(lines))
     drawn = Table(
         title=Text(title) if title else None,
         title_justify="left",
@@ -75,14 +88,25 @@ def table(columns: Sequence[Column | str], rows: Iterable[Sequence[Any]], *, tit
         pad_edge=False,
         header_style="bold",
     )
-    heads = [c if isinstance(c, Column) else Column(c) for c in columns]
-    for head in heads:
+    for at, head in enumerate(heads):
         overflow: Literal["fold", "ellipsis"] = "fold" if head.fold else "ellipsis"
-        drawn.add_column(Text(head.heading), justify=head.align, overflow=overflow)
-    for row in rows:
-        drawn.add_row(*(_cell(value) for value in row))
-    console = stdout()
-    console.print(drawn)
+        cells = [len(str(line[at])) for line in lines if at < len(line)]
+        least = max(cells, default=0) if head.whole else None
+        drawn.add_column(Text(head.heading), justify=head.align, overflow=overflow, min_width=least)
+    for line in lines:
+        alone = grouped and len(line) == 1
+        drawn.add_row(*([Text(line[0], style="bold")] if alone else (_cell(value) for value in line)))
+    stdout().print(drawn)
+
+
+def _with_group_lines(rows: Iterable[list[Any]]) -> Iterator[list[Any]]:
+    """Each change of the first cell becomes a line of its own; the others are indented below it."""
+    above: Any = None
+    for first, second, *rest in rows:
+        if first != above:
+            yield [str(first)]
+            above = first
+        yield [f"  {second}", *rest]
 
 
 def _cell(value: Any) -> Text:

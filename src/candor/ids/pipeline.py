@@ -61,7 +61,7 @@ def plan(config: ExperimentConfig) -> list[TaskSpec]:
     tasks.append(
         _task("evaluate", "evaluate", config.evaluation, {"ingest": "ingest", "audit": "audit", **scores})
     )
-    report = ReportConfig(title=f"{config.experiment} on {config.dataset}")
+    report = ReportConfig(title=f"{config.experiment} on {config.dataset}", headline=("fusion",))
     tasks.append(
         _task(
             "report",

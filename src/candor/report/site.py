@@ -36,13 +36,17 @@ def report(config: ReportConfig, inputs: Inputs, out: Output) -> Result:
             raise SourceMissing(f"the evaluate artifact has no {name}", hint="Run the evaluate stage again.")
     results = pl.read_parquet(evaluated / "results.parquet")
     findings = _findings(inputs)
-    table = summary_table(results, heading=config.title or "Detectors by scenario")
-    table["notes"] += [_allowed(f) for f in findings if f["severity"] == "error"]
+    heading = config.title or "Detectors by scenario"
+    allowed = [_allowed(f) for f in findings if f["severity"] == "error"]
+    table = summary_table(results, heading=heading)
+    printed = summary_table(results, heading=heading, detectors=config.headline)
+    for each in (table, printed):
+        each["notes"] += allowed
     out.progress(1, 3, "drawing")
     page = _page(config, inputs, results, table, findings)
     (out.path / "index.html").write_text(page, encoding="utf-8")
     (out.path / "table.json").write_text(
-        json.dumps(table, indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
+        json.dumps(printed, indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
     )
     (out.path / "table.md").write_text(markdown(table), encoding="utf-8")
     out.progress(3, 3, "")
