@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -68,6 +69,10 @@ def _console(*, stderr: bool) -> Console:
     return Console(stderr=stderr, width=width, highlight=False)
 
 
+#: A heading may be this wide even over narrower cells.
+_HEADING_WIDTH = 9
+
+
 def table(
     columns: Sequence[Column | str], rows: Iterable[Sequence[Any]], *, title: str = "", grouped: bool = False
 ) -> None:
@@ -89,14 +94,22 @@ def table(
         header_style="bold",
     )
     for at, head in enumerate(heads):
-        overflow: Literal["fold", "ellipsis"] = "fold" if head.fold else "ellipsis"
-        cells = [len(str(line[at])) for line in lines if at < len(line)]
-        least = max(cells, default=0) if head.whole else None
-        drawn.add_column(Text(head.heading), justify=head.align, overflow=overflow, min_width=least)
+        if head.whole:
+            least = max((len(str(line[at])) for line in lines if at < len(line)), default=0)
+            broken = textwrap.wrap(head.heading, max(least, _HEADING_WIDTH), break_long_words=False)
+            drawn.add_column(Text("\n".join(broken)), justify=head.align, no_wrap=True, min_width=least)
+        else:
+            overflow: Literal["fold", "ellipsis"] = "fold" if head.fold else "ellipsis"
+            drawn.add_column(Text(head.heading), justify=head.align, overflow=overflow)
     for line in lines:
         alone = grouped and len(line) == 1
         drawn.add_row(*([Text(line[0], style="bold")] if alone else (_cell(value) for value in line)))
-    stdout().print(drawn)
+    console = stdout()
+    if any(head.whole for head in heads):
+        # Wider than the terminal: better lines that wrap, or scroll in a pager, than cells cut off.
+        widest = console.measure(drawn, options=console.options.update(max_width=10_000)).maximum
+        console.width = max(console.width, widest)
+    console.print(drawn)
 
 
 def _with_group_lines(rows: Iterable[list[Any]]) -> Iterator[list[Any]]:
