@@ -29,7 +29,9 @@ def test_a_grouped_table_writes_the_first_column_once_above_its_rows(
     lines = printed(capsys)
     assert lines[0] == "T"
     first = lines.index("known vehicle")
-    assert "scenario / detector" in " ".join(" ".join(lines[1:first]).split()).replace("scenario / longer", "scenario /")
+    assert "scenario / detector" in " ".join(" ".join(lines[1:first]).split()).replace(
+        "scenario / longer", "scenario /"
+    )
     body = lines[first:]
     assert body[0] == "known vehicle"
     assert body[1].startswith("  fusion")

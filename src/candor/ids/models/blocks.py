@@ -48,6 +48,8 @@ class NodeInput(nn.Module):
     ) -> None:
         super().__init__()
         self.config = config
+        #: Show every graph as if its vehicle were unknown.
+        self.as_unknown = False
         self.register_buffer("ids_V", torch.as_tensor(vocabulary.ids.astype("int64")))
         self.register_buffer("mean_D", torch.as_tensor(nodes.mean, dtype=torch.float32))
         self.register_buffer("std_D", torch.as_tensor(nodes.std, dtype=torch.float32))
@@ -75,7 +77,7 @@ class NodeInput(nn.Module):
         known_G = ones_N.new_zeros(num_graphs).index_add_(0, batch_N, (slot_N > 0).float()) / size_G.clamp(
             min=1
         )
-        hide_G = known_G < self.config.min_known_share
+        hide_G = (known_G < self.config.min_known_share) | self.as_unknown
         if self.training:
             hide_G = hide_G | (torch.rand_like(known_G) < self.config.graph_id_dropout)
             hide_N = hide_G[batch_N] | (torch.rand_like(ones_N) < self.config.node_id_dropout)
