@@ -73,5 +73,13 @@ def diff(
     output.say(f"Unchanged: {output.count(len(drifts) - len(moved), 'task')}.")
 
 
+#: Longer values are cut in tables; --json has them whole.
+_LONGEST = 72
+
+
 def _text(value: Any) -> str:
-    return value if isinstance(value, str) and value else json.dumps(value, ensure_ascii=False)
+    text = value if isinstance(value, str) and value else json.dumps(value, ensure_ascii=False)
+    if len(text) <= _LONGEST:
+        return text
+    kept = f"{text[: _LONGEST - 1]}…"
+    return f"{kept} ({len(value)} items, --json for all)" if isinstance(value, list) else kept
