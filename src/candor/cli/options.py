@@ -13,6 +13,8 @@ Experiment = Annotated[str, typer.Argument(help="Experiment preset, e.g. kd.", s
 Dataset = Annotated[
     str, typer.Option("--dataset", "-d", help="Dataset preset, e.g. hcrl_sa.", show_default=False)
 ]
+DatasetName = Annotated[str, typer.Argument(help="Dataset preset, e.g. hcrl_sa.", show_default=False)]
+Via = Annotated[str, typer.Option("--experiment", "-e", help="Experiment whose windows and splits count.")]
 Sets = Annotated[
     list[str], typer.Option("--set", "-s", metavar="KEY=VALUE", help="Change one config value; repeatable.")
 ]

@@ -45,13 +45,13 @@ def run(
     if dry_run:
         _show_plan(planned, states, as_json=as_json)
         return
-    run = _open(state, planned)
+    run = open_planned(state, planned)
     todo = [s.task.id for s in states if s.state != "cached"]
     if not todo:
         _show_nothing_to_do(state, planned, as_json=as_json)
         return
     _warn_of_corrupted(states)
-    report = _execute(state, planned, run, todo)
+    report = execute_planned(state, planned, run, todo)
     if as_json:
         output.as_json(_json(state, planned, report))
     elif report.ok:
@@ -61,7 +61,7 @@ def run(
             f"Run {run.id}: {output.count(len(todo), 'task')} done, {len(states) - len(todo)} published before."
         )
         final.show(planned.plan, state.store)
-    _exit_if_failed(run, report)
+    exit_if_failed(run, report)
 
 
 def plan(
@@ -77,14 +77,14 @@ def plan(
     """Freeze the plan of a run in its folder and print it as JSON, for 'candor task run'."""
     state = session(ctx)
     planned = state.planned(options.request(experiment, dataset, sets, seed, allow), until)
-    run = _open(state, planned)
+    run = open_planned(state, planned)
     if out is not None:
         planned.plan.write(out)
     sys.stdout.write(planned.plan.model_dump_json(indent=2) + "\n")
     output.note(f"Plan of {run.id}: {out or run.path / 'plan.json'}")
 
 
-def _open(state: Session, planned: Planned) -> Run:
+def open_planned(state: Session, planned: Planned) -> Run:
     from candor.errors import ConfigError
     from candor.flow.run import open_run
     from candor.flow.storage import storage_full
@@ -104,7 +104,7 @@ def _open(state: Session, planned: Planned) -> Run:
         raise full or ConfigError(f"cannot write: {e.strerror}", place=e.filename, hint=hint) from e
 
 
-def _execute(state: Session, planned: Planned, run: Run, todo: list[str]) -> RunReport:
+def execute_planned(state: Session, planned: Planned, run: Run, todo: list[str]) -> RunReport:
     from candor.executors.base import execute
     from candor.executors.inline import InlineExecutor
     from candor.tracking.recorder import JsonlRecorder
@@ -181,7 +181,7 @@ def _json(state: Session, planned: Planned, report: RunReport) -> dict[str, Any]
     return {"run": planned.plan.run_id, "outcome": outcome, "tasks": tasks, **found}
 
 
-def _exit_if_failed(run: Run, report: RunReport) -> None:
+def exit_if_failed(run: Run, report: RunReport) -> None:
     """End with the code of the error if all failures share it, else with that of a failed stage."""
     from candor.errors import StageFailed
 

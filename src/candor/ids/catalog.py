@@ -23,7 +23,7 @@ from candor.ids.config import CaptureSource
 #: Names a variable that points to a pack of shared captures (``can/dataset=NAME/split=SPLIT/CAPTURE.parquet``).
 SHARED_DATA_VARIABLE: Final = "CANDOR_SHARED_DATA"
 
-_SUFFIXES: Final = (".parquet", ".csv", ".csv.gz", ".txt", ".txt.gz", ".log", ".log.gz")
+SUFFIXES: Final = (".parquet", ".csv", ".csv.gz", ".txt", ".txt.gz", ".log", ".log.gz")
 
 
 class DatasetCapture(Config):
@@ -32,6 +32,8 @@ class DatasetCapture(Config):
     Attributes:
         path: file below the dataset's folder, without suffix (``train_02_with_attacks/DoS-kia``).
         copies: other places where the same recording is filed; used if ``path`` is absent.
+        also_in: places in other datasets that hold the same recording (``set_02/<split folder>/<capture>``).
+        optional: a run goes without it where its file is absent (a mirror has only a part of the published set).
         base_capture: recording it was derived from; itself where empty.
         attack: family of the file, "" attack-free.
         unlabelled_as: see CaptureSource.
@@ -40,6 +42,8 @@ class DatasetCapture(Config):
     capture: str
     path: str
     copies: tuple[str, ...] = ()
+    also_in: tuple[str, ...] = ()
+    optional: bool = False
     split: Literal["train", "test"]
     scenario: str = ""
     vehicle: str
@@ -49,11 +53,16 @@ class DatasetCapture(Config):
 
 
 class DatasetPreset(Config):
-    """A dataset: its terms, how to get it, its captures. ``defaults`` is a config layer under the experiment's."""
+    """A dataset: its terms, how to get it, its captures. ``defaults`` is a config layer under the experiment's.
+
+    Attributes:
+        pack: what a shared pack calls it (``can/dataset=PACK``), where that is not its name.
+    """
 
     name: str
     title: str
     domain: Literal["can"]
+    pack: str = ""
     licence: str
     citation: str
     obtain: str
@@ -78,16 +87,30 @@ def dataset_preset(name: str, *, data_root: Path | None = None) -> DatasetPreset
         raise ConfigError(f"{where}: {first['msg']}", place=layer.name) from e
 
 
-def roots(dataset: str, settings: Settings, *, env: Mapping[str, str], cwd: Path) -> tuple[Path, ...]:
+def roots(
+    dataset: str, settings: Settings, *, env: Mapping[str, str], cwd: Path, packed: str = ""
+) -> tuple[Path, ...]:
     """Folders that may hold a dataset's files, the user's own first.
 
     ``<data root>/<dataset>``, then the shared pack named by CANDOR_SHARED_DATA, then a ``shared/data`` folder beside
-    the checkout that ``cwd`` lies in.
+    the checkout that ``cwd`` lies in. ``packed``: the pack's own name of the dataset.
     """
-    pack = Path("can") / f"dataset={dataset}"
+    pack = Path("can") / f"dataset={packed or dataset}"
     named = env.get(SHARED_DATA_VARIABLE)
     shared = [Path(named)] if named else [place / "shared" / "data" for place in (cwd, *cwd.parents)]
     return (settings.data_root / dataset, *(place / pack for place in shared if named or place.is_dir()))
+
+
+def folders_of(
+    preset: DatasetPreset,
+    settings: Settings,
+    *,
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+) -> tuple[Path, ...]:
+    """``roots`` of a preset in this process's environment, unless told otherwise."""
+    env = os.environ if env is None else env
+    return roots(preset.name, settings, env=env, cwd=cwd or Path.cwd(), packed=preset.pack)
 
 
 def discover(
@@ -101,10 +124,11 @@ def discover(
 
     Raises SourceMissing with the captures that are missing, the folders looked at and how to obtain them.
     """
-    folders = roots(preset.name, settings, env=os.environ if env is None else env, cwd=cwd or Path.cwd())
+    folders = folders_of(preset, settings, env=env, cwd=cwd)
     found = {known.capture: locate(known, folders) for known in preset.captures}
-    missing = [name for name, path in found.items() if path is None]
-    if missing:
+    missing = [known.capture for known in preset.captures if not (found[known.capture] or known.optional)]
+    if missing or (preset.captures and not any(found.values())):
+        missing = missing or list(found)
         shown = ", ".join(missing[:3]) + (f" and {len(missing) - 3} more" if len(missing) > 3 else "")
         raise SourceMissing(
             f"{preset.name}: no file for {shown}",
@@ -118,13 +142,19 @@ def discover(
 
 def locate(known: DatasetCapture, folders: Sequence[Path]) -> Path | None:
     """First file of the capture below any of ``folders``, in the published or the packed layout."""
-    for folder in folders:
-        for stem in (known.path, *known.copies):
-            for base in (folder / stem, folder / f"split={stem}"):
-                for suffix in _SUFFIXES:
-                    path = base.with_name(base.name + suffix)
-                    if path.is_file():
-                        return path
+    found = (
+        path for folder in folders for stem in (known.path, *known.copies) if (path := find(folder, stem))
+    )
+    return next(found, None)
+
+
+def find(folder: Path, stem: str) -> Path | None:
+    """``<folder>/<stem>`` with any known suffix, in the published or the packed layout."""
+    for base in (folder / stem, folder / f"split={stem}"):
+        for suffix in SUFFIXES:
+            path = base.with_name(base.name + suffix)
+            if path.is_file():
+                return path
     return None
 
 
@@ -223,7 +253,7 @@ def planned(
     cwd: Path | None = None,
 ) -> list[dict[str, Any]]:
     """Captures of a dataset that was not ingested: what the preset says, and the file if it is there (else None)."""
-    folders = roots(preset.name, settings, env=os.environ if env is None else env, cwd=cwd or Path.cwd())
+    folders = folders_of(preset, settings, env=env, cwd=cwd)
     return [
         {
             "dataset": preset.name,

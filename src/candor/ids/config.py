@@ -123,14 +123,57 @@ class GraphConfig(Config):
     profiles: Annotated[tuple[Literal["auto", "stream"], ...], Field(min_length=1)] = ("auto",)
 
 
-class AuditConfig(Config):
+class FiledElsewhere(Config):
+    """Another place where the publisher filed the recording of a capture.
+
+    Attributes:
+        dataset: whose layout; this dataset's own for a copy beside the file that is used.
+        place: file below that dataset's folder, without suffix.
+        path: the file on this machine, "" if it is not here. sha256: its content, or "".
+    """
+
+    capture: str
+    dataset: str
+    place: str
+    path: Annotated[str, Runtime] = ""
+    sha256: str = ""
+
+    @property
+    def place_name(self) -> str:
+        return f"{self.dataset}/{self.place}"
+
+
+class AuditLimits(Config):
+    """Where the audit draws its lines."""
+
+    #: Share of test windows with a twin in training from which it is an error, below it a warning.
+    max_duplicate_windows: Share = 0.01
+    #: Consecutive benign frames (ID, DLC, payload) that count as one run when captures are compared.
+    run_frames: Annotated[int, Field(ge=2)] = 16
+    #: Share of a capture's runs held by a capture of the other split from which it is an error, below it a warning.
+    max_shared_runs: Share = 0.01
+    #: Part of the hash space that is compared: 1 compares every run, 8 needs an eighth of the memory.
+    keep_one_in: PositiveInt = 4
+    #: AUROC of a shortcut (time step, file order, ID or payload alone) from which it is a finding.
+    max_shortcut_auroc: Annotated[float, Field(gt=0.5, le=1)] = 0.9
+
+
+class AuditConfig(AuditLimits):
     """The gate: findings of level error stop the run unless named in ``allow``."""
 
     allow: tuple[str, ...] = ()
     window: WindowConfig = WindowConfig()
     split: SplitConfig = SplitConfig()
-    #: Share of test windows with a twin in training from which it is an error, below it a warning.
-    max_duplicate_windows: Share = 0.01
+    elsewhere: tuple[FiledElsewhere, ...] = ()
+
+
+class ProfileConfig(Config):
+    """Sizes of graphs and what they mean for batching."""
+
+    #: Coefficient of variation up to which sizes count as alike.
+    alike_cv: Annotated[float, Field(gt=0)] = 0.1
+    #: Bars of a histogram.
+    bins: Annotated[int, Field(ge=4, le=100)] = 24
 
 
 # ---------------------------------------------------------------- evaluation
@@ -399,5 +442,9 @@ class ExperimentConfig(Config):
     #: See GraphConfig.
     profiles: Annotated[tuple[Literal["auto", "stream"], ...], Field(min_length=1)] = ("auto",)
     audit_allow: tuple[str, ...] = ()
+    audit: AuditLimits = AuditLimits()
+    #: Other places of the dataset's recordings, as its preset knows them.
+    elsewhere: tuple[FiledElsewhere, ...] = ()
+    profile: ProfileConfig = ProfileConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     variants: Annotated[dict[str, VariantConfig], Field(min_length=1)]

@@ -11,6 +11,7 @@ from candor.config.settings import Settings
 from candor.errors import ConfigError, UnknownKey
 from candor.ids.catalog import DatasetPreset, dataset_preset, discover
 from candor.ids.config import ExperimentConfig, VariantConfig
+from candor.ids.registry import filed_elsewhere
 
 #: Sections that every variant has; stated at the top of a layer they hold for all variants.
 SHARED = tuple(name for name in VariantConfig.model_fields if name not in ("scale", "teacher"))
@@ -52,7 +53,9 @@ def resolve(
     if not preset.generated:
         sources = discover(preset, settings)
         merged.values["ingest"]["sources"] = [s.model_dump() for s in sources]
-        merged.origins["ingest.sources"] = f"presets/datasets/{dataset}.yaml"
+        merged.values["elsewhere"] = [e.model_dump() for e in filed_elsewhere(preset, sources, settings)]
+        for key in ("ingest.sources", "elsewhere"):
+            merged.origins[key] = f"presets/datasets/{dataset}.yaml"
     return _build(merged), merged.origins
 
 

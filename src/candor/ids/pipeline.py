@@ -1,7 +1,7 @@
 """The pipeline of the intrusion-detection workload: which stage feeds which. Imports nothing heavy.
 
     generate* ─ ingest ─ calibrate ─┬─ build_train ─┬─ audit (gate) ─┬─ autoencoder ─ curriculum ─ fusion ─ score ─┐
-                                    └─ build_test ──┘                └─ controls ─────────────────────────────────┴─ evaluate ─ report
+                                    └─ build_test ──┴─ profile       └─ controls ─────────────────────────────────┴─ evaluate ─ report
 
     * only where the dataset is synthetic. Models of every variant and seed form their own lane.
 
@@ -35,7 +35,8 @@ VERSIONS = {
     "ingest": 1,
     "calibrate": 1,
     "build": 1,
-    "audit": 1,
+    "audit": 2,
+    "profile": 1,
     "controls": 1,
     "autoencoder": 1,
     "curriculum": 1,
@@ -89,7 +90,13 @@ def _data_tasks(config: ExperimentConfig) -> list[TaskSpec]:
     frames = {"ingest": "ingest", "calibrate": "calibrate"}
     graphs = {"ingest": "ingest", "build_train": "build_train", "build_test": "build_test"}
     calibration = CalibrationTask(split=config.split, **config.calibration.model_dump())
-    audit = AuditConfig(allow=config.audit_allow, window=config.window, split=config.split)
+    audit = AuditConfig(
+        allow=config.audit_allow,
+        window=config.window,
+        split=config.split,
+        elsewhere=config.elsewhere,
+        **config.audit.model_dump(),
+    )
     return [
         *tasks,
         _task("ingest", "ingest", config.ingest, raw),
@@ -97,6 +104,9 @@ def _data_tasks(config: ExperimentConfig) -> list[TaskSpec]:
         _task("build_train", "build", train, frames),
         _task("build_test", "build", test, frames),
         _task("audit", "audit", audit, {**graphs, "calibrate": "calibrate"}),
+        _task(
+            "profile", "profile", config.profile, {"build_train": "build_train", "build_test": "build_test"}
+        ),
         _task("controls", "controls", ControlsConfig(), {**graphs, "audit": "audit"}),
     ]
 

@@ -13,6 +13,7 @@ from candor.ids.evaluation import evaluate
 from candor.ids.graphs.audit import audit
 from candor.ids.graphs.builder import build
 from candor.ids.graphs.calibration import calibrate
+from candor.ids.graphs.statistics import profile
 from candor.ids.training import train_autoencoder, train_curriculum, train_fusion
 from candor.report.site import report
 
@@ -22,6 +23,7 @@ STAGES: Mapping[str, Stage] = {
     "calibrate": calibrate,
     "build": build,
     "audit": audit,
+    "profile": profile,
     "controls": controls,
     "autoencoder": train_autoencoder,
     "curriculum": train_curriculum,

@@ -8,82 +8,122 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import polars as pl
 
 from candor.errors import AuditFailed
-from candor.flow.stage import Inputs, Output, Result
-from candor.ids.captures.frames import Frames
+from candor.flow.stage import Inputs, Json, Output, Result
+from candor.ids.captures.frames import FrameArrays, Frames
 from candor.ids.config import AuditConfig
-from candor.ids.graphs import checks
-from candor.ids.graphs.contents import frame_hashes
+from candor.ids.graphs import checks, elsewhere, shortcuts
+from candor.ids.graphs.audit_page import page
+from candor.ids.graphs.containment import Shared, near_duplicates
+from candor.ids.graphs.contents import U64, frame_hashes
+from candor.ids.graphs.findings import SEVERITIES, Finding, Severity
 from candor.ids.graphs.store import GraphStore
-
-Severity = Literal["error", "warning", "info"]
+from candor.ids.graphs.stream import bus_frames
 
 
 @dataclass(frozen=True)
-class Finding:
-    """One thing the audit saw.
+class _Captures:
+    """What was read of every capture once.
 
     Attributes:
-        id: name of the check, what ``--allow`` takes.
-        severity: an ``error`` stops the run unless allowed.
-        message: fact and consequence in one sentence.
-        evidence: names and numbers behind it.
+        hashes: of every bus frame. benign: of those that are no attack. shortcuts: measured on test captures.
     """
 
-    id: str
-    severity: Severity
-    message: str
-    evidence: dict[str, Any] = field(default_factory=dict)
+    hashes: dict[str, U64]
+    benign: dict[str, U64]
+    shortcuts: list[shortcuts.Measured]
 
 
 def audit(config: AuditConfig, inputs: Inputs, out: Output) -> Result:
-    """Stage: writes ``findings.json`` ({"findings": [...], "allowed": [...]}).
+    """Stage: writes ``findings.json`` ({"findings", "allowed", "shortcuts", "shared_runs"}) and a page, ``index.html``.
 
-    Raises AuditFailed, naming every finding of level error that ``config.allow`` does not; the findings then lie in
+    Raises AuditFailed, naming every finding of level error that ``config.allow`` does not; both files then lie in
     the task's scratch folder.
     """
-    findings = list(_findings(config, inputs, out))
-    text = json.dumps({"findings": [asdict(f) for f in findings], "allowed": sorted(config.allow)}, indent=1)
+    catalog = pl.read_parquet(inputs.path("ingest") / "catalog.parquet")
+    captures = _read(config, inputs.path("ingest"), catalog, out)
+    digests = checks.content_digests(captures.hashes)
+    duplicates, shared = near_duplicates(config, catalog, captures.benign, digests)
+    findings = [*_findings(config, inputs, catalog, captures, digests), *duplicates]
+    findings += shortcuts.findings(captures.shortcuts, config)
+    findings += elsewhere.findings(config.elsewhere, catalog)
+    findings.sort(key=lambda f: SEVERITIES.index(f.severity))
+    content = _content(config, findings, captures.shortcuts, shared)
     stopping = [f for f in findings if f.severity == "error" and f.id not in config.allow]
     if stopping:
         out.scratch.mkdir(parents=True, exist_ok=True)
-        (out.scratch / "findings.json").write_text(text)
-        ids = sorted({f.id for f in stopping})
+        _write(content, catalog, out.scratch)
+        names = sorted({f.id for f in stopping})
         raise AuditFailed(
             "the audit stops this run: " + "; ".join(f"[{f.id}] {f.message}" for f in stopping),
             place=str(out.scratch / "findings.json"),
-            hint=f"Fix the splits, or accept it knowingly with {' '.join(f'--allow {i}' for i in ids)}.",
+            hint=f"Fix the splits, or accept it knowingly with {' '.join(f'--allow {i}' for i in names)}.",
         )
-    (out.path / "findings.json").write_text(text)
-    count = {s: sum(f.severity == s for f in findings) for s in ("error", "warning", "info")}
-    return Result(
-        {**count, "findings": list(dict.fromkeys(f.id for f in findings)), "allowed": list(config.allow)}
-    )
+    _write(content, catalog, out.path)
+    summary: dict[str, Json] = {s: sum(f.severity == s for f in findings) for s in SEVERITIES}
+    ids: list[Json] = list(dict.fromkeys(f.id for f in findings))
+    return Result({**summary, "findings": ids, "allowed": list(config.allow)})
 
 
-def _findings(config: AuditConfig, inputs: Inputs, out: Output) -> Iterator[Finding]:
+def _content(
+    config: AuditConfig,
+    findings: Sequence[Finding],
+    measured: Sequence[shortcuts.Measured],
+    shared: Sequence[Shared],
+) -> dict[str, Any]:
+    return {
+        "findings": [asdict(f) for f in findings],
+        "allowed": sorted(config.allow),
+        "shortcuts": [asdict(m) for m in measured],
+        "shared_runs": {"run_frames": config.run_frames, "pairs": [asdict(s) for s in shared]},
+    }
+
+
+def _write(content: dict[str, Any], catalog: pl.DataFrame, folder: Path) -> None:
+    (folder / "findings.json").write_text(json.dumps(content, indent=1), encoding="utf-8")
+    (folder / "index.html").write_text(page(content, catalog), encoding="utf-8")
+
+
+def _read(config: AuditConfig, ingest: Path, catalog: pl.DataFrame, out: Output) -> _Captures:
+    found = _Captures({}, {}, [])
+    for done, (capture, split) in enumerate(catalog.select("capture", "split").iter_rows()):
+        frames = _on_the_bus(Frames.arrays(ingest / "frames" / f"{capture}.parquet"))
+        found.hashes[capture] = frame_hashes(frames)
+        found.benign[capture] = found.hashes[capture][frames.y == 0]
+        if split == "test":
+            found.shortcuts.extend(shortcuts.measure(capture, frames, config))
+        out.progress(done, len(catalog) + 1, f"reading {capture}")
+    return found
+
+
+def _on_the_bus(frames: FrameArrays) -> FrameArrays:
+    """Without error frames, as windows see a capture."""
+    rows = bus_frames(frames)
+    picked = {f.name: getattr(frames, f.name)[rows] for f in fields(frames) if f.name != "attack_names"}
+    return replace(frames, **picked)
+
+
+def _findings(
+    config: AuditConfig, inputs: Inputs, catalog: pl.DataFrame, captures: _Captures, digests: dict[str, str]
+) -> Iterator[Finding]:
     ingest, build_train = inputs.path("ingest"), inputs.path("build_train")
-    catalog = pl.read_parquet(ingest / "catalog.parquet")
     events = pl.read_parquet(ingest / "events.parquet")
     train, val = GraphStore.open(build_train / "train"), GraphStore.open(build_train / "val")
     test = GraphStore.open(inputs.path("build_test") / "test")
-    hashes = {}
-    for done, capture in enumerate(catalog["capture"]):
-        hashes[capture] = frame_hashes(Frames.arrays(ingest / "frames" / f"{capture}.parquet"))
-        out.progress(done, len(catalog) + 1, f"reading {capture}")
     steps: Sequence[Iterator[Finding]] = (
-        _identical_captures(catalog, checks.content_digests(hashes)),
+        _identical_captures(catalog, digests),
         _base_captures(catalog),
         _window_ranges(config, train, val, test),
-        _window_contents(config, train, val, test, hashes),
+        _window_contents(config, train, val, test, captures.hashes),
         _fits(build_train, train),
         _labels(ingest, catalog, events),
+        _one_class(catalog),
         _validation(train, val),
         _calibration(events, (train, val, test)),
     )
@@ -198,6 +238,15 @@ def _labels(ingest: Path, catalog: pl.DataFrame, events: pl.DataFrame) -> Iterat
     if unlabelled:
         message = f"captures without labels count as benign: {', '.join(unlabelled)}"
         yield Finding("unlabelled_captures", "warning", message, {"captures": unlabelled})
+
+
+def _one_class(catalog: pl.DataFrame) -> Iterator[Finding]:
+    whole = catalog.filter((pl.col("rows") > 0) & (pl.col("attack_frames") == pl.col("rows")))[
+        "capture"
+    ].to_list()
+    if whole:
+        message = f"every frame is an attack in {', '.join(whole)}: which capture it is gives the label away"
+        yield Finding("one_class_captures", "warning", message, {"captures": whole})
 
 
 def _validation(train: GraphStore, val: GraphStore) -> Iterator[Finding]:
