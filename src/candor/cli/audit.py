@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from candor.cli import options, output, single
 from candor.cli.session import session
+
+if TYPE_CHECKING:
+    from candor.config.settings import Settings
 
 
 def audit(
@@ -31,7 +34,19 @@ def audit(
     else:
         _print(dataset, content)
         single.say_page(done)
+    for line in _same_elsewhere(dataset, session(ctx).settings):
+        output.note(line)
     single.leave(done)
+
+
+def _same_elsewhere(dataset: str, settings: Settings) -> list[str]:
+    """Captures whose frames an ingest of another dataset holds too; found by content, so no preset need know of it."""
+    from candor.ids import registry
+
+    return [
+        f"{own} holds the very frames of {other}/{capture}: training on one and testing on the other would leak."
+        for own, other, capture in registry.same_frames(dataset, settings)
+    ]
 
 
 def _print(dataset: str, content: Mapping[str, Any]) -> None:
@@ -42,7 +57,7 @@ def _print(dataset: str, content: Mapping[str, Any]) -> None:
         for f in findings
     ]
     if rows:
-        heads = [output.Column("severity", whole=True), output.Column("finding", whole=True), "what"]
+        heads = [output.Column(name, whole=name != "what") for name in ("severity", "finding", "what")]
         output.table(heads, rows, title=f"Audit of {dataset}")
     _print_shortcuts(content["shortcuts"])
     counts = {s: sum(f["severity"] == s for f in findings) for s in ("error", "warning", "info")}
@@ -57,7 +72,12 @@ def _print_shortcuts(measured: Sequence[Mapping[str, Any]]) -> None:
         found.setdefault(m["capture"], {})[m["shortcut"]] = m["auroc"]
     if not found:
         return
-    heads = [output.Column("test capture"), *(output.Column(n.replace("_", " "), "", "right") for n in names)]
-    rows = [[c, *(None if own[n] is None else f"{own[n]:.3f}" for n in names)] for c, own in found.items()]
+    heads: list[output.Column | str] = [
+        "test capture",
+        *(output.Column(n.replace("_", " "), "", "right") for n in names),
+    ]
+    rows: list[list[str | None]] = [
+        [c, *(None if own[n] is None else f"{own[n]:.3f}" for n in names)] for c, own in found.items()
+    ]
     output.say("")
     output.table(heads, rows, title="AUROC of what should not tell attack frames from benign ones")

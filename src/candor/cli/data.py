@@ -1,4 +1,4 @@
-"""``candor data list`` and ``candor data show``: which captures there are, and what is in them."""
+"""``candor data``: which captures there are, what is in them, how to bring more."""
 
 from __future__ import annotations
 
@@ -7,13 +7,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from candor.cli import options, output
+from candor.cli import data_add, data_remote, data_signals, options, output
 from candor.cli.session import session
 
 if TYPE_CHECKING:
     from candor.config.settings import Settings
 
-app = typer.Typer(help="Show datasets and their captures.", no_args_is_help=True)
+app = typer.Typer(help="Show datasets and their captures, bring and keep their files.", no_args_is_help=True)
+app.command()(data_add.add)
+app.command()(data_signals.signals)
+app.command()(data_remote.push)
+app.command()(data_remote.pull)
 
 _COLUMNS = (
     "dataset",
@@ -38,6 +42,16 @@ def list_(
     dataset: Annotated[
         str, typer.Option("--dataset", "-d", help="Only this dataset.", show_default=False)
     ] = "",
+    domain: Annotated[
+        str, typer.Option("--domain", help="Only this domain: can or flow.", show_default=False)
+    ] = "",
+    attack: Annotated[
+        str,
+        typer.Option("--attack", help="Only captures whose attack's name holds this.", show_default=False),
+    ] = "",
+    vehicle: Annotated[
+        str, typer.Option("--vehicle", help="Only captures of this vehicle.", show_default=False)
+    ] = "",
     as_json: options.AsJson = False,
 ) -> None:
     """List captures: rows, duration, IDs, attack share, vehicle, base capture, quarantined rows."""
@@ -45,7 +59,10 @@ def list_(
 
     settings = session(ctx).settings
     names = [dataset] if dataset else catalog.dataset_names(data_root=settings.data_root)
-    rows = [row for name in names for row in _captures(name, settings)]
+    names = [name for name in names if not domain or _is_of(name, domain, settings)]
+    rows = [row for name in names for row in _captures(name, settings) if _wanted(row, attack, vehicle)]
+    if attack or vehicle:
+        names = [name for name in names if any(row["dataset"] == name for row in rows)]
     if as_json:
         output.as_json(rows)
         return
@@ -68,6 +85,18 @@ def show(
         _show_capture(_pick(rows, dataset, capture), settings, as_json=as_json)
     else:
         _show_dataset(dataset, rows, settings, as_json=as_json)
+
+
+def _is_of(dataset: str, domain: str, settings: Settings) -> bool:
+    from candor.ids import catalog, registry
+
+    preset = catalog.dataset_preset(dataset, data_root=settings.data_root)
+    return preset.domain == registry.DOMAINS.get(domain, domain)
+
+
+def _wanted(row: Mapping[str, Any], attack: str, vehicle: str) -> bool:
+    """By metadata; ``masquerade`` finds every masquerade of whatever signal."""
+    return attack.lower() in str(row["attack"]).lower() and vehicle in ("", row["vehicle"])
 
 
 def _captures(dataset: str, settings: Settings) -> list[dict[str, Any]]:

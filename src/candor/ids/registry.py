@@ -79,6 +79,21 @@ def _elsewhere(
     )
 
 
+def same_frames(dataset: str, settings: Settings) -> list[tuple[str, str, str]]:
+    """(capture, other dataset, its capture) for frames that ingests of two datasets have in common."""
+    own = catalog.ingested(dataset, settings.cache_root)
+    if own is None:
+        return []
+    captures = {str(row["frames_sha256"]): str(row["capture"]) for row in own.captures}
+    found = []
+    for other in catalog.dataset_names(data_root=settings.data_root):
+        theirs = catalog.ingested(other, settings.cache_root) if other != dataset else None
+        for row in theirs.captures if theirs else []:
+            if row["frames_sha256"] in captures:
+                found.append((captures[str(row["frames_sha256"])], other, str(row["capture"])))
+    return found
+
+
 # ---------------------------------------------------------------- what a download holds
 
 

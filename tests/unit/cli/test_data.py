@@ -3,12 +3,14 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
 from candor.cli.main import main
-from candor.errors import NotFound, PresetNotFound
+from candor.errors import NotFound, PresetNotFound, SourceMissing
 from candor.flow.stage import Inputs, Output
 from candor.ids.captures.ingest import ingest
 from candor.ids.config import CaptureSource, IngestConfig
@@ -115,3 +117,99 @@ def test_listing_loads_neither_torch_nor_ray(root: Path) -> None:
         "assert not {'torch', 'ray', 'pandera'} & set(sys.modules), 'loaded'"
     )
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+OWN = """\
+name: mine
+title: Mine
+domain: can
+licence: ask first
+citation: none
+obtain: Ask the author.
+captures:
+  - {capture: free, path: free, split: train, vehicle: v}
+  - {capture: hit, path: hit, split: test, scenario: s, vehicle: v, attack: dos}
+"""
+
+
+@pytest.fixture
+def own(root: Path) -> Path:
+    """A dataset that is one YAML in the data root, and a folder with its download."""
+    (root / "data" / "presets" / "datasets").mkdir(parents=True)
+    (root / "data" / "presets" / "datasets" / "mine.yaml").write_text(OWN)
+    download = root / "download"
+    download.mkdir()
+    return download
+
+
+def test_a_new_dataset_is_one_yaml(capsys: pytest.CaptureFixture[str], own: Path) -> None:
+    for name in ("free", "hit"):
+        (own / f"{name}.csv").write_text(CSV.replace(",1\n", ",0\n") if name == "free" else CSV)
+    out, err = run(capsys, "add", "mine", str(own))
+    assert "2 of 2 captures found" in out
+    assert "ask first" in err
+    with pytest.raises(SystemExit) as done:
+        main(["run", "kd", "--dataset", "mine", "--until", "ingest"])
+    assert done.value.code == 0
+    capsys.readouterr()
+    rows = json.loads(run(capsys, "list", "-d", "mine", "--json")[0])
+    assert [(r["capture"], r["rows"], r["quarantined"], r["ingested"]) for r in rows] == [
+        ("free", 40, 1, True),
+        ("hit", 40, 1, True),
+    ]
+
+
+def test_an_incomplete_download_says_what_is_missing_and_brings_the_rest(
+    capsys: pytest.CaptureFixture[str], own: Path
+) -> None:
+    (own / "free.csv").write_text(CSV)
+    (own / "other.csv").write_text(CSV)
+    out, err = run(capsys, "add", "mine", str(own), "--check", code=SourceMissing.exit_code)
+    assert "Unexpected, left out" in out
+    assert "other.csv" in out
+    assert "mine lacks 1 of 2 captures: hit" in err
+    assert "Ask the author" in err
+    assert not (own.parent / "data" / "mine").exists()
+    out, _ = run(capsys, "add", "mine", str(own), "--json", code=SourceMissing.exit_code)
+    assert json.loads(out)["added"] == ["free"]
+
+
+def test_captures_are_found_by_domain_attack_and_vehicle(capsys: pytest.CaptureFixture[str]) -> None:
+    rows = json.loads(run(capsys, "list", "--domain", "automotive", "--attack", "masquerade", "--json")[0])
+    assert {row["dataset"] for row in rows} >= {"road", "set_04"}
+    assert all("masquerade" in row["attack"] for row in rows)
+    assert (
+        json.loads(run(capsys, "list", "--domain", "can", "--vehicle", "kia", "--json")[0])[0]["dataset"]
+        == "hcrl_sa"
+    )
+    assert json.loads(run(capsys, "list", "--domain", "no such", "--json")[0]) == []
+    _, err = run(capsys, "list", "--attack", "masquerade")
+    assert "hcrl_sa" not in err
+
+
+def test_signals_of_an_ingested_capture_have_their_names(
+    capsys: pytest.CaptureFixture[str], ingested: None, root: Path, needs: Callable[[bool, str], None]
+) -> None:
+    needs(find_spec("cantools") is not None, "cantools (candor[dbc])")
+    dbc = root / "car.dbc"
+    dbc.write_text(
+        'VERSION ""\nBU_: ECU\nBO_ 790 ENGINE: 1 ECU\n SG_ Level : 0|8@1+ (0.5,1) [0|0] "bar" ECU\n'
+    )
+    out, _ = run(
+        capsys, "signals", "set_01", "a", "--dbc", str(dbc), "--json", "--out", str(root / "v.parquet")
+    )
+    (row,) = json.loads(out)["signals"]
+    assert row == {
+        "message": "ENGINE",
+        "signal": "Level",
+        "unit": "bar",
+        "frames": 40,
+        "min": 1.0,
+        "mean": 1.0,
+        "max": 1.0,
+    }
+    assert (root / "v.parquet").is_file()
+    out, _ = run(capsys, "signals", "set_01", "a", "--dbc", str(dbc))
+    assert "Level" in out
+    _, err = run(capsys, "signals", "set_01", "z", "--dbc", str(dbc), code=SourceMissing.exit_code)
+    assert "'z' is not ingested" in err

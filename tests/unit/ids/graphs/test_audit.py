@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -55,8 +56,60 @@ def stopped_by(tmp_path: Path, folders: dict[str, Path], config: AuditConfig = C
     return str(error.value)
 
 
-def test_honest_splits_pass_without_a_finding(tmp_path: Path) -> None:
-    assert run(tmp_path, pipeline(tmp_path, HONEST)) == {}
+def test_honest_splits_pass_and_flooding_is_said_to_have_an_id_of_its_own(tmp_path: Path) -> None:
+    found = run(tmp_path, pipeline(tmp_path, HONEST))
+    assert set(found) == {"shortcut_id", "shortcut_payload"}
+    assert {f["severity"] for f in found.values()} == {"warning"}
+
+
+def test_the_page_stands_alone_and_shows_what_the_json_holds(tmp_path: Path) -> None:
+    run(tmp_path, pipeline(tmp_path, HONEST))
+    text = (tmp_path / "audit" / "index.html").read_text()
+    assert "Passed." in text
+    assert "shortcut_id" in text
+    assert not re.search(r"(?:src|href)=.https?:", text)
+
+
+def test_an_attack_injected_into_a_training_recording_is_found_across_the_split(tmp_path: Path) -> None:
+    base = bus(4.0)
+    copy = Case("injected", flood(base, 1.0, 2.0, identifier=0x105), "test", attack="dos")
+    message = stopped_by(tmp_path, pipeline(tmp_path, [*HONEST, copy]))
+    assert "[near_duplicates_across_splits]" in message
+    assert "of the benign runs of 16 frames of" in message
+    page = (tmp_path / "audit-scratch" / "index.html").read_text()
+    assert "Stopped by" in page
+
+
+def test_near_duplicates_in_training_want_one_base_capture(tmp_path: Path) -> None:
+    injected = Case("injected", flood(bus(4.0), 1.0, 2.0), attack="dos")
+    found = run(tmp_path / "a", pipeline(tmp_path / "a", [*HONEST, injected]))
+    evidence = found["near_duplicates_within_split"]["evidence"]
+    assert evidence["pairs"][0] | {"share_a": 0, "share_b": 0} == {
+        "a": "free",
+        "b": "injected",
+        "share_a": 0,
+        "share_b": 0,
+    }
+    declared = replace(injected, base="free")
+    found = run(tmp_path / "b", pipeline(tmp_path / "b", [*HONEST, declared]))
+    assert "near_duplicates_within_split" not in found
+
+
+def test_attacks_stamped_with_the_time_of_the_frame_before_stop_the_run(tmp_path: Path) -> None:
+    f = HONEST[2].frames
+    t = np.maximum.accumulate(np.where(f.y == 1, 0.0, f.t))
+    cases = [*HONEST[:2], replace(HONEST[2], frames=replace(f, t=t))]
+    assert "[shortcut_delta_t] a time step of zero or less alone tells" in stopped_by(
+        tmp_path, pipeline(tmp_path, cases)
+    )
+
+
+def test_a_capture_of_attacks_only_gives_its_label_away(tmp_path: Path) -> None:
+    f = bus(4.0, seed=9)
+    whole = replace(f, y=np.ones_like(f.y), attack_code=np.zeros_like(f.attack_code), attack_names=["spoof"])
+    found = run(tmp_path, pipeline(tmp_path, [*HONEST, Case("whole", whole, "test", attack="spoof")]))
+    assert found["one_class_captures"]["evidence"] == {"captures": ["whole"]}
+    assert found["shortcut_id"]["evidence"]["auroc"].keys() == {"known"}
 
 
 def test_the_same_capture_on_both_sides_stops_the_run_and_can_be_allowed_by_name(tmp_path: Path) -> None:

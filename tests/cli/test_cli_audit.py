@@ -1,0 +1,146 @@
+"""``candor audit`` and ``candor profile`` as a person uses them, on a dataset that leaks and on one that does not."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from candor.cli.main import main
+from candor.errors import AuditFailed
+
+PRESET = """\
+name: {name}
+title: Made for a test
+domain: can
+licence: none
+citation: none
+obtain: Nothing.
+captures:
+  - {{capture: free, path: free, split: train, vehicle: v}}
+  - {{capture: hit, path: hit, split: train, vehicle: v, attack: dos}}
+  - {{capture: tested, path: tested, copies: [again/tested], split: test, scenario: known, vehicle: v, attack: dos}}
+"""
+SMALL = ("window.window_frames=20", "window.stride_frames=20", "split.blocks=10", "split.embargo_frames=20")
+
+
+def csv(seed: int, *, attack: bool) -> str:
+    """Four seconds of six IDs with noisy payloads; every fifth frame of seconds 1 to 3 is an attack."""
+    rng = np.random.default_rng(seed)
+    lines = ["timestamp,arbitration_id,data_field,attack"]
+    for k, t in enumerate(np.arange(0, 4, 0.002)):
+        hit = attack and 1 < t < 3 and k % 5 == 0
+        payload = "0" * 16 if hit else rng.bytes(8).hex().upper()
+        lines.append(f"{t:.6f},{0 if hit else 0x100 + k % 6:03X},{payload},{int(hit)}")
+    return "\n".join(lines) + "\n"
+
+
+@pytest.fixture(autouse=True)
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for name in ("CANDOR_DATA_ROOT", "CANDOR_CACHE_ROOT", "CANDOR_RUN_ROOT", "CANDOR_SHARED_DATA"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("CANDOR_ROOT", str(tmp_path))
+    monkeypatch.setenv("COLUMNS", "240")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def dataset(root: Path, name: str, *, tested: str) -> None:
+    presets, raw = root / "data" / "presets" / "datasets", root / "data" / name
+    for folder in (presets, raw):
+        folder.mkdir(parents=True, exist_ok=True)
+    (presets / f"{name}.yaml").write_text(PRESET.format(name=name))
+    contents = {"free": csv(0, attack=False), "hit": csv(1, attack=True), "tested": tested}
+    for capture, text in contents.items():
+        (raw / f"{capture}.csv").write_text(text)
+
+
+def run(capsys: pytest.CaptureFixture[str], verb: str, *argv: str, code: int = 0) -> tuple[str, str]:
+    capsys.readouterr()
+    sets = [part for value in SMALL for part in ("--set", value)]
+    with pytest.raises(SystemExit) as done:
+        main([verb, *argv, *sets])
+    said = capsys.readouterr()
+    assert (done.value.code or 0) == code, said.err
+    return said.out, said.err
+
+
+def test_a_leak_ends_with_code_4_until_it_is_allowed_by_name(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    dataset(root, "leaky", tested=csv(1, attack=True))
+    out, err = run(capsys, "audit", "leaky", code=AuditFailed.exit_code)
+    assert "identical_captures_across_splits" in out
+    assert "2 errors" in out
+    assert "Page: " in out
+    assert "the audit stops this run" in err
+    told = json.loads(run(capsys, "audit", "leaky", "--json", code=AuditFailed.exit_code)[0])
+    assert told["passed"] is False
+    names = sorted({f["id"] for f in told["findings"] if f["severity"] == "error"})
+    assert names == ["duplicate_windows_train_test", "identical_captures_across_splits"]
+    out, _ = run(capsys, "audit", "leaky", *(part for n in names for part in ("--allow", n)))
+    assert "identical_captures_across_splits (allowed)" in out
+
+
+def test_an_attack_injected_into_a_training_capture_is_found(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    benign = csv(0, attack=False).splitlines()
+    injected = [benign[0]]
+    for k, line in enumerate(benign[1:]):
+        injected.append(line)
+        if 500 < k < 1500:
+            t = float(line.split(",")[0]) + 0.0005
+            injected.append(f"{t:.6f},000,{'0' * 16},1")
+    dataset(root, "injected", tested="\n".join(injected) + "\n")
+    told = json.loads(run(capsys, "audit", "injected", "--json", code=AuditFailed.exit_code)[0])
+    (found,) = [f for f in told["findings"] if f["id"] == "near_duplicates_across_splits"]
+    assert found["evidence"]["pairs"][0]["share_a"] == pytest.approx(1.0)
+    assert "100.0% of the benign runs of 16 frames" in found["message"]
+    longer = "--set", "audit.run_frames=64"
+    told = json.loads(run(capsys, "audit", "injected", "--json", *longer, code=AuditFailed.exit_code)[0])
+    assert told["shared_runs"]["run_frames"] == 64
+
+
+def test_an_honest_dataset_passes_and_says_what_betrays_its_attacks(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    dataset(root, "honest", tested=csv(2, attack=True))
+    told = json.loads(run(capsys, "audit", "honest", "--json")[0])
+    assert told["passed"] is True
+    assert {f["id"] for f in told["findings"]} == {"shortcut_id", "shortcut_payload"}
+    aurocs = {m["shortcut"]: m["auroc"] for m in told["shortcuts"]}
+    assert aurocs["id"] == pytest.approx(1.0)
+    assert aurocs["delta_t"] == pytest.approx(0.5)
+    out, _ = run(capsys, "audit", "honest")
+    assert "0 errors, 2 warnings, 0 info." in out
+
+
+def test_copies_of_a_recording_are_reported_within_and_across_datasets(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = csv(2, attack=True)
+    dataset(root, "one", tested=text)
+    dataset(root, "two", tested=text)
+    (root / "data" / "one" / "again").mkdir()
+    (root / "data" / "one" / "again" / "tested.csv").write_text(text.replace("\n", "\r\n"))
+    run(capsys, "audit", "two")
+    out, err = run(capsys, "audit", "one")
+    assert "tested as one/again/tested again (identical frames: 1)" in out
+    assert "tested holds the very frames of two/tested" in err
+
+
+def test_the_profile_shows_sizes_and_advice(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    dataset(root, "honest", tested=csv(2, attack=True))
+    out, _ = run(capsys, "profile", "honest")
+    assert "Advice for training: " in out
+    told = json.loads(run(capsys, "profile", "honest", "--json")[0])
+    assert [(g["split"], g["scenario"]) for g in told["groups"]] == [
+        ("train", ""),
+        ("val", ""),
+        ("test", ""),
+        ("test", "known"),
+    ]
+    assert (Path(told["folder"]) / "index.html").is_file()

@@ -1,0 +1,128 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from candor.config.settings import Settings
+from candor.errors import ConfigError, DataError, SourceMissing
+from candor.ids import catalog, registry
+
+CSV = b"timestamp,arbitration_id,data_field,attack\n1.0,316,00,0\n1.1,316,01,1\n"
+PRESET = """\
+name: mine
+title: Mine
+domain: can
+licence: none
+citation: none
+obtain: Ask the author.
+captures:
+  - {capture: a, path: one/a, copies: [two/a], also_in: [theirs/test/z], split: train, vehicle: v}
+  - {capture: b, path: one/b, split: test, scenario: s, vehicle: w, attack: dos}
+  - {capture: c, path: one/c, optional: true, split: test, scenario: s, vehicle: w, attack: dos}
+"""
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    settings = Settings.from_env({"CANDOR_ROOT": str(tmp_path / "root"), "HOME": str(tmp_path)})
+    own = settings.data_root / "presets" / "datasets"
+    own.mkdir(parents=True)
+    (own / "mine.yaml").write_text(PRESET)
+    return settings
+
+
+@pytest.fixture
+def preset(settings: Settings) -> catalog.DatasetPreset:
+    return catalog.dataset_preset("mine", data_root=settings.data_root)
+
+
+def put(path: Path, content: bytes = CSV) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    return path
+
+
+def test_a_download_is_compared_with_the_preset(preset: catalog.DatasetPreset, tmp_path: Path) -> None:
+    a, again = put(tmp_path / "d" / "one" / "a.csv"), put(tmp_path / "d" / "two" / "a.csv")
+    stray = put(tmp_path / "d" / "one" / "stray.csv")
+    put(tmp_path / "d" / "README.md")
+    found = registry.inspect(preset, tmp_path / "d")
+    assert found == registry.Delivery({"a": a}, ("b",), ("c",), (again,), (stray,))
+
+
+@pytest.mark.parametrize("how", ["link", "copy"])
+def test_adding_twice_changes_nothing(
+    preset: catalog.DatasetPreset, settings: Settings, tmp_path: Path, how: registry.How
+) -> None:
+    put(tmp_path / "d" / "split=one" / "a.csv.gz")
+    put(tmp_path / "d" / "one" / "b.parquet", b"PAR1")
+    delivery = registry.inspect(preset, tmp_path / "d")
+    assert registry.add(preset, delivery, settings, how) == registry.Added(("a", "b"), ())
+    target = settings.data_root / "mine" / "one" / "a.csv.gz"
+    assert target.is_symlink() == (how == "link")
+    before = target.lstat()
+    assert registry.add(preset, delivery, settings, how) == registry.Added((), ("a", "b"))
+    assert target.lstat() == before
+    found = catalog.discover(preset, settings, env={}, cwd=tmp_path)
+    assert [source.capture for source in found] == ["a", "b"]
+
+
+def test_another_file_in_the_data_root_is_never_overwritten(
+    preset: catalog.DatasetPreset, settings: Settings, tmp_path: Path
+) -> None:
+    put(settings.data_root / "mine" / "one" / "a.csv", b"mine own")
+    put(tmp_path / "d" / "one" / "a.csv")
+    with pytest.raises(DataError, match="another file of a"):
+        registry.add(preset, registry.inspect(preset, tmp_path / "d"), settings, "copy")
+    assert (settings.data_root / "mine" / "one" / "a.csv").read_bytes() == b"mine own"
+
+
+def test_a_folder_that_is_none_and_a_dataset_without_files_are_refused(
+    preset: catalog.DatasetPreset, tmp_path: Path
+) -> None:
+    with pytest.raises(SourceMissing):
+        registry.inspect(preset, tmp_path / "none")
+    with pytest.raises(ConfigError, match="no files to add"):
+        registry.inspect(catalog.dataset_preset("synthetic"), tmp_path)
+
+
+def test_a_run_goes_without_an_optional_capture_only(
+    preset: catalog.DatasetPreset, settings: Settings, tmp_path: Path
+) -> None:
+    put(settings.data_root / "mine" / "one" / "a.csv")
+    put(settings.data_root / "mine" / "one" / "c.csv")
+    with pytest.raises(SourceMissing, match="no file for b"):
+        catalog.discover(preset, settings, env={}, cwd=tmp_path)
+
+
+def test_copies_and_other_datasets_are_told_with_their_files(
+    preset: catalog.DatasetPreset, settings: Settings, tmp_path: Path
+) -> None:
+    put(settings.data_root / "mine" / "one" / "a.csv")
+    put(settings.data_root / "mine" / "one" / "b.csv")
+    sources = catalog.discover(preset, settings, env={}, cwd=tmp_path)
+    (other,) = registry.filed_elsewhere(preset, sources, settings, env={}, cwd=tmp_path)
+    assert (other.place_name, other.path) == ("theirs/test/z", "")
+    copy = put(settings.data_root / "mine" / "two" / "a.csv")
+    theirs = put(settings.data_root / "theirs" / "test" / "z.csv")
+    found = registry.filed_elsewhere(preset, sources, settings, env={}, cwd=tmp_path)
+    assert [(e.place_name, e.path) for e in found] == [
+        ("mine/two/a", str(copy)),
+        ("theirs/test/z", str(theirs)),
+    ]
+
+
+def test_shipped_presets_find_the_files_of_the_shared_pack(shared_data: Path, settings: Settings) -> None:
+    present = {"hcrl_sa": 11, "set_01": 7, "ciciov2024": 3, "road": 2, "j1939_attack": 2}
+    for name, count in present.items():
+        preset = catalog.dataset_preset(name)
+        env = {"CANDOR_SHARED_DATA": str(shared_data)}
+        rows = catalog.planned(preset, settings, env=env, cwd=settings.data_root)
+        assert sum(row["file"] is not None for row in rows) == count, name
+
+
+def test_the_shared_pack_is_a_complete_delivery_of_set_01(shared_data: Path) -> None:
+    delivery = registry.inspect(catalog.dataset_preset("set_01"), shared_data / "can" / "dataset=set_01")
+    assert (len(delivery.found), delivery.missing, delivery.unexpected) == (7, (), ())
+    assert [p.stem for p in delivery.copies] == ["accessory-1", "accessory-2"]
