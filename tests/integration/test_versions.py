@@ -20,6 +20,8 @@ from candor.errors import ConfigError, DataError, NotFound
 from candor.flow.artifact import ArtifactStore
 from candor.ids import catalog, versions
 
+pytestmark = pytest.mark.slow
+
 CSV = "timestamp,arbitration_id,data_field,attack\n" + "".join(
     f"{t / 10},316,{t:02X},{t % 2}\n" for t in range(1, 41)
 )
@@ -169,7 +171,9 @@ def test_changed_files_are_not_overwritten(here: Settings, tmp_path: Path) -> No
     assert raw.read_text() == "an evening's work"
 
 
-def test_what_cannot_be_done_says_what_to_do(here: Settings, tmp_path: Path, s3: versions.Remote) -> None:
+def test_what_cannot_be_done_says_what_to_do(
+    here: Settings, tmp_path: Path, s3: versions.Remote, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with pytest.raises(ConfigError, match="--remote"):
         versions.push(["mine"], here)
     remote = versions.Remote(str(tmp_path / "remote"))
@@ -177,6 +181,6 @@ def test_what_cannot_be_done_says_what_to_do(here: Settings, tmp_path: Path, s3:
         versions.push(["other"], here, remote=remote)
     with pytest.raises(NotFound, match="no pointer of mine"):
         versions.pull(["mine"], here, remote=remote)
-    os.environ["AWS_SECRET_ACCESS_KEY"] = "wrong"
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
     with pytest.raises(DataError, match="dvc push"):
         versions.push(["mine"], here, remote=s3)

@@ -3,7 +3,7 @@
 The data root is the DVC repository, without git unless it already is one. Two things are tracked per dataset:
 
     <data root>/<dataset>.dvc          the raw files below <data root>/<dataset>
-    <data root>/frames/<dataset>.dvc   the newest published ingest, whole with its record
+    <data root>/frames/<dataset>.dvc   the newest published ingest, whole with its record (<stage>/<key>/...)
 
 A pointer names one version. Kept in git (``--pointers FOLDER``), it brings that version back on any machine. Pulled frames
 are published into the cache, so a run on the same files finds its ingest done. Access keys come from the environment
@@ -148,7 +148,7 @@ def _export_frames(dataset: str, settings: Settings) -> Path | None:
     if ingested is None:
         return None
     folder = settings.data_root / _FRAMES / dataset
-    target = folder / ingested.path.name
+    target = folder / ingested.path.parent.name / ingested.path.name
     if not target.is_dir():
         shutil.rmtree(folder, ignore_errors=True)
         shutil.copytree(ingested.path, target)
@@ -158,17 +158,16 @@ def _export_frames(dataset: str, settings: Settings) -> Path | None:
 def _publish_frames(folder: Path, settings: Settings) -> None:
     """Put pulled ingests into the artifact store, each checked against its own record."""
     store = ArtifactStore(settings.cache_root)
-    for artifact in folder.iterdir():
-        key = artifact.name
+    for artifact in folder.glob("*/*"):
+        stage, key = artifact.parent.name, artifact.name
         with store.lock(key):
-            if store.find("ingest", key) is not None:
-                continue
-            staging = store.staging(key)
-            shutil.copytree(artifact, staging, dirs_exist_ok=True)
-            target = store.path("ingest", key)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            staging.replace(target)
-        store.open("ingest", key, verify=True)
+            if store.find(stage, key) is None:
+                staging = store.staging(key)
+                shutil.copytree(artifact, staging, dirs_exist_ok=True)
+                target = store.path(stage, key)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                staging.replace(target)
+        store.open(stage, key, verify=True)
 
 
 def _copy(source: Path, target: Path) -> None:

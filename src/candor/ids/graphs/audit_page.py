@@ -63,6 +63,11 @@ def _finding_table(findings: Findings, allowed: Sequence[str]) -> str:
     return sortable("findings-table", heads, rows) if rows else "<p>Nothing was found.</p>"
 
 
+def _sentence(text: str) -> Cell:
+    """Cells of a table do not wrap; a sentence must."""
+    return Cell(f'<div style="white-space:normal;min-width:28rem">{escape(text)}</div>', text)
+
+
 def _shortcuts(measured: Sequence[Mapping[str, Any]]) -> str:
     names = list(dict.fromkeys(m["shortcut"] for m in measured))
     by_capture: dict[str, dict[str, Mapping[str, Any]]] = {}

@@ -99,8 +99,9 @@ def moments(values_G: npt.NDArray[np.int64], bins: int) -> dict[str, Any]:
         return {**empty, "sum": 0, "quantiles": {}, "histogram": {"edges": [], "counts": []}}
     mean, sd = float(values_G.mean()), float(values_G.std())
     low, high = int(values_G.min()), int(values_G.max())
-    # Sizes are whole numbers: bars narrower than 1 would leave gaps that mean nothing.
-    counts, edges = np.histogram(values_G, bins=max(min(bins, high - low + 1), 1), range=(low, high + 1))
+    # Sizes are whole numbers: bars of a whole width, or neighbours would hold more of them by chance.
+    width = -(-(high - low + 1) // bins)
+    counts, edges = np.histogram(values_G, np.arange(low, high + 1 + width, width))
     return {
         "mean": mean,
         "sd": sd,
@@ -111,7 +112,7 @@ def moments(values_G: npt.NDArray[np.int64], bins: int) -> dict[str, Any]:
         "quantiles": {
             f"{q:g}": float(v) for q, v in zip(QUANTILES, np.quantile(values_G, QUANTILES), strict=True)
         },
-        "histogram": {"edges": edges.tolist(), "counts": counts.tolist()},
+        "histogram": {"edges": edges.astype(float).tolist(), "counts": counts.tolist()},
     }
 
 

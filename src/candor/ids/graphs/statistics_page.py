@@ -6,13 +6,12 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any, Final
 
-from candor.report import svg
 from candor.report.html import Cell, Row, card, count, document, grid, section, sortable, word
 from candor.report.numbers import quantity
 from candor.report.svg import Scale, drawing, line, rect, text
 
 _UNITS: Final = {"nodes": "nodes per graph", "edges": "edges per graph", "bytes": "bytes per graph"}
-_WIDTH, _HEIGHT, _LEFT, _TOP, _BASE = 300.0, 118.0, 34.0, 10.0, 92.0
+_WIDTH, _HEIGHT, _LEFT, _TOP, _BASE = 300.0, 124.0, 34.0, 10.0, 92.0
 
 
 def page(content: Mapping[str, Any]) -> str:
@@ -54,7 +53,7 @@ def histogram(bars: Mapping[str, Sequence[float]], x_label: str) -> str:
     x = Scale(edges[0], edges[-1], _LEFT, _WIDTH - 6)
     y = Scale(0, max(max(counts), 1), _BASE, _TOP)
     parts = [line(_LEFT, y(t), _WIDTH - 6, y(t), cls="grid") for t in y.ticks(3)]
-    parts += [text(_LEFT - 4, y(t) + 4, svg.tick_label(t), cls="tick", anchor="end") for t in y.ticks(3)]
+    parts += [text(_LEFT - 4, y(t) + 4, f"{t:.6g}", cls="tick", anchor="end") for t in y.ticks(3)]
     for low, high, n in zip(edges, edges[1:], counts, strict=False):
         tip = f"{low:g} to {high:g}: {int(n)} graphs"
         left, right = x(low), x(high)
@@ -62,7 +61,7 @@ def histogram(bars: Mapping[str, Sequence[float]], x_label: str) -> str:
             rect(left, y(n), max(right - left - 0.5, 0.5), _BASE - y(n), style="fill:var(--d0)", title=tip)
         )
     parts.append(line(_LEFT, _BASE, _WIDTH - 6, _BASE, cls="axis"))
-    parts += [text(x(t), _BASE + 12, svg.tick_label(t), cls="tick", anchor="middle") for t in x.ticks(4)]
+    parts += [text(x(t), _BASE + 12, f"{t:.6g}", cls="tick", anchor="middle") for t in x.ticks(4)]
     parts.append(text((_LEFT + _WIDTH) / 2, _BASE + 24, x_label, cls="tick", anchor="middle"))
     return drawing(_WIDTH, _HEIGHT, parts, label=x_label)
 
