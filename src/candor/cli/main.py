@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from typing import Annotated, Any
@@ -13,6 +14,10 @@ from candor.cli import config, data, output, run, status, task
 from candor.cli.session import Session
 from candor.cli.workload import IdsWorkload, Workload
 from candor.errors import CandorError
+
+# Read by OpenMP when torch is loaded. Threads that spin while they wait starve each other where cores are shared (a
+# laptop with a browser, a login node): a 13 s training took 286 s beside two busy processes.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 class _Group(TyperGroup):
