@@ -303,6 +303,9 @@ class TrainingConfig(Config):
     precision: Literal["32-true", "16-mixed", "bf16-mixed"] = "32-true"
     #: Epochs without a better validation loss before training stops; 0 never stops early.
     patience: Annotated[int, Field(ge=0)] = 6
+    #: Validation losses this close are equal, and of equal epochs the latest is kept. Validation windows come from the
+    #: training drives: a GAT is right on all of them after one epoch, and the least of such losses is a lottery.
+    tolerance: Annotated[float, Field(ge=0)] = 1e-3
     device: Annotated[Literal["auto", "cpu", "cuda"], Runtime] = "auto"
     threads: Annotated[int, Runtime, Field(ge=0)] = 0
 
