@@ -6,6 +6,9 @@ not depend on where the blocks were cut.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TypeAlias
+
 import numpy as np
 import polars as pl
 
@@ -13,6 +16,9 @@ from candor.ids.captures import quarantine
 
 #: How far to look ahead to tell one time that jumped forward from a clock that was set back.
 _LOOKAHEAD_ROWS = 5
+
+#: Line numbers → raw text of those lines, for readers that do not carry it with every frame.
+Lookup: TypeAlias = Callable[[list[int]], list[str]]
 
 _LATE = pl.DataFrame(schema=quarantine.SCHEMA)
 
@@ -34,20 +40,27 @@ class Clock:
         self._last = -np.inf
         self.reversals = 0
 
-    def push(self, frames: pl.DataFrame, *, final: bool = False) -> tuple[pl.DataFrame, pl.DataFrame]:
-        """Take the next checked frames; give those that are settled, and quarantined rows."""
+    def push(
+        self, frames: pl.DataFrame, *, text: Lookup | None = None, final: bool = False
+    ) -> tuple[pl.DataFrame, pl.DataFrame]:
+        """Take the next checked frames; give those that are settled, and quarantined rows.
+
+        ``text`` knows the raw text of ``frames`` whose raw is null.
+        """
         table = frames if self._waiting is None else pl.concat([self._waiting, frames])
         settled = table.height if final else max(table.height - _LOOKAHEAD_ROWS, 0)
-        self._waiting = table[settled:]
+        self._waiting = _with_text(table[settled:], text)
         times = table["timestamp"].to_numpy()
         peaks = np.maximum.accumulate(np.concatenate([[self._latest], times]))[1:]
         # An early or late frame always lies more than the limit below an earlier one.
         if not len(times) or float((peaks - times).max()) <= self._limit:
             self._latest = float(peaks[settled - 1]) if settled else self._latest
             return self._keep(table[:settled]), _LATE
-        return self._judge(table, settled)
+        return self._judge(table, settled, text)
 
-    def _judge(self, table: pl.DataFrame, settled: int) -> tuple[pl.DataFrame, pl.DataFrame]:
+    def _judge(
+        self, table: pl.DataFrame, settled: int, text: Lookup | None
+    ) -> tuple[pl.DataFrame, pl.DataFrame]:
         time = pl.col("timestamp")
         following = time.reverse().shift(1).rolling_median(_LOOKAHEAD_ROWS, min_samples=1).reverse()
         judged = table.with_columns(ahead=(time > following + self._limit).fill_null(False))
@@ -63,7 +76,7 @@ class Clock:
         judged = judged.with_columns(reason=reason)
         if settled:
             self._latest = float(judged["latest"][-1])
-        late = judged.filter(pl.col("reason").is_not_null())
+        late = _with_text(judged.filter(pl.col("reason").is_not_null()), text)
         return self._keep(judged.filter(pl.col("reason").is_null()).select(table.columns)), _quarantined(late)
 
     def _keep(self, good: pl.DataFrame) -> pl.DataFrame:
@@ -72,6 +85,16 @@ class Clock:
             self.reversals += int((np.diff(times, prepend=self._last) < 0).sum())
             self._last = float(times[-1])
         return good
+
+
+def _with_text(frames: pl.DataFrame, text: Lookup | None) -> pl.DataFrame:
+    """Fill in raw where it is null."""
+    lines = frames.filter(pl.col("raw").is_null())["line"].to_list()
+    if text is None or not lines:
+        return frames
+    known = pl.DataFrame({"line": lines, "text": text(lines)})
+    joined = frames.join(known, on="line", how="left", maintain_order="left")
+    return joined.with_columns(raw=pl.coalesce("raw", "text")).drop("text")
 
 
 def _quarantined(late: pl.DataFrame) -> pl.DataFrame:

@@ -56,15 +56,15 @@ def sha256_of(path: Path) -> str:
     return digest.hexdigest()
 
 
-def lines(content: bytes) -> pl.DataFrame:
-    """Text → columns line (1-based, i64) and raw (str), blank lines dropped, CR and outer spaces stripped.
+def lines(content: bytes, *, first_line: int = 1) -> pl.DataFrame:
+    """Text → columns line (i64, from ``first_line``) and raw (str), blank lines dropped, CR and outer spaces stripped.
 
     Bytes that are not UTF-8 become U+FFFD, which the row checks quarantine as ``not_utf8``.
     """
-    text = content.decode("utf-8-sig", errors="replace")
+    text = content.decode("utf-8-sig" if first_line == 1 else "utf-8", errors="replace")
     table = pl.DataFrame({"raw": [text]}).select(pl.col("raw").str.split("\n").explode().str.strip_chars())
     return (
-        table.with_row_index("line", offset=1)
+        table.with_row_index("line", offset=first_line)
         .with_columns(pl.col("line").cast(pl.Int64))
         .filter(pl.col("raw") != "")
     )

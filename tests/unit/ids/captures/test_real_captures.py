@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from candor.ids.captures import files, formats, rows
+from candor.ids.captures import files, formats, rows, stream
 from candor.ids.captures import frames as fr
 
 PACK = Path(os.environ.get("CANDOR_SHARED_DATA") or Path(__file__).parents[5] / "shared" / "data")
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.skipif(not (PACK / "raw").is_dir(), reason="no shared d
 def parse(relative: str) -> rows.Parsed:
     content = files.read_bytes(PACK / relative)
     kind = formats.recognise(content, relative)
-    parsed = rows.decode(kind.read(content, relative), max_backstep_s=1.0)
+    parsed = stream.parse(content, kind, relative, max_backstep_s=1.0)
     fr.validate(parsed.frames)
     return parsed
 
