@@ -37,7 +37,9 @@ _TIMED = r"^(?<t4>\d+\.\d+)\s"
 #: A line of a frame, whatever is wrong with its fields.
 _MEANT = r"^\d+\.\d+\s+(?:\d+\s+[0-9A-Fa-f]+x?\s+(?:Rx|Tx|TxRq)\s+[dr]\b|CANFD\s)"
 
-_HEADER = re.compile(r"^(date\s|base\s+(hex|dec)\b|//|Begin Trigger|internal events|no internal events)", re.I)
+_HEADER = re.compile(
+    r"^(date\s|base\s+(hex|dec)\b|//|Begin Trigger|internal events|no internal events)", re.I
+)
 _COMMENT = r"(?i)^(//|date\s|base\s|(no )?internal events|(Begin|End) ?Trigger ?block)"
 _DATE = re.compile(
     r"^date\s+\w+\.?\s+(?P<month>\w+)\.?\s+(?P<day>\d+)\s+(?P<h>\d+):(?P<m>\d+):(?P<s>\d+)(?P<frac>\.\d+)?\s*"
@@ -47,7 +49,21 @@ _DATE = re.compile(
 _MONTHS: Final = {
     name: number
     for number, names in enumerate(
-        "jan feb mar,mär,mrz apr may,mai jun jul aug sep oct,okt nov dec,dez".split(), start=1
+        [
+            "jan",
+            "feb",
+            "mar,mär,mrz",
+            "apr",
+            "may,mai",
+            "jun",
+            "jul",
+            "aug",
+            "sep",
+            "oct,okt",
+            "nov",
+            "dec,dez",
+        ],
+        start=1,
     )
     for name in names.split(",")
 }
@@ -95,7 +111,9 @@ class _Reader:
         for pattern in (_CLASSIC, _FD, _ERROR, _TIMED):
             fields = groups(fields, pattern)
         classic, fd, error = (pl.col(name).is_not_null() for name in ("t", "t2", "t3"))
-        remote = (classic & (pl.col("kind") == "r")) | (fd & (pl.col("size") == "0") & (pl.col("code") != "0"))
+        remote = (classic & (pl.col("kind") == "r")) | (
+            fd & (pl.col("size") == "0") & (pl.col("code") != "0")
+        )
         fields = fields.with_columns(
             time=self._times(fields.select(micros(pl.col("t4"))).to_series()),
             remote=remote.fill_null(False),

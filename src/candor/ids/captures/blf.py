@@ -33,7 +33,16 @@ def blocks(stream: BinaryIO, place: str) -> Iterator[RawRows]:
         while batch := list(islice(messages, _BLOCK_FRAMES)):
             yield RawRows(_table(batch, done), None)
             done += len(batch)
-    except (BLFParseError, struct.error, zlib.error, ValueError, IndexError, KeyError, EOFError, OSError) as e:
+    except (
+        BLFParseError,
+        struct.error,
+        zlib.error,
+        ValueError,
+        IndexError,
+        KeyError,
+        EOFError,
+        OSError,
+    ) as e:
         # What python-can lets through where lengths and offsets of a damaged file do not fit.
         raise CaptureUnreadable(
             f"BLF is damaged behind frame {done}: {e}", place=place, hint="Fetch the file again."

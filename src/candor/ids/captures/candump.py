@@ -12,8 +12,8 @@ from typing import Final
 
 import polars as pl
 
-from candor.ids.captures import text
 from candor.ids.captures import frames as fr
+from candor.ids.captures import text
 from candor.ids.captures.format import Opened
 from candor.ids.captures.rows import RawRows
 
@@ -52,21 +52,21 @@ def fields(table: pl.DataFrame) -> pl.DataFrame:
     # CAN_ERR_FLAG is bit 29; the digit that carries it also carries bit 28 of the identifier.
     plain_id = pl.col("id").str.replace("^2", "0").str.replace("^3", "1")
     return fields.select(
-            "line",
-            "raw",
-            "t",
-            "channel",
-            "fd",
-            "remote",
-            "error",
-            broken=pl.col("t").is_null() | (fd & pl.col("nibble").is_null()),
-            id=pl.when("error").then(plain_id).otherwise("id"),
-            data=payload.otherwise(body.str.replace(r"^([0-9A-Fa-f]{16})_[9A-Fa-f]$", "${1}")),
-            dlc=pl.when(remote).then(_requested(body)),
-            extended=(pl.col("id").str.len_chars() == 8) & ~pl.col("error"),
-            brs=(pl.col("nibble") & 1).fill_null(0) > 0,
-            esi=(pl.col("nibble") & 2).fill_null(0) > 0,
-        ).with_columns(pl.col("extended").fill_null(False))
+        "line",
+        "raw",
+        "t",
+        "channel",
+        "fd",
+        "remote",
+        "error",
+        broken=pl.col("t").is_null() | (fd & pl.col("nibble").is_null()),
+        id=pl.when("error").then(plain_id).otherwise("id"),
+        data=payload.otherwise(body.str.replace(r"^([0-9A-Fa-f]{16})_[9A-Fa-f]$", "${1}")),
+        dlc=pl.when(remote).then(_requested(body)),
+        extended=(pl.col("id").str.len_chars() == 8) & ~pl.col("error"),
+        brs=(pl.col("nibble") & 1).fill_null(0) > 0,
+        esi=(pl.col("nibble") & 2).fill_null(0) > 0,
+    ).with_columns(pl.col("extended").fill_null(False))
 
 
 def _requested(body: pl.Expr) -> pl.Expr:

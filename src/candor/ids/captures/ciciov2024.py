@@ -20,7 +20,12 @@ NAME: Final = "ciciov2024"
 LABELS: Final[dict[str | int, int]] = {"BENIGN": 0, "ATTACK": 1}
 
 _BYTES = tuple(f"DATA_{i}" for i in range(8))
-COLUMNS: Final = {"ID": "integer", **dict.fromkeys(_BYTES, "integer"), "label": "text", "specific_class": "text"}
+COLUMNS: Final = {
+    "ID": "integer",
+    **dict.fromkeys(_BYTES, "integer"),
+    "label": "text",
+    "specific_class": "text",
+}
 
 
 def sniff(head: list[str]) -> float:

@@ -34,7 +34,9 @@ def refuse(head: list[str], place: str) -> None:
     """Raise SchemaMismatch if the first lines are those of a file that is no capture."""
     if any(_DBC.match(line) for line in head):
         raise SchemaMismatch(
-            "a DBC signal database, not a capture", place=place, hint="Leave it out; it names signals, not frames."
+            "a DBC signal database, not a capture",
+            place=place,
+            hint="Leave it out; it names signals, not frames.",
         )
     fields = [field.strip() for field in head[0].split(",")]
     headerless = len(fields) > 40 and bool(_ADDRESS.match(fields[0])) and bool(_ADDRESS.match(fields[2]))

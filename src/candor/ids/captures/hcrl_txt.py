@@ -10,8 +10,8 @@ from typing import Final
 
 import polars as pl
 
-from candor.ids.captures import text
 from candor.ids.captures import frames as fr
+from candor.ids.captures import text
 from candor.ids.captures.format import Opened
 from candor.ids.captures.rows import RawRows
 

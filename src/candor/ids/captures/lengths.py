@@ -26,17 +26,25 @@ def agreed(declared: pl.Series, data: pl.Series, *, decimal: bool) -> tuple[pl.S
 
     It may be decimal or hexadecimal, bytes or a code; eight bytes may carry a raw code of 9 to 15.
     """
-    tokens = data.fill_null("").str.strip_chars().str.split(" ").list.eval(pl.element().filter(pl.element() != ""))
+    tokens = (
+        data.fill_null("").str.strip_chars().str.split(" ").list.eval(pl.element().filter(pl.element() != ""))
+    )
     count = tokens.list.len().cast(pl.Int64)
     if decimal:
         value = tokens.list.eval(pl.element().str.to_integer(strict=False))
-        fits = tokens.list.len() == value.list.eval(pl.element().filter(pl.element().is_between(0, 255))).list.len()
+        fits = (
+            tokens.list.len()
+            == value.list.eval(pl.element().filter(pl.element().is_between(0, 255))).list.len()
+        )
         names = pl.Series([f"{i:02X}" for i in range(256)])
         payload = value.list.eval(
             pl.element().replace_strict(pl.Series(range(256), dtype=pl.Int64), names, default="")
         ).list.join("")
     else:
-        fits = tokens.list.eval(pl.element().filter(pl.element().str.len_chars() == 2)).list.len() == tokens.list.len()
+        fits = (
+            tokens.list.eval(pl.element().filter(pl.element().str.len_chars() == 2)).list.len()
+            == tokens.list.len()
+        )
         payload = tokens.list.join("")
     table = pl.DataFrame({"declared": declared, "count": count, "fits": fits})
     ten = pl.col("declared").str.to_integer(base=10, strict=False).cast(pl.Int64)

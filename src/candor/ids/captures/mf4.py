@@ -10,7 +10,7 @@ import logging
 import struct
 import zlib
 from collections.abc import Iterator
-from typing import Any, BinaryIO, Final
+from typing import Any, BinaryIO, Final, cast
 
 import numpy as np
 import polars as pl
@@ -36,12 +36,23 @@ def blocks(stream: BinaryIO, place: str) -> Iterator[RawRows]:
         from asammdf import MDF
         from asammdf.blocks.utils import MdfException
     except ImportError as e:
-        raise ExtraMissing("reading MF4 needs asammdf", place=place, hint="pip install 'candor[importers]'") from e
+        raise ExtraMissing(
+            "reading MF4 needs asammdf", place=place, hint="pip install 'candor[importers]'"
+        ) from e
     logging.getLogger("asammdf").setLevel(logging.ERROR)
     try:
-        with contextlib.closing(MDF(stream)) as file:
+        with contextlib.closing(MDF(cast(Any, stream))) as file:
             table = _frames(file)
-    except (MdfException, struct.error, zlib.error, ValueError, KeyError, IndexError, TypeError, OSError) as e:
+    except (
+        MdfException,
+        struct.error,
+        zlib.error,
+        ValueError,
+        KeyError,
+        IndexError,
+        TypeError,
+        OSError,
+    ) as e:
         # asammdf follows the file's own offsets; a damaged one fails wherever they lead.
         raise CaptureUnreadable(f"MF4 cannot be read: {e}", place=place, hint="Fetch the file again.") from e
     for at in range(0, table.height, _BLOCK_FRAMES):
@@ -58,7 +69,15 @@ def _frames(file: Any) -> pl.DataFrame:
             signal = file.get(kind, group=index, raw=True)
             parts.append(_table(signal.samples, signal.timestamps + start, kind))
     if not parts:
-        return pl.DataFrame(schema={"line": pl.Int64, "broken": pl.Boolean, "t": pl.Float64, "id": pl.Int64, "data": pl.String})
+        return pl.DataFrame(
+            schema={
+                "line": pl.Int64,
+                "broken": pl.Boolean,
+                "t": pl.Float64,
+                "id": pl.Int64,
+                "data": pl.String,
+            }
+        )
     table = pl.concat(parts).sort("t", maintain_order=True)
     return table.with_row_index("line", offset=1).with_columns(pl.col("line").cast(pl.Int64))
 
@@ -73,7 +92,9 @@ def _table(samples: Any, times: Any, kind: str) -> pl.DataFrame:
     size = field("DataLength").astype(np.int64)
     data = pl.Series("data", [b""] * n, dtype=pl.Binary)
     if kind == "CAN_DataFrame":
-        data = pl.Series("data", [bytes(row[:length]) for row, length in zip(field("DataBytes"), size, strict=True)])
+        data = pl.Series(
+            "data", [bytes(row[:length]) for row, length in zip(field("DataBytes"), size, strict=True)]
+        )
     return pl.DataFrame(
         {
             "broken": np.zeros(n, bool),

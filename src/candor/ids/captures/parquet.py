@@ -54,7 +54,9 @@ def blocks(
         for batch in file.iter_batches(_BATCH_ROWS, columns=list(columns)):
             table = pl.DataFrame(pl.from_arrow(pa.Table.from_batches([batch])))
             _check_types(table, columns, place)
-            numbered = table.with_row_index("line", offset=done + 1).with_columns(pl.col("line").cast(pl.Int64))
+            numbered = table.with_row_index("line", offset=done + 1).with_columns(
+                pl.col("line").cast(pl.Int64)
+            )
             yield convert(numbered)
             done += table.height
     except (OSError, pa.ArrowException, pl.exceptions.PolarsError) as e:

@@ -123,8 +123,8 @@ def _blocks(stream: BinaryIO, start: bytes, block_bytes: int) -> Iterator[tuple[
         if len(waiting) < block_bytes:
             continue
         cut = waiting.rfind(b"\n") + 1 or len(waiting)
-        yield waiting[:cut], line
-        line += waiting.count(b"\n", 0, cut)
-        waiting = waiting[cut:]
+        whole, waiting = waiting[:cut], waiting[cut:]
+        yield whole, line
+        line += files.newlines(whole)
     if waiting:
         yield waiting, line
