@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import shutil
 import struct
+import tempfile
 import zlib
 from collections.abc import Iterator
 from typing import Any, BinaryIO, Final, cast
@@ -41,8 +43,11 @@ def blocks(stream: BinaryIO, place: str) -> Iterator[RawRows]:
         ) from e
     logging.getLogger("asammdf").setLevel(logging.ERROR)
     try:
-        with contextlib.closing(MDF(cast(Any, stream))) as file:
-            table = _frames(file)
+        # Finishing an unfinished file writes to it, and a raw capture is never written to.
+        with tempfile.TemporaryFile(prefix="candor-") as copy:
+            shutil.copyfileobj(stream, copy)
+            with contextlib.closing(MDF(cast(Any, copy))) as file:
+                yield from _blocks(file)
     except (
         MdfException,
         struct.error,
@@ -55,31 +60,31 @@ def blocks(stream: BinaryIO, place: str) -> Iterator[RawRows]:
     ) as e:
         # asammdf follows the file's own offsets; a damaged one fails wherever they lead.
         raise CaptureUnreadable(f"MF4 cannot be read: {e}", place=place, hint="Fetch the file again.") from e
-    for at in range(0, table.height, _BLOCK_FRAMES):
-        yield RawRows(table[at : at + _BLOCK_FRAMES], None)
 
 
-def _frames(file: Any) -> pl.DataFrame:
-    start = file.header.start_time.timestamp()
-    parts = []
-    for index, group in enumerate(file.groups):
-        names = {channel.name for channel in group.channels}
-        kind = next((kind for kind in _KINDS if kind in names), None)
-        if kind and group.channel_group.cycles_nr:
-            signal = file.get(kind, group=index, raw=True)
-            parts.append(_table(signal.samples, signal.timestamps + start, kind))
-    if not parts:
-        return pl.DataFrame(
-            schema={
-                "line": pl.Int64,
-                "broken": pl.Boolean,
-                "t": pl.Float64,
-                "id": pl.Int64,
-                "data": pl.String,
-            }
-        )
-    table = pl.concat(parts).sort("t", maintain_order=True)
-    return table.with_row_index("line", offset=1).with_columns(pl.col("line").cast(pl.Int64))
+def _blocks(file: Any) -> Iterator[RawRows]:
+    """One group is read in pieces; several are merged by time, which takes them whole."""
+    start, done = file.header.start_time.timestamp(), 0
+    groups = [(i, kind) for i, group in enumerate(file.groups) if (kind := _kind(group))]
+    if len(groups) == 1:
+        total = file.groups[groups[0][0]].channel_group.cycles_nr
+        parts = (_part(file, *groups[0], start, at, _BLOCK_FRAMES) for at in range(0, total, _BLOCK_FRAMES))
+    else:
+        whole = [_part(file, index, kind, start, 0, None) for index, kind in groups]
+        parts = (table.sort("t", maintain_order=True) for table in ([pl.concat(whole)] if whole else []))
+    for table in parts:
+        yield RawRows(table.with_columns(line=pl.int_range(done + 1, done + 1 + table.height)), None)
+        done += table.height
+
+
+def _kind(group: Any) -> str | None:
+    names = {channel.name for channel in group.channels}
+    return next((kind for kind in _KINDS if kind in names and group.channel_group.cycles_nr), None)
+
+
+def _part(file: Any, index: int, kind: str, start: float, at: int, count: int | None) -> pl.DataFrame:
+    signal = file.get(kind, group=index, raw=True, record_offset=at, record_count=count)
+    return _table(signal.samples, signal.timestamps + start, kind)
 
 
 def _table(samples: Any, times: Any, kind: str) -> pl.DataFrame:
