@@ -86,7 +86,8 @@ def _import_all(
     Files of the same content are imported once: the others wait, and find it there.
     """
     seen: set[str] = set()
-    first, again = [], []
+    first: list[tuple[RawFile, Path, ImportOptions, str]] = []
+    again: list[tuple[RawFile, Path, ImportOptions, str]] = []
     for raw in found:
         digest = _digest(raw)
         (again if digest in seen else first).append((raw, folder, chosen, digest))

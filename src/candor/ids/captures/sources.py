@@ -112,7 +112,8 @@ class _Guarded(io.RawIOBase):
 
     def read(self, size: int = -1) -> bytes:
         parts, left = [], size
-        damage = (EOFError, OSError, zlib.error, zipfile.BadZipFile, *_zstd_errors())
+        damage: tuple[type[Exception], ...] = (EOFError, OSError, zlib.error, zipfile.BadZipFile)
+        damage += _zstd_errors()
         while left:
             try:
                 part = self._stream.read(left)
