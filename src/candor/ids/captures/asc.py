@@ -18,7 +18,7 @@ from typing import Final
 import polars as pl
 
 from candor.ids.captures import lengths
-from candor.ids.captures.format import Format, Opened, groups, micros, share, squeeze
+from candor.ids.captures.format import Format, Opened, groups, micros, seconds, share, squeeze
 from candor.ids.captures.rows import RawRows
 
 NAME: Final = "asc"
@@ -124,10 +124,10 @@ class _Reader:
 
     def _times(self, given: pl.Series) -> pl.Series:
         if not self._relative:
-            return (given + self._micros) / 1e6
+            return seconds(given + self._micros)
         sums = given.fill_null(0).cum_sum() + self._micros
         self._micros = int(sums[-1]) if len(sums) else self._micros
-        return sums / 1e6
+        return seconds(sums)
 
     def _rows(self, fields: pl.DataFrame, fd: pl.Expr, error: pl.Expr) -> pl.DataFrame:
         payload, right = lengths.agreed(fields["len"], fields["data"], decimal=self._decimal)

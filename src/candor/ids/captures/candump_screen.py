@@ -12,7 +12,7 @@ from typing import Final
 import numpy as np
 import polars as pl
 
-from candor.ids.captures.format import Format, Opened, groups, micros, share, squeeze
+from candor.ids.captures.format import Format, Opened, groups, micros, seconds, share, squeeze
 from candor.ids.captures.rows import RawRows
 
 NAME: Final = "candump_screen"
@@ -46,7 +46,7 @@ class _Differences:
         fields = _fields(table).with_columns(step=micros(pl.col("t")))
         sums = fields.select(pl.col("step").fill_null(0).cum_sum() + self._micros).to_series()
         self._micros = int(sums[-1]) if len(sums) else self._micros
-        t = pl.when(pl.col("step").is_not_null()).then(pl.Series("t", sums) / 1e6)
+        t = pl.when(pl.col("step").is_not_null()).then(seconds(sums))
         return RawRows(fields.with_columns(t=t), None)
 
 

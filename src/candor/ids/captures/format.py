@@ -84,7 +84,18 @@ def squeeze(text: pl.Expr) -> pl.Expr:
 def micros(text: pl.Expr, scale: float = 1e6) -> pl.Expr:
     """Decimal text times ``scale`` as whole microseconds; null where it is no finite number.
 
-    Sums of whole microseconds divided once by a million give the same double whichever way they were written.
+    Sums of whole microseconds divided once (see seconds) give the same double whichever way they were written.
     """
     value = text.str.strip_chars().cast(pl.Float64, strict=False)
     return pl.when(value.is_finite() & (value.abs() < 1e12)).then((value * scale).round().cast(pl.Int64))
+
+
+def seconds(whole_micros: pl.Series) -> pl.Series:
+    """Whole microseconds → seconds, correctly rounded; null stays null. Polars would multiply by the reciprocal."""
+    values = whole_micros.cast(pl.Float64).to_numpy() / 1e6
+    return pl.Series(whole_micros.name, values).fill_nan(None)
+
+
+def as_seconds(whole_micros: pl.Expr) -> pl.Expr:
+    """As seconds, of an expression."""
+    return whole_micros.map_batches(seconds, return_dtype=pl.Float64)

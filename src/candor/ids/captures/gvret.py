@@ -9,7 +9,7 @@ from typing import Final
 
 import polars as pl
 
-from candor.ids.captures.format import Format, Opened, groups, micros
+from candor.ids.captures.format import Format, Opened, as_seconds, groups, micros
 from candor.ids.captures.rows import RawRows
 
 NAME: Final = "gvret"
@@ -41,7 +41,7 @@ def _read(table: pl.DataFrame) -> RawRows:
             "channel",
             "dlc",
             broken=pl.col("id").is_null(),
-            t=micros(pl.col("t"), 1.0) / 1e6,
+            t=as_seconds(micros(pl.col("t"), 1.0)),
             data=pl.col("data").str.replace_all(r"[,\s]", ""),
             extended=pl.col("wide").is_in(pl.Series(["true", "True", "1"]).implode()).fill_null(False),
         ),

@@ -11,7 +11,7 @@ from typing import Final
 import polars as pl
 
 from candor.errors import SchemaMismatch
-from candor.ids.captures.format import Format, Opened, groups, micros, squeeze
+from candor.ids.captures.format import Format, Opened, as_seconds, groups, micros, squeeze
 from candor.ids.captures.rows import RawRows
 
 NAME: Final = "peak_csv"
@@ -55,7 +55,7 @@ def _read(table: pl.DataFrame, start: int) -> RawRows:
             pl.col("channel").fill_null(""),
             other=pl.col("raw").str.contains(_STATUS),
             broken=~kind.is_in(known).fill_null(False),
-            t=(micros(pl.col("t"), 1e3) + start) / 1e6,
+            t=as_seconds(micros(pl.col("t"), 1e3) + start),
             id=pl.when(error & (pl.col("id") == "-")).then(pl.lit("0")).otherwise("id"),
             data=squeeze(pl.col("data")),
             dlc=pl.when(~error).then(number).cast(pl.String),

@@ -14,7 +14,7 @@ from typing import Final
 import polars as pl
 
 from candor.ids.captures import lengths
-from candor.ids.captures.format import Format, Opened, groups, micros, share, squeeze
+from candor.ids.captures.format import Format, Opened, as_seconds, groups, micros, share, squeeze
 from candor.ids.captures.rows import RawRows
 
 NAME: Final = "trc"
@@ -93,7 +93,7 @@ def _read(table: pl.DataFrame, pattern: str, start: int, *, old: bool, coded: bo
             pl.col("channel").fill_null(""),
             other=status,
             broken=pl.col("t").is_null() | ~_known(old),
-            t=(micros(pl.col("t"), 1e3) + start) / 1e6,
+            t=as_seconds(micros(pl.col("t"), 1e3) + start),
             id=pl.when(error & (pl.col("id") == "-")).then(pl.lit("0")).otherwise("id"),
             data=payload,
             # A data frame's length code over 8 with eight bytes is classic CAN.

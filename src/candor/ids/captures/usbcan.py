@@ -10,7 +10,7 @@ from typing import Final
 
 import polars as pl
 
-from candor.ids.captures.format import Format, Opened, groups, squeeze
+from candor.ids.captures.format import Format, Opened, groups, seconds, squeeze
 from candor.ids.captures.rows import RawRows
 
 NAME: Final = "usbcan"
@@ -55,7 +55,7 @@ class _Clock:
                 "id",
                 "dlc",
                 broken=pl.col("id").is_null(),
-                t=(of_day + day * _DAY_MICROS) / 1e6,
+                t=seconds(of_day + day * _DAY_MICROS),
                 data=squeeze(pl.col("data")),
                 extended=(pl.col("type") == "Extend").fill_null(False),
                 remote=(pl.col("kind") == "Remote").fill_null(False),
