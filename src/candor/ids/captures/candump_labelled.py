@@ -23,6 +23,12 @@ _LINE = rf"^(?<frame>\(.*#\S*)\s+(?<first>{_TOKEN})(?:\s+(?<second>{_TOKEN}))?$"
 _LOOKS = re.compile(rf"^\([^()]+\)\s+\S+\s+[^#\s]+#\S*\s+{_TOKEN}(\s+{_TOKEN})?$")
 
 
+def sniff(head: list[str]) -> float:
+    """Above candump's own share of the same lines where most have tokens."""
+    labelled = share(head, _LOOKS.match)
+    return 1.001 if labelled > 0.5 else labelled
+
+
 def open_(head: pl.DataFrame, place: str) -> Opened:
     """A reader of candump lines with their tokens."""
     return Opened(_read)
@@ -49,7 +55,6 @@ FORMAT: Final = Format(
     "candump -L with label tokens (CrySyS, TANGOCAN)",
     ".log",
     labelled=True,
-    # Slightly above candump's own share of the same lines.
-    sniff=lambda head: 1.001 * share(head, _LOOKS.match),
+    sniff=sniff,
     open=open_,
 )

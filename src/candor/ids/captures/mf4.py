@@ -24,6 +24,8 @@ from candor.ids.captures.rows import RawRows
 NAME: Final = "mf4"
 
 _KINDS: Final = ("CAN_DataFrame", "CAN_RemoteFrame", "CAN_ErrorFrame")
+#: Sizes of the first two blocks (ASAM MDF 4.1: IDBLOCK, HDBLOCK).
+_ID_BYTES, _HEADER_BYTES = 64, 100
 _BLOCK_FRAMES = 200_000
 
 
@@ -46,6 +48,7 @@ def blocks(stream: BinaryIO, place: str) -> Iterator[RawRows]:
         # Finishing an unfinished file writes to it, and a raw capture is never written to.
         with tempfile.TemporaryFile(prefix="candor-") as copy:
             shutil.copyfileobj(stream, copy)
+            _check_start(cast(BinaryIO, copy))
             with contextlib.closing(MDF(cast(Any, copy))) as file:
                 yield from _blocks(file)
     except (
@@ -60,6 +63,14 @@ def blocks(stream: BinaryIO, place: str) -> Iterator[RawRows]:
     ) as e:
         # asammdf follows the file's own offsets; a damaged one fails wherever they lead.
         raise CaptureUnreadable(f"MF4 cannot be read: {e}", place=place, hint="Fetch the file again.") from e
+
+
+def _check_start(file: BinaryIO) -> None:
+    """Raise ValueError for a file too short for asammdf to close again: it would complain from its destructor."""
+    file.seek(_ID_BYTES)
+    if file.read(4) != b"##HD" or len(file.read(_HEADER_BYTES)) < _HEADER_BYTES:
+        raise ValueError("the header block is missing")
+    file.seek(0)
 
 
 def _blocks(file: Any) -> Iterator[RawRows]:
