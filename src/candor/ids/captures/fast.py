@@ -49,6 +49,8 @@ _LAYOUTS: Final = ("candump", "can_train_and_test", "hcrl_csv")
 
 def read(content: bytes, first_line: int, layout: FastLayout) -> Plain:
     """Whole lines of a block, the first one numbered ``first_line`` → frames, and lines left over."""
+    if first_line == 1:
+        content = content.removeprefix(b"\xef\xbb\xbf")
     buf = np.frombuffer(content, dtype=np.uint8)
     n = files.newlines(content) + 1
     out = (
@@ -101,8 +103,6 @@ def _table(
 
 def _left_over(content: bytes, rest: NDArray[np.int64]) -> pl.DataFrame:
     """Line and raw of lines by span, as files.lines gives them."""
-    text = [
-        content[a:b].decode("utf-8", errors="replace").strip() for a, b in zip(rest[1], rest[2], strict=True)
-    ]
-    table = pl.DataFrame({"line": rest[0], "raw": pl.Series("raw", text, dtype=pl.String)})
+    text = [content[a:b].decode("utf-8", errors="replace") for a, b in zip(rest[1], rest[2], strict=True)]
+    table = pl.DataFrame({"line": rest[0], "raw": pl.Series("raw", text, dtype=pl.String).str.strip_chars()})
     return table.filter(pl.col("raw") != "")

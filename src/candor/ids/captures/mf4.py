@@ -26,6 +26,19 @@ NAME: Final = "mf4"
 _KINDS: Final = ("CAN_DataFrame", "CAN_RemoteFrame", "CAN_ErrorFrame")
 #: Sizes of the first two blocks (ASAM MDF 4.1: IDBLOCK, HDBLOCK).
 _ID_BYTES, _HEADER_BYTES = 64, 100
+#: asammdf follows the file's own offsets and counts; in a damaged file it fails wherever they lead.
+_ASTRAY: Final = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    BufferError,
+    LookupError,
+    MemoryError,
+    OSError,
+    RecursionError,
+    TypeError,
+    ValueError,
+)
 _BLOCK_FRAMES = 200_000
 
 
@@ -37,31 +50,28 @@ def is_mf4(start: bytes) -> bool:
 def blocks(stream: BinaryIO, place: str) -> Iterator[RawRows]:
     """Raw rows; the line of a frame is its number. Raises CaptureUnreadable, ExtraMissing."""
     try:
-        from asammdf import MDF
+        from asammdf.blocks.mdf_v4 import MDF4
         from asammdf.blocks.utils import MdfException
     except ImportError as e:
         raise ExtraMissing(
             "reading MF4 needs asammdf", place=place, hint="pip install 'candor[importers]'"
         ) from e
-    logging.getLogger("asammdf").setLevel(logging.ERROR)
+
+    class Quiet(MDF4):  # type: ignore[misc, unused-ignore]
+        def __del__(self) -> None:
+            # The destructor closes what a damaged file may have kept it from opening.
+            with contextlib.suppress(AttributeError, KeyError, ValueError, OSError):
+                super().__del__()
+
+    logging.getLogger("asammdf").setLevel(logging.CRITICAL)
     try:
         # Finishing an unfinished file writes to it, and a raw capture is never written to.
         with tempfile.TemporaryFile(prefix="candor-") as copy:
             shutil.copyfileobj(stream, copy)
             _check_start(cast(BinaryIO, copy))
-            with contextlib.closing(MDF(cast(Any, copy))) as file:
+            with contextlib.closing(Quiet(cast(Any, copy), original_name=place)) as file:
                 yield from _blocks(file)
-    except (
-        MdfException,
-        struct.error,
-        zlib.error,
-        ValueError,
-        KeyError,
-        IndexError,
-        TypeError,
-        OSError,
-    ) as e:
-        # asammdf follows the file's own offsets; a damaged one fails wherever they lead.
+    except (MdfException, struct.error, zlib.error, *_ASTRAY) as e:
         raise CaptureUnreadable(f"MF4 cannot be read: {e}", place=place, hint="Fetch the file again.") from e
 
 

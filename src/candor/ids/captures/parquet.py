@@ -59,14 +59,14 @@ def blocks(
             )
             yield convert(numbered)
             done += table.height
-    except (OSError, pa.ArrowException, pl.exceptions.PolarsError) as e:
+    except (OSError, pa.ArrowException, pl.exceptions.PolarsError, UnicodeDecodeError) as e:
         raise _unreadable(e, place) from e
 
 
 def _open(stream: BinaryIO, place: str) -> pq.ParquetFile:
     try:
         return pq.ParquetFile(stream)
-    except (OSError, pa.ArrowException) as e:
+    except (OSError, pa.ArrowException, UnicodeDecodeError) as e:
         raise _unreadable(e, place) from e
 
 

@@ -78,6 +78,8 @@ def blocks(stream: BinaryIO, place: str) -> Iterator[RawRows]:
     """Raw rows; the line of a packet is its number. Raises CaptureUnreadable for a damaged file."""
     start = stream.read(4)
     stream.seek(0)
+    if not is_pcap(start):
+        raise _damaged(f"it starts {start.hex()}", place)
     packets = _next_generation(stream, place) if start == _NG else _classic(stream, place)
     rows = []
     for number, (link, ticks, packet) in enumerate(packets, start=1):

@@ -114,7 +114,7 @@ def _blocks(stream: BinaryIO, start: bytes, block_bytes: int) -> Iterator[tuple[
 
     A line longer than a block (a binary file taken for text) is cut, so that memory stays bounded.
     """
-    waiting, line = start.removeprefix(b"\xef\xbb\xbf"), 1
+    waiting, line = start, 1
     while True:
         piece = stream.read(max(block_bytes - len(waiting), 1))
         if not piece:

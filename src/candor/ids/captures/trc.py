@@ -13,6 +13,7 @@ from typing import Final
 
 import polars as pl
 
+from candor.errors import SchemaMismatch
 from candor.ids.captures import lengths
 from candor.ids.captures.format import Format, Opened, as_seconds, groups, micros, share, squeeze
 from candor.ids.captures.rows import RawRows
@@ -46,7 +47,7 @@ _START = re.compile(r"^;\s+Start time: (\d{2})\.(\d{2})\.(\d{4}) (\d{2}):(\d{2})
 
 
 def open_(head: pl.DataFrame, place: str) -> Opened:
-    """A reader for the file's version."""
+    """A reader for the file's version. Raises SchemaMismatch for columns that are none."""
     lines = [line for line in head["raw"].to_list() if line.startswith(";")]
     keys = dict(line[2:].split("=", 1) for line in lines if line.startswith(";$") and "=" in line)
     version = keys.get("FILEVERSION", "1.0").strip()
@@ -54,6 +55,12 @@ def open_(head: pl.DataFrame, place: str) -> Opened:
     if version in _OLD:
         return Opened(lambda table: _read(table, _OLD[version], start, old=True, coded=False))
     columns = keys.get("COLUMNS", _LATE_COLUMNS.get(version, _LATE_COLUMNS["2.1"])).strip().split(",")
+    if len(set(columns)) < len(columns) or not {"O", "T", "I", "D"} <= set(columns):
+        raise SchemaMismatch(
+            f"$COLUMNS={','.join(columns)[:80]} is no list of a TRC's columns",
+            place=place,
+            hint="Expected letters of N,O,T,B,I,d,R,l,L,D, each once; O, T, I and D at least.",
+        )
     pattern = r"^" + "".join(rf"{_COLUMN[c]}\s+" for c in columns if c in _COLUMN) + _DATA
     return Opened(lambda table: _read(table, pattern, start, old=False, coded="L" in columns))
 

@@ -171,5 +171,9 @@ def test_what_is_not_there_is_said_so(tmp_path: Path) -> None:
         sources.find([tmp_path / "x"])
     (tmp_path / "a.zip").write_bytes(zipped(**{"a.log": LOG})[:-30] + b"\0" * 30)
     with pytest.raises(CandorError):
-        for raw in sources.find([tmp_path / "a.zip"]):
-            importing.import_file(raw, tmp_path / "in", ImportOptions())
+        import_all(tmp_path / "a.zip", tmp_path / "in")
+
+
+def import_all(path: Path, folder: Path) -> None:
+    for raw in sources.find([path]):
+        importing.import_file(raw, folder, ImportOptions())

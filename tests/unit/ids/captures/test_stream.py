@@ -5,12 +5,11 @@ from __future__ import annotations
 import io
 import random
 import string
-import sys
-from pathlib import Path
 from typing import get_args
 
 import polars as pl
 import pytest
+from capture_samples import FRAMES, samples
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -19,9 +18,6 @@ from candor.ids.captures import frames as fr
 from candor.ids.captures.format import Opened
 from candor.ids.captures.formats import FORMATS
 from candor.ids.config import CaptureFormat
-
-sys.path.insert(0, str(Path(__file__).parents[3] / "support"))
-from capture_samples import FRAMES, samples
 
 ALL = [(name, k) for name, files_ in samples().items() for k in range(len(files_))]
 
