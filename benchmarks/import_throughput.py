@@ -124,8 +124,8 @@ def main() -> None:
         small = apart("candor", paths["candump"], "candump")["peak_mib"]
         large_path = Path(folder) / "tenfold.log"
         with large_path.open("wb") as out:
-            for _ in range(10):
-                out.write(paths["candump"].read_bytes())
+            for part in range(10):  # Later each time: a clock set back would send frames to quarantine.
+                out.write(paths["candump"].read_bytes().replace(b"(160", b"(%d" % (160 + part)))
         large = apart("candor", large_path, "candump")["peak_mib"]
     memory = {"frames": args.frames, "peak_mib": small, "tenfold_peak_mib": large, "growth": large / small}
     met = all(row["ratio"] >= GOAL_RATIO for row in speed) and memory["growth"] <= GOAL_GROWTH

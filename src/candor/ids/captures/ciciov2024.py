@@ -43,7 +43,9 @@ def open_(head: pl.DataFrame, place: str) -> Opened:
             place=place,
             hint=f"Expected {','.join(COLUMNS)}.",
         )
-    return Opened(lambda table: _convert(decimals.split(table, header)), header_lines=int(head["line"][0]))
+    return Opened(
+        lambda table: _convert(decimals.split(table, header, COLUMNS)), header_lines=int(head["line"][0])
+    )
 
 
 def blocks(stream: BinaryIO, place: str) -> Iterator[RawRows]:

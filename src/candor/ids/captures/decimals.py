@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 import polars as pl
@@ -10,13 +10,15 @@ import polars as pl
 _HEX: Final = [f"{value:02X}" for value in range(256)]
 
 
-def split(table: pl.DataFrame, header: list[str]) -> pl.DataFrame:
-    """Columns line and raw → one column per name of a comma separated line, all null where their number is wrong."""
+def split(table: pl.DataFrame, header: list[str], wanted: Iterable[str]) -> pl.DataFrame:
+    """Columns line and raw → the wanted columns of a comma separated line, all null where their number is wrong."""
     fields = table.with_columns(fields=pl.col("raw").str.split(","))
     right = pl.col("fields").list.len() == len(header)
     cells = [
-        pl.when(right).then(pl.col("fields").list.get(at, null_on_oob=True).str.strip_chars()).alias(name)
-        for at, name in enumerate(header)
+        pl.when(right)
+        .then(pl.col("fields").list.get(header.index(name), null_on_oob=True).str.strip_chars())
+        .alias(name)
+        for name in wanted
     ]
     return fields.select("line", "raw", right.alias("whole"), *cells)
 

@@ -6,6 +6,7 @@ Unfinished files, which is what a logger leaves, are finished in memory. Frames 
 from __future__ import annotations
 
 import contextlib
+import importlib
 import logging
 import shutil
 import struct
@@ -35,7 +36,7 @@ _ASTRAY: Final = (
     LookupError,
     MemoryError,
     OSError,
-    RecursionError,
+    RuntimeError,
     TypeError,
     ValueError,
 )
@@ -50,6 +51,7 @@ def is_mf4(start: bytes) -> bool:
 def blocks(stream: BinaryIO, place: str) -> Iterator[RawRows]:
     """Raw rows; the line of a frame is its number. Raises CaptureUnreadable, ExtraMissing."""
     try:
+        from asammdf import MDF
         from asammdf.blocks.mdf_v4 import MDF4
         from asammdf.blocks.utils import MdfException
     except ImportError as e:
@@ -57,22 +59,43 @@ def blocks(stream: BinaryIO, place: str) -> Iterator[RawRows]:
             "reading MF4 needs asammdf", place=place, hint="pip install 'candor[importers]'"
         ) from e
 
-    class Quiet(MDF4):  # type: ignore[misc, unused-ignore]
-        def __del__(self) -> None:
-            # The destructor closes what a damaged file may have kept it from opening.
-            with contextlib.suppress(AttributeError, KeyError, ValueError, OSError):
-                super().__del__()
-
+    _quiet_destructor(MDF4)
     logging.getLogger("asammdf").setLevel(logging.CRITICAL)
     try:
         # Finishing an unfinished file writes to it, and a raw capture is never written to.
         with tempfile.TemporaryFile(prefix="candor-") as copy:
             shutil.copyfileobj(stream, copy)
             _check_start(cast(BinaryIO, copy))
-            with contextlib.closing(Quiet(cast(Any, copy), original_name=place)) as file:
+            with contextlib.closing(MDF(cast(Any, copy))) as file:
                 yield from _blocks(file)
-    except (MdfException, struct.error, zlib.error, *_ASTRAY) as e:
+    except (MdfException, struct.error, *_unpacking_errors(), *_ASTRAY) as e:
         raise CaptureUnreadable(f"MF4 cannot be read: {e}", place=place, hint="Fetch the file again.") from e
+
+
+def _unpacking_errors() -> list[type[Exception]]:
+    """Of whichever libraries asammdf unpacks with here."""
+    found: list[type[Exception]] = [zlib.error]
+    for module, name in (("isal.isal_zlib", "error"), ("zstd", "Error"), ("deflate", "DeflateError")):
+        with contextlib.suppress(ImportError):
+            found.append(getattr(importlib.import_module(module), name))
+    return found
+
+
+def _quiet_destructor(mdf4: Any) -> None:
+    """Let asammdf's destructor fail in silence: it closes what a damaged file kept its constructor from opening.
+
+    The interpreter prints such a failure on stderr, long after the file was refused with its reason.
+    """
+    close = mdf4.__del__
+    if getattr(close, "quiet", False):
+        return
+
+    def quiet(self: Any) -> None:
+        with contextlib.suppress(AttributeError):
+            close(self)
+
+    quiet.quiet = True  # type: ignore[attr-defined]
+    mdf4.__del__ = quiet
 
 
 def _check_start(file: BinaryIO) -> None:

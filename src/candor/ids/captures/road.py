@@ -29,7 +29,7 @@ def open_(head: pl.DataFrame, place: str) -> Opened:
     """A reader; a first line that names the columns is skipped."""
     named = head.height > 0 and head["raw"][0].startswith("id,")
     return Opened(
-        lambda table: _convert(decimals.split(table, list(COLUMNS))),
+        lambda table: _convert(decimals.split(table, list(COLUMNS), COLUMNS)),
         header_lines=int(head["line"][0]) if named else 0,
     )
 
