@@ -34,14 +34,17 @@ def write(folder: Path, frames: int) -> dict[str, Path]:
 
     rng = np.random.default_rng(7)
     paths = {
-        name: folder / f"{frames}.{name}" for name in ("candump", "can_train_and_test", "hcrl_csv", "python_can_csv")
+        name: folder / f"{frames}.{name}"
+        for name in ("candump", "can_train_and_test", "hcrl_csv", "python_can_csv")
     }
     files = {name: path.open("w") for name, path in paths.items()}
     files["can_train_and_test"].write("timestamp,arbitration_id,data_field,attack\n")
     files["python_can_csv"].write("timestamp,arbitration_id,extended,remote,error,dlc,data\n")
     times = 1.6e9 + np.cumsum(rng.exponential(5e-4, frames))
     pool = rng.integers(0, 256, (4096, 8), dtype=np.uint8)
-    for time_s, ident, pick in zip(times, rng.integers(0, 0x7FF, frames), rng.integers(0, 4096, frames), strict=True):
+    for time_s, ident, pick in zip(
+        times, rng.integers(0, 0x7FF, frames), rng.integers(0, 4096, frames), strict=True
+    ):
         data = pool[pick].tobytes()
         text = data.hex().upper()
         files["candump"].write(f"({time_s:.6f}) can0 {ident:03X}#{text}\n")
@@ -60,7 +63,9 @@ def run_candor(path: Path, name: str) -> int:
     from candor.ids.captures.formats import FORMATS
 
     with path.open("rb") as content:
-        return sum(b.frames.height for b in stream.batches(content, FORMATS[name], str(path), max_backstep_s=1.0))
+        return sum(
+            b.frames.height for b in stream.batches(content, FORMATS[name], str(path), max_backstep_s=1.0)
+        )
 
 
 def run_python_can(path: Path, name: str) -> int:
@@ -109,7 +114,9 @@ def compare(paths: dict[str, Path]) -> list[dict[str, Any]]:
 
 def main() -> None:
     """Print the table, or JSON. Exits 1 where a goal is missed."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--frames", type=int, default=1_000_000)
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--measure", nargs=3, metavar=("TOOL", "PATH", "FORMAT"), help=argparse.SUPPRESS)
@@ -140,8 +147,12 @@ def show(speed: list[dict[str, Any]], memory: dict[str, float], met: bool) -> No
     """The figures as text."""
     print(f"{'format':20} {'candor':>14} {'python-can':>14} {'ratio':>7}   (frames per second, one core)")
     for row in speed:
-        print(f"{row['format']:20} {row['candor_per_s']:14,.0f} {row['python_can_per_s']:14,.0f} {row['ratio']:7.1f}")
-    print(f"\npeak memory: {memory['peak_mib']:.0f} MiB, of a file ten times as long {memory['tenfold_peak_mib']:.0f} MiB")
+        print(
+            f"{row['format']:20} {row['candor_per_s']:14,.0f} {row['python_can_per_s']:14,.0f} {row['ratio']:7.1f}"
+        )
+    print(
+        f"\npeak memory: {memory['peak_mib']:.0f} MiB, of a file ten times as long {memory['tenfold_peak_mib']:.0f} MiB"
+    )
     print(f"goals (ratio >= {GOAL_RATIO:g}, growth <= {GOAL_GROWTH:g}): {'met' if met else 'missed'}")
 
 
