@@ -54,7 +54,7 @@ def blocks(stream: BinaryIO, place: str) -> Iterator[RawRows]:
 
 def _convert(raw: Path, frames: Path, place: str) -> None:
     patience_s = _PATIENCE_S + _PATIENCE_S_PER_MB * raw.stat().st_size / 1e6
-    command = [sys.executable, mf4_reader.__file__, str(raw), str(frames)]
+    command = [sys.executable, "-P", mf4_reader.__file__, str(raw), str(frames)]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=patience_s, check=False)
     except subprocess.TimeoutExpired as e:

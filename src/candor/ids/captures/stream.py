@@ -21,7 +21,7 @@ from candor.ids.captures.rows import Checked, Parsed, RawRows, check
 #: Text is read in pieces of this size: 180,000 frames of a candump, about 150 MB at the peak.
 BLOCK_BYTES = 8 << 20
 #: How much of a file is looked at to find its header.
-_HEAD_BYTES = 1 << 18
+_HEAD_BYTES = 1 << 16
 
 _NO_FRAMES = pl.DataFrame(schema={"line": pl.Int64, "raw": pl.String, **fr.COLUMNS})
 
