@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from candor.cli import config, data, output, run, status, task
+from candor.cli import config, data, ingest, output, run, status, task
 from candor.cli.session import Session
 from candor.cli.workload import IdsWorkload, Workload
 from candor.errors import CandorError
@@ -61,6 +61,7 @@ def build_app() -> typer.Typer:
     app.command()(run.plan)
     app.command()(status.status)
     app.command()(status.logs)
+    app.command()(ingest.ingest)
     app.add_typer(config.app, name="config")
     app.add_typer(task.app, name="task")
     app.add_typer(data.app, name="data")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import Discriminator, Field, Tag
 
@@ -24,6 +24,31 @@ class AttackInterval(Config):
     t_end: float
 
 
+#: "auto" is told by content; the others are the names of captures.formats.FORMATS.
+CaptureFormat: TypeAlias = Literal[
+    "auto",
+    "can_train_and_test",
+    "hcrl_csv",
+    "hcrl_txt",
+    "candump",
+    "candump_labelled",
+    "candump_screen",
+    "asc",
+    "blf",
+    "trc",
+    "peak_csv",
+    "mf4",
+    "gvret",
+    "usbcan",
+    "crysys",
+    "canedge_csv",
+    "pcap",
+    "road",
+    "ciciov2024",
+    "j1939",
+]
+
+
 class CaptureSource(Config):
     """One raw file and what is known of it without opening it."""
 
@@ -31,7 +56,7 @@ class CaptureSource(Config):
     capture: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
     path: Annotated[str, Runtime]  # Where it lies today; its content is what counts.
     sha256: str
-    format: Literal["auto", "can_train_and_test", "hcrl_csv", "hcrl_txt", "candump"] = "auto"
+    format: CaptureFormat = "auto"
     split: Literal["train", "test"]
     scenario: str = ""
     vehicle: str
