@@ -4,8 +4,6 @@ All compiled functions of this pass live in this file, and what they need of oth
 notices a change of this file only.
 """
 
-# ruff: noqa: N815 - shapes are part of field names
-
 from __future__ import annotations
 
 import math
@@ -19,8 +17,23 @@ from numba import njit
 #: Columns in the order this file writes them; ``kernels`` refuses to start if the feature table has another one.
 NODE_ORDER = (
     *("share", "rate_log_ratio", "interval_log_ratio_mean", "early_density", "early_share", "late_share"),
-    *("payload_change", "payload_change_abs", "byte_novelty", "dlc_novel", "id_novel", "in_degree", "out_degree"),
-    *("first_position", "last_position", "byte_entropy", "window_load", "window_missing", "window_novel_share"),
+    *(
+        "payload_change",
+        "payload_change_abs",
+        "byte_novelty",
+        "dlc_novel",
+        "id_novel",
+        "in_degree",
+        "out_degree",
+    ),
+    *(
+        "first_position",
+        "last_position",
+        "byte_entropy",
+        "window_load",
+        "window_missing",
+        "window_novel_share",
+    ),
     *("window_early_share", "log10_interval", *(f"byte_{i}_mean" for i in range(8)), "dlc_mean"),
 )
 EDGE_ORDER = (

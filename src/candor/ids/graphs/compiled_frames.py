@@ -3,8 +3,6 @@
 What they need of other files is handed in: Numba's cache notices a change of this file only.
 """
 
-# ruff: noqa: N815 - shapes are part of field names
-
 from __future__ import annotations
 
 import math

@@ -5,8 +5,6 @@ by edge, after one stable sort each. Nodes are numbered by first appearance insi
 does not depend on what the IDs are; edges are sorted by (target, source), as message passing reads them.
 """
 
-# ruff: noqa: N815 - shapes are part of field names
-
 from __future__ import annotations
 
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Graphs of many windows, one after the other: what kernels return and the store keeps."""
 
-# ruff: noqa: N815 - shapes are part of field names
-
 from __future__ import annotations
 
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """A vehicle's benign profile: per-ID timing and payload statistics that features are relative to."""
 
-# ruff: noqa: N815 - shapes are part of field names
-
 from __future__ import annotations
 
 import json

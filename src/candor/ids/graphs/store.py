@@ -3,8 +3,6 @@
 A batch is a gather of ranges; there is no Python object per graph. ``store[i]`` still gives a PyG ``Data``.
 """
 
-# ruff: noqa: N815 - shapes are part of field names
-
 from __future__ import annotations
 
 import json

@@ -1,7 +1,5 @@
 """Per-frame quantities of one capture, computed once and reduced by every window that covers the frame."""
 
-# ruff: noqa: N815 - shapes are part of field names
-
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -172,19 +170,10 @@ def relate(stream: Stream, profile: Profile, *, threads: int = 1) -> Relative:
         profile.dlc_mask_P[row_U].astype(np.int64),
     )
     n = len(stream)
-    flag, real, whole = (lambda: np.empty(n, bool)), (lambda: np.empty(n)), (lambda: np.empty(n, np.int64))
-    out = compiled_frames.Related(
-        known=flag(),
-        timed=flag(),
-        log_ratio=real(),
-        early=flag(),
-        late=flag(),
-        compared=flag(),
-        deviation=real(),
-        outside=whole(),
-        bytes=whole(),
-        dlc_new=flag(),
-    )
+    flags = {name: np.empty(n, bool) for name in ("known", "timed", "early", "late", "compared", "dlc_new")}
+    reals = {name: np.empty(n) for name in ("log_ratio", "deviation")}
+    whole = {name: np.empty(n, np.int64) for name in ("outside", "bytes")}
+    out = compiled_frames.Related(**flags, **reals, **whole)
     s = stream
 
     def work(a: int, b: int) -> None:
