@@ -309,6 +309,8 @@ class TrainingConfig(Config):
     #: Node and edge budget of a batch.
     max_nodes: PositiveInt = 4096
     max_edges: PositiveInt = 16384
+    #: The budget is lowered until an epoch has so many steps: one that holds the data set twice over trains badly.
+    min_steps_per_epoch: PositiveInt = 1
     learning_rate: Annotated[float, Field(gt=0)] = 3e-3
     weight_decay: Annotated[float, Field(ge=0)] = 1e-4
     gradient_clip: Annotated[float, Field(ge=0)] = 1.0

@@ -78,7 +78,9 @@ def test_compiled_graphs_equal_the_numpy_reference(
 def test_thousands_of_ids_and_long_windows_equal_the_numpy_reference() -> None:
     rng = np.random.default_rng(0)
     n = 20_000
-    f = frames(np.arange(n) * 1e-4, rng.integers(0, 1 << 29, n) % 5000 << 12, data=rng.integers(0, 256, (n, 8)))
+    f = frames(
+        np.arange(n) * 1e-4, rng.integers(0, 1 << 29, n) % 5000 << 12, data=rng.integers(0, 256, (n, 8))
+    )
     stream = prepare(f)
     relative = relate(stream, profile_of(f))
     start = np.arange(0, n - 6000, 1500)
