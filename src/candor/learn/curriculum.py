@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -68,13 +69,16 @@ class CurriculumSampler(Sampler[list[int]]):
     ) -> None:
         self._schedule, self._y, self._hardness = schedule, y_G, hardness_G
         self._counts = (node_counts, edge_counts)
-        self._options = {
-            "max_nodes": max_nodes,
-            "max_edges": max_edges,
-            "min_steps_per_epoch": min_steps_per_epoch,
-            "rank": rank,
-            "world_size": world_size,
-        }
+        self._packer = partial(
+            BudgetSampler,
+            max_nodes=max_nodes,
+            max_edges=max_edges,
+            shuffle=True,
+            seed=seed,
+            min_steps_per_epoch=min_steps_per_epoch,
+            rank=rank,
+            world_size=world_size,
+        )
         self._seed = seed
         self.set_epoch(0)
 
@@ -82,7 +86,7 @@ class CurriculumSampler(Sampler[list[int]]):
         """Choose the windows of ``epoch`` and pack them."""
         self.chosen = choose(self._schedule, self._y, self._hardness, epoch=epoch, seed=self._seed)
         nodes, edges = (counts[self.chosen] for counts in self._counts)
-        self._packed = BudgetSampler(nodes, edges, shuffle=True, seed=self._seed, **self._options)
+        self._packed = self._packer(nodes, edges)
         self._packed.set_epoch(epoch)
 
     def __len__(self) -> int:

@@ -136,7 +136,9 @@ class BudgetSampler(Sampler[list[int]]):
         max_nodes = min(self.max_nodes, max(math.ceil(self._nodes.sum() / steps), 1))
         max_edges = min(self.max_edges, max(math.ceil(self._edges.sum() / steps), 1))
         budget = (max_nodes, max_edges) if steps > 1 else (self.max_nodes, self.max_edges)
-        of = first_fit(order, self._nodes, self._edges, *budget, _OPEN_BATCHES if self.shuffle else 1)
+        of = first_fit(
+            order, self._nodes, self._edges, budget[0], budget[1], _OPEN_BATCHES if self.shuffle else 1
+        )
         sizes = np.bincount(of) if len(of) else np.zeros(0, np.int64)
         in_batches = order[np.argsort(of, kind="stable")].tolist()
         ends = np.cumsum(sizes).tolist()
