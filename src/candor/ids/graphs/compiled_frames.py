@@ -71,7 +71,7 @@ def compare(a, b, rank_U, log_88, t, data64, dlc, has_data, previous_n, out):  #
     """
     for i in range(a, b):
         out.code[i] = rank_U[out.code[i]]
-        size = np.int64(min(dlc[i], 8)) if has_data[i] else 0
+        size = np.int64(min(dlc[i], 8)) if has_data[i] else np.int64(0)
         out.size[i] = size
         out.entropy[i] = _entropy(data64[i], size, log_88)
         out.dt[i] = out.change[i] = np.nan

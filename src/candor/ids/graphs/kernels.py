@@ -55,7 +55,7 @@ def build_ranges(
     families = len(stream.attack_names)
     num_nodes, num_edges = compiled.pack_windows(
         _frames(stream, relative),
-        compiled.Ids(stream.key_U, relative.known_U, relative.median_U),
+        compiled.Ids(stream.key_U, relative.known_U, 1.0 / relative.median_U),
         _usual(relative),
         *(start, stop, min_attack_frames, families, out, scratch),
     )
@@ -119,6 +119,7 @@ def _scratch(width: int, distinct: int) -> compiled.Scratch:
             name: np.empty(nodes, np.int64)
             for name in ("code_of", "count", "begin", "into", "row", "in_edges", "out_edges")
         },
+        median=np.empty(nodes),
         sums=np.empty((nodes, 16)),
         bytes=np.empty((nodes, 8), np.int64),
     )

@@ -50,7 +50,7 @@ class Stream:
     attack_n: npt.NDArray[np.int16]
     attack_names: tuple[str, ...]
     has_data_n: Bool
-    size_n: npt.NDArray[np.int64]
+    size_n: npt.NDArray[np.uint8]
     dt_n: F64
     change_n: F64
     entropy_n: F64
@@ -73,9 +73,9 @@ def prepare(frames: FrameArrays, start: int = 0, stop: int | None = None, *, thr
     flags, data, dlc, t = frames.flags[rows], frames.data[rows], frames.dlc[rows], frames.t[rows]
     n = len(t)
     has_data = (flags & REMOTE) == 0
-    previous = np.empty(n, np.int64)
+    previous = np.empty(n, np.int32 if n < 1 << 31 else np.int64)
     out = compiled_frames.Measured(
-        np.empty(n, np.int64), np.empty(n, np.int64), np.empty(n), np.empty(n), np.empty(n)
+        np.empty(n, np.int64), np.empty(n, np.uint8), np.empty(n), np.empty(n), np.empty(n)
     )
     keys = compiled_frames.number_ids(id_key(frames.id[rows], flags), out.code, previous)
     order = np.argsort(keys)
@@ -148,8 +148,8 @@ class Relative:
     late_n: Bool
     compared_n: Bool
     deviation_n: F64
-    outside_n: npt.NDArray[np.int64]
-    bytes_n: npt.NDArray[np.int64]
+    outside_n: npt.NDArray[np.uint8]
+    bytes_n: npt.NDArray[np.uint8]
     dlc_new_n: Bool
 
 
@@ -172,7 +172,7 @@ def relate(stream: Stream, profile: Profile, *, threads: int = 1) -> Relative:
     n = len(stream)
     flags = {name: np.empty(n, bool) for name in ("known", "timed", "early", "late", "compared", "dlc_new")}
     reals = {name: np.empty(n) for name in ("log_ratio", "deviation")}
-    whole = {name: np.empty(n, np.int64) for name in ("outside", "bytes")}
+    whole = {name: np.empty(n, np.uint8) for name in ("outside", "bytes")}
     out = compiled_frames.Related(**flags, **reals, **whole)
     s = stream
 
@@ -194,7 +194,7 @@ def relate(stream: Stream, profile: Profile, *, threads: int = 1) -> Relative:
 def unrelated(stream: Stream, profile: Profile, known_U: Bool) -> Relative:
     """What ``relate`` gives if the profile knows none of the capture's IDs."""
     n = len(stream)
-    no, zero, none = np.zeros(n, bool), np.zeros(n), np.zeros(n, np.int64)
+    no, zero, none = np.zeros(n, bool), np.zeros(n), np.zeros(n, np.uint8)
     return Relative(
         profile=profile,
         known_n=no,

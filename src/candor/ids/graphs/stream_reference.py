@@ -40,7 +40,7 @@ def prepare(frames: FrameArrays, start: int = 0, stop: int | None = None) -> Str
         attack_n=frames.attack_code[rows],
         attack_names=tuple(frames.attack_names),
         has_data_n=has_data,
-        size_n=size,
+        size_n=size.astype(np.uint8),
         dt_n=np.where(has_previous, t - t[previous], np.nan),
         change_n=change,
         entropy_n=byte_entropy(data, size),
@@ -103,7 +103,7 @@ def relate(stream: Stream, profile: Profile) -> Relative:
         late_n=timed & (dt > 3.0 * median),
         compared_n=compared,
         deviation_n=deviation,
-        outside_n=(beyond & inside).sum(axis=1),
-        bytes_n=inside.sum(axis=1),
+        outside_n=(beyond & inside).sum(axis=1, dtype=np.uint8),
+        bytes_n=inside.sum(axis=1, dtype=np.uint8),
         dlc_new_n=known & (seen == 0),
     )
