@@ -20,37 +20,47 @@ _jit = njit(nogil=True, cache=True, error_model="numpy")
 def number_ids(key_n, code_n, previous_n):  # type: ignore[no-untyped-def]
     """Fill codes by first appearance and the previous frame of the same ID (−1 none); returns the keys by code.
 
-    An open-addressing table instead of a sort: a capture has few IDs and many frames.
+    An open-addressing table instead of a sort: a capture has few IDs and many frames. It doubles when a quarter full.
     """
-    bits, used = 12, 0
-    table = np.full(1 << bits, -1, np.int64)
-    keys, last = np.empty(1 << (bits - 1), np.uint32), np.empty(1 << (bits - 1), np.int64)
-    for i in range(len(key_n)):
-        key = key_n[i]
-        mask = (1 << bits) - 1
-        at = (np.int64(key) * 0x9E3779B1 >> 15) & mask
-        while table[at] >= 0 and keys[table[at]] != key:
-            at = (at + 1) & mask
+    bits, used, done = 13, 0, 0
+    keys, last = np.empty(1 << (bits - 2), np.uint32), np.empty(1 << (bits - 2), np.int64)
+    while True:
+        table = np.full(1 << bits, -1, np.int32)
+        for code in range(used):
+            table[_slot(keys[code], table, keys)] = code
+        used, done = _number_until_full(key_n, code_n, previous_n, table, keys, last, used, done)
+        if done == len(key_n):
+            return keys[:used].copy()
+        bits += 1
+        keys = np.concatenate((keys, np.empty_like(keys)))
+        last = np.concatenate((last, np.empty_like(last)))
+
+
+@_jit
+def _number_until_full(key_n, code_n, previous_n, table, keys, last, used, done):  # type: ignore[no-untyped-def]
+    for i in range(done, len(key_n)):
+        at = _slot(key_n[i], table, keys)
         code = table[at]
         if code < 0:
+            if used == len(keys):
+                return used, i
             code, used = used, used + 1
             table[at] = code
-            keys[code], last[code] = key, -1
+            keys[code], last[code] = key_n[i], -1
         code_n[i] = code
         previous_n[i] = last[code]
         last[code] = i
-        if used == len(keys):  # Half full: double and enter every key again.
-            bits += 1
-            table = np.full(1 << bits, -1, np.int64)
-            keys = np.concatenate((keys, np.empty_like(keys)))
-            last = np.concatenate((last, np.empty_like(last)))
-            mask = (1 << bits) - 1
-            for k in range(used):
-                at = (np.int64(keys[k]) * 0x9E3779B1 >> 15) & mask
-                while table[at] >= 0:
-                    at = (at + 1) & mask
-                table[at] = k
-    return keys[:used].copy()
+    return used, len(key_n)
+
+
+@_jit
+def _slot(key, table, keys):  # type: ignore[no-untyped-def]
+    """Where ``key`` is, or where it would be entered."""
+    mask = len(table) - 1
+    at = (np.int64(key) * 0x9E3779B1 >> 15) & mask
+    while table[at] >= 0 and keys[table[at]] != key:
+        at = (at + 1) & mask
+    return at
 
 
 class Measured(NamedTuple):
@@ -79,7 +89,7 @@ def compare(a, b, rank_U, log_88, t, data64, dlc, has_data, previous_n, out):  #
         if p >= 0:
             out.dt[i] = t[i] - t[p]
             if has_data[i] and has_data[p]:
-                bits = 8 * max(size, np.int64(min(dlc[p], 8)), 1)
+                bits = 8 * max(size, np.int64(min(dlc[p], 8)), np.int64(1))
                 out.change[i] = _popcount(data64[i] ^ data64[p]) / bits
 
 
