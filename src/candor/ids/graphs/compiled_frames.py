@@ -102,19 +102,33 @@ def _popcount(x):  # type: ignore[no-untyped-def]
 
 
 @_jit
+def _zero_bytes(x):  # type: ignore[no-untyped-def]
+    """0x80 in every byte of ``x`` that is 0: the low seven bits plus 0x7F leave the top bit clear only there."""
+    low = np.uint64(0x7F7F7F7F7F7F7F7F)
+    return ~(((x & low) + low) | x | low)
+
+
+@_jit
 def _entropy(word, size, log_88):  # type: ignore[no-untyped-def]
     """Shannon entropy of the lowest ``size`` bytes of ``word`` / ln(size)."""
     if size < 2:
         return 0.0
     total = 0.0
-    for j in range(size):
-        # Bytes equal to byte j become 0; a zero byte is one whose low seven bits plus 0x7F leave the top bit clear.
-        same = word ^ (((word >> np.uint64(8 * j)) & np.uint64(0xFF)) * np.uint64(0x0101010101010101))
-        low = np.uint64(0x7F7F7F7F7F7F7F7F)
-        zero = ~(((same & low) + low) | same | low)
-        if size < 8:
-            zero &= (np.uint64(1) << np.uint64(8 * size)) - np.uint64(1)
-        total += log_88[_popcount(zero), size]
+    if size == 8:
+        # Byte j of ``twins``: how many others equal it. Seven rotations compare every byte with every other.
+        twins = np.uint64(0)
+        for r in range(1, 8):
+            turned = (word << np.uint64(8 * r)) | (word >> np.uint64(64 - 8 * r))
+            twins += _zero_bytes(word ^ turned) >> np.uint64(7)
+        if twins == 0:
+            return 1.0
+        for j in range(8):
+            total += log_88[1 + ((twins >> np.uint64(8 * j)) & np.uint64(0xFF)), 8]
+    else:
+        for j in range(size):
+            same = word ^ (((word >> np.uint64(8 * j)) & np.uint64(0xFF)) * np.uint64(0x0101010101010101))
+            zero = _zero_bytes(same) & ((np.uint64(1) << np.uint64(8 * size)) - np.uint64(1))
+            total += log_88[_popcount(zero), size]
     return abs(total / size / log_88[size, 1])
 
 

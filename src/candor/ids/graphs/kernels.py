@@ -121,5 +121,5 @@ def _scratch(width: int, distinct: int) -> compiled.Scratch:
         },
         median=np.empty(nodes),
         sums=np.empty((nodes, 16)),
-        bytes=np.empty((nodes, 8), np.int64),
+        bytes=np.empty((nodes, 8), np.int32),
     )
