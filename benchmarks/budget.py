@@ -34,7 +34,8 @@ def run() -> list[Measurement]:
     # Windows of several lengths in one set: small graphs fill any budget, large and unequal ones leave holes.
     for name, widths in {"100 frames": (100,), "mixed 100..5000": (100, 1000, 5000)}.items():
         graphs = [
-            build_windows(stream, relative, traffic.starts(FRAMES, w, w // 2), window_frames=w) for w in widths
+            build_windows(stream, relative, traffic.starts(FRAMES, w, w // 2), window_frames=w)
+            for w in widths
         ]
         nodes = np.concatenate([g.node_counts_G for g in graphs])
         edges = np.concatenate([g.edge_counts_G for g in graphs])

@@ -37,7 +37,15 @@ def check() -> None:
     theirs = naive.per_window(
         traffic.capture(NAIVE_FRAMES), traffic.profile(), traffic.starts(NAIVE_FRAMES, WIDTH), WIDTH
     )
-    for name in ("node_counts_G", "edge_counts_G", "node_id_N", "y_G", "attack_G", "node_y_N", "edge_index_2E"):
+    for name in (
+        "node_counts_G",
+        "edge_counts_G",
+        "node_id_N",
+        "y_G",
+        "attack_G",
+        "node_y_N",
+        "edge_index_2E",
+    ):
         axis = 1 if name == "edge_index_2E" else 0
         a, b = (np.concatenate([getattr(g, name) for g in graphs], axis=axis) for graphs in (ours, theirs))
         np.testing.assert_array_equal(a, b)
@@ -69,10 +77,20 @@ def run() -> list[Measurement]:
     two = {"M frames/s, two threads": round(rate["two"] / 1e6, 2), "processors": len(os.sched_getaffinity(0))}
     return [
         Measurement(
-            "build_one_thread", rate["one"] / slow, 40, "× per-window NumPy", "arithmetic of one core", figures
+            "build_one_thread",
+            rate["one"] / slow,
+            40,
+            "× per-window NumPy",
+            "arithmetic of one core",
+            figures,
         ),
         Measurement(
-            "build_two_threads", rate["two"] / rate["one"], 1.8, "× one thread", "cores, memory bandwidth", two
+            "build_two_threads",
+            rate["two"] / rate["one"],
+            1.8,
+            "× one thread",
+            "cores, memory bandwidth",
+            two,
         ),
     ]
 

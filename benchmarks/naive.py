@@ -40,7 +40,9 @@ def cut(columns: Any, start: int, width: int) -> Any:
     return replace(columns, **{name: getattr(columns, name)[start : start + width] for name in per_frame})
 
 
-def with_dicts(t: np.ndarray, ids: np.ndarray, data: np.ndarray, label: np.ndarray, width: int) -> list[tuple]:
+def with_dicts(
+    t: np.ndarray, ids: np.ndarray, data: np.ndarray, label: np.ndarray, width: int
+) -> list[tuple]:
     """(x, edge_index, edge_attr, y) of every window: dict, loop, np.unique."""
     graphs = []
     for start in range(0, len(t) - width + 1, width):
@@ -61,14 +63,22 @@ def with_dicts(t: np.ndarray, ids: np.ndarray, data: np.ndarray, label: np.ndarr
             first, last = hits[0] / (width - 2), hits[-1] / (width - 2)
             edges.append(
                 [count[e], count[e] / (width - 1), mean, std, 1 / (1 + 1e3 * std), first, last, last - first]
-                + [(target, source) in present, degree[source] * degree[target], degree[source] / degree[target]]
+                + [
+                    (target, source) in present,
+                    degree[source] * degree[target],
+                    degree[source] / degree[target],
+                ]
             )
         nodes = []
         for k in range(len(index)):
             mine = node == k
             gaps = np.diff(own_t[mine])
-            nodes.append([mine.mean(), gaps.mean() if len(gaps) else 0.0, *(data[block][mine].mean(axis=0) / 255)])
-        graphs.append((np.array(nodes, np.float32), pairs, np.array(edges, np.float32), int(label[block].any())))
+            nodes.append(
+                [mine.mean(), gaps.mean() if len(gaps) else 0.0, *(data[block][mine].mean(axis=0) / 255)]
+            )
+        graphs.append(
+            (np.array(nodes, np.float32), pairs, np.array(edges, np.float32), int(label[block].any()))
+        )
     return graphs
 
 

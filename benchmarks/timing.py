@@ -54,7 +54,9 @@ def save(measurements: list[Measurement]) -> None:
     for m in measurements:
         row = {k: v for k, v in asdict(m).items() if k != "name"}
         held[m.name] = row | {"ratio": round(m.ratio, 3), "met": m.met, "machine": machine()}
-        print(f"{m.name}: {m.ratio:.2f} {m.unit} (goal {m.goal:g}, {'met' if m.met else 'NOT met'}) {m.figures}")
+        print(
+            f"{m.name}: {m.ratio:.2f} {m.unit} (goal {m.goal:g}, {'met' if m.met else 'NOT met'}) {m.figures}"
+        )
     RESULTS.write_text(json.dumps(held, indent=1, sort_keys=True) + "\n")
     RESULTS.with_name("RESULTS.md").write_text(markdown(held))
 
@@ -62,7 +64,8 @@ def save(measurements: list[Measurement]) -> None:
 def machine() -> str:
     """Processor, how many of them this process may use, and how busy they were."""
     model = next(
-        (line.split(":")[1].strip() for line in _cpuinfo() if line.startswith("model name")), platform.machine()
+        (line.split(":")[1].strip() for line in _cpuinfo() if line.startswith("model name")),
+        platform.machine(),
     )
     load = os.getloadavg()[0]
     return f"{model}, {len(os.sched_getaffinity(0))} processors, load {load:.1f}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import threading
 from collections.abc import Iterator, Sequence
@@ -26,7 +27,7 @@ class _Buffers:
         self._held: dict[str, npt.NDArray[Any]] = {}
 
     def empty(self, name: str, shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
-        size, kind = int(np.prod(shape)), np.dtype(dtype)
+        size, kind = math.prod(shape), np.dtype(dtype)
         held = self._held.get(name)
         if held is None or held.size < size or held.dtype != kind:
             held = self._held[name] = np.empty(size + size // 8, kind)
@@ -39,7 +40,7 @@ class _Buffers:
 
 
 class _Pool:
-    """Buffers of one pass over a loader, of which the free ones are used again.
+    """Buffers of a loader, of which the free ones are used again.
 
     A fresh allocation of this size is new pages from the system: 40 % of the time of a gather.
     """
@@ -47,16 +48,21 @@ class _Pool:
     def __init__(self, keep: int) -> None:
         self._keep = keep
         self._buffers: list[_Buffers] = []
+        self._lock = threading.Lock()
 
     def take(self) -> _Buffers:
-        """Buffers that nobody refers to."""
-        for buffers in self._buffers:
-            if buffers.free():
-                return buffers
-        new = _Buffers()
-        if len(self._buffers) < self._keep:
-            self._buffers.append(new)
-        return new
+        """Buffers that nobody refers to; the caller's until they are given back."""
+        with self._lock:
+            for at, buffers in enumerate(self._buffers):
+                if buffers.free():
+                    return self._buffers.pop(at)
+        return _Buffers()
+
+    def give(self, buffers: _Buffers) -> None:
+        """Keep buffers into which a batch was gathered."""
+        with self._lock:
+            if len(self._buffers) < self._keep:
+                self._buffers.append(buffers)
 
 
 class _Pinned:
@@ -86,6 +92,8 @@ class GraphLoader:
     ) -> None:
         self.source, self.batch_sampler = source, sampler
         self.prefetch, self.pin_memory = prefetch, pin_memory
+        self._direct = source if isinstance(source, DirectSource) else None
+        self._pool = _Pool(prefetch + 4)
         self._epoch = self._given = self._skip = 0
 
     @property
@@ -98,8 +106,7 @@ class GraphLoader:
 
     def __iter__(self) -> Iterator[GraphBatch]:
         self._given, self._skip = self._skip, 0
-        pool = _Pool(self.prefetch + 4)
-        batches = (self._gather(idx, pool) for idx in islice(iter(self.batch_sampler), self._given, None))
+        batches = (self._gather(idx) for idx in islice(iter(self.batch_sampler), self._given, None))
         for batch in _ahead(batches, self.prefetch) if self.prefetch else batches:
             self._given += 1
             yield batch
@@ -118,11 +125,16 @@ class GraphLoader:
         self.set_epoch(position["epoch"])
         self._skip = position["batch"]
 
-    def _gather(self, idx: Sequence[int], pool: _Pool) -> GraphBatch:
-        if not isinstance(self.source, DirectSource):
+    def _gather(self, idx: Sequence[int]) -> GraphBatch:
+        if self._direct is None:
             batch = GraphBatch.of(self.source.gather(idx))
             return batch.pin_memory() if self.pin_memory else batch
-        return GraphBatch.of(self.source.gather_into(idx, _Pinned() if self.pin_memory else pool.take()))
+        if self.pin_memory:
+            return GraphBatch.of(self._direct.gather_into(idx, _Pinned()))
+        buffers = self._pool.take()
+        batch = GraphBatch.of(self._direct.gather_into(idx, buffers))
+        self._pool.give(buffers)
+        return batch
 
 
 def _ahead(batches: Iterator[GraphBatch], depth: int) -> Iterator[GraphBatch]:

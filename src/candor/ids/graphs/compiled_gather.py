@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+import numpy as np
 from numba import njit
 
 # B graphs of the batch, N nodes, E edges
@@ -40,23 +41,35 @@ _jit = njit(nogil=True, cache=True)
 
 
 @_jit
+def _copy(to, at, source, first, count):  # type: ignore[no-untyped-def]
+    # Unsigned indices: Numba need not look for negative ones, and the loop becomes a plain block copy.
+    a, f = np.uint64(at), np.uint64(first)
+    for i in range(np.uint64(count)):
+        to[a + i] = source[f + i]
+
+
+@_jit
+def _copy_shifted(to, at, source, first, count, shift):  # type: ignore[no-untyped-def]
+    a, f = np.uint64(at), np.uint64(first)
+    for i in range(np.uint64(count)):
+        to[a + i] = source[f + i] + shift
+
+
+@_jit
 def gather(graphs_B, ptr, columns, edge_columns, s, out):  # type: ignore[no-untyped-def]
     """Fill ``out`` with the graphs, edges numbered across the batch."""
     q = 0
     for k in range(len(graphs_B)):
         g, p = graphs_B[k], ptr[k]
         first, count = s.node_ptr[g], s.node_ptr[g + 1] - s.node_ptr[g]
-        out.x[p * columns : (p + count) * columns] = s.x[first * columns : (first + count) * columns]
+        _copy(out.x, p * columns, s.x, first * columns, count * columns)
+        _copy(out.node_id, p, s.node_id, first, count)
+        _copy(out.node_y, p, s.node_y, first, count)
         for i in range(count):
-            out.node_id[p + i] = s.node_id[first + i]
-            out.node_y[p + i] = s.node_y[first + i]
             out.graph_of_node[p + i] = k
         first, count = s.edge_ptr[g], s.edge_ptr[g + 1] - s.edge_ptr[g]
-        out.edge_attr[q * edge_columns : (q + count) * edge_columns] = s.edge_attr[
-            first * edge_columns : (first + count) * edge_columns
-        ]
+        _copy(out.edge_attr, q * edge_columns, s.edge_attr, first * edge_columns, count * edge_columns)
         for end in range(2):
-            for i in range(count):
-                out.edge_index[end, q + i] = s.edge_index[end, first + i] + p
+            _copy_shifted(out.edge_index[end], q, s.edge_index[end], first, count, p)
         q += count
         out.y[k], out.attack[k] = s.y[g], s.attack[g]

@@ -6,6 +6,7 @@ A batch is a gather of ranges; there is no Python object per graph. ``store[i]``
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -85,7 +86,7 @@ class Buffers:
 
     def empty(self, name: str, shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
         """An array of ``shape`` over the memory of the last one of this name."""
-        size, kind = int(np.prod(shape)), np.dtype(dtype)
+        size, kind = math.prod(shape), np.dtype(dtype)
         held = self._held.get(name)
         if held is None or held.size < size or held.dtype != kind:
             held = self._held[name] = np.empty(size + size // 4, kind)
