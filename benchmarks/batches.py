@@ -25,8 +25,10 @@ def ours(store: GraphStore, **options: int) -> GraphLoader:
     return GraphLoader(store, sampler, **options)
 
 
-def pyg(graphs: list[Data]) -> DataLoader:
-    return DataLoader(graphs, batch_sampler=DynamicBatchSampler(graphs, max_num=MAX_NODES, mode="node"))
+def pyg(graphs: list[Data], steps: int | None = None) -> DataLoader:
+    sampler = DynamicBatchSampler(graphs, max_num=MAX_NODES, mode="node", num_steps=steps)
+    # A generator of its own: DataLoader draws a seed per epoch, which would shift the model's dropout.
+    return DataLoader(graphs, batch_sampler=sampler, generator=torch.Generator())
 
 
 def through(batches: object) -> int:

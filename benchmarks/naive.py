@@ -61,14 +61,9 @@ def with_dicts(
             gaps = np.diff(own_t[hits + 1])
             mean, std = (gaps.mean(), gaps.std()) if len(gaps) else (0.0, 0.0)
             first, last = hits[0] / (width - 2), hits[-1] / (width - 2)
-            edges.append(
-                [count[e], count[e] / (width - 1), mean, std, 1 / (1 + 1e3 * std), first, last, last - first]
-                + [
-                    (target, source) in present,
-                    degree[source] * degree[target],
-                    degree[source] / degree[target],
-                ]
-            )
+            ends = (degree[source] * degree[target], degree[source] / degree[target])
+            times = (count[e], count[e] / (width - 1), mean, std, 1 / (1 + 1e3 * std))
+            edges.append((*times, first, last, last - first, (target, source) in present, *ends))
         nodes = []
         for k in range(len(index)):
             mine = node == k
