@@ -9,13 +9,14 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch_geometric.nn import GATConv, GATv2Conv
+from torch_geometric.nn import GATConv
 from torch_geometric.nn import TransformerConv as TransformerConvolution
 from torch_geometric.nn.aggr import MultiAggregation
 
 from candor.ids.config import ConvConfig, NodeInputConfig, Pooling
 from candor.ids.graphs.scaler import Scaler
 from candor.ids.graphs.vocabulary import Vocabulary
+from candor.ids.models.fused_attention import FusedGatv2
 from candor.learn.batching import GraphBatch
 
 
@@ -108,7 +109,7 @@ def convolution(config: ConvConfig, in_width: int, out_width: int, edge_width: i
     per_head, heads = out_width // config.num_heads, config.num_heads
     if config.kind == "transformer":
         return TransformerConvolution(in_width, per_head, heads, edge_dim=edge_width, dropout=config.dropout)
-    layer = GATConv if config.kind == "gat" else GATv2Conv
+    layer = GATConv if config.kind == "gat" else FusedGatv2
     return layer(in_width, per_head, heads, edge_dim=edge_width, dropout=config.dropout, add_self_loops=False)
 
 
