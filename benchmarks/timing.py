@@ -36,15 +36,20 @@ class Measurement:
         return self.ratio >= self.goal
 
 
-def seconds(ways: Mapping[str, Callable[[], object]], *, repeats: int = 5) -> dict[str, float]:
+def seconds(
+    ways: Mapping[str, Callable[[], object]],
+    *,
+    repeats: int = 5,
+    clock: Callable[[], float] = time.perf_counter,
+) -> dict[str, float]:
     """Median seconds of each way, run by turns so that a busy neighbour slows all of them; one run each to warm up."""
     runs: dict[str, list[float]] = {name: [] for name in ways}
     for turn in range(repeats + 1):
         for name, way in ways.items():
-            begin = time.perf_counter()
+            begin = clock()
             way()
             if turn:
-                runs[name].append(time.perf_counter() - begin)
+                runs[name].append(clock() - begin)
     return {name: statistics.median(values) for name, values in runs.items()}
 
 
