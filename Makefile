@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 DEMO   := demo
 
-.PHONY: demo test check format lock readme results clean help
+.PHONY: demo test check bench format lock readme results clean help
 
 help:  ## This list
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -21,6 +21,10 @@ check: $(STAMP)  ## Lint, types, layers, formatting
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+bench: $(STAMP)  ## Candor's way beside the usual one → benchmarks/results.json and RESULTS.md
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements.lock -e '.[bench]'
+	@OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks
 
 format: $(STAMP)  ## Rewrite files in the project's format
 	$(BIN)/ruff format .

@@ -17,8 +17,8 @@ from lightning.pytorch.plugins.io import CheckpointIO
 from torch import nn
 
 from candor.flow.stage import Output
-from candor.learn.batching import GraphLoader
 from candor.learn.checkpoints import load_tree, load_weights, save_tree, save_weights, seed_everything
+from candor.learn.loading import GraphLoader
 
 log = logging.getLogger(__name__)
 logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
@@ -153,7 +153,7 @@ class SeededModule(L.LightningModule):
         seed_everything(self.seed, 0, 1)  # The same draws in every epoch: validation losses compare.
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
-        return batch.to(device)
+        return batch.to(device, non_blocking=True)  # Pinned memory is not reused before the copy is done.
 
 
 def accelerator(device: Literal["auto", "cpu", "cuda"]) -> str:
@@ -187,6 +187,7 @@ def fit(
         FloatingPointError: the training loss is no longer finite.
     """
     use_threads(options.threads)
+    train.pin_memory = val.pin_memory = accelerator(options.device) == "cuda"
     module = build()
     keeper = _Keeper(out, options.patience, options.tolerance, monitor)
     with warnings.catch_warnings():
