@@ -10,10 +10,10 @@ import polars as pl
 
 from benchmarks import naive, traffic
 from benchmarks.timing import Measurement, save, seconds
-from candor.ids.captures import can_train_and_test, plain_csv
+from candor.ids.captures import can_train_and_test, formats
 from candor.ids.captures import frames as fr
 from candor.ids.captures.frames import FrameArrays
-from candor.ids.captures.rows import decode
+from candor.ids.captures.stream import parse
 from candor.ids.graphs.blocks import build_blocks
 from candor.ids.graphs.stream import prepare, relate
 
@@ -31,17 +31,10 @@ def write(folder: Path) -> tuple[Path, Path, int]:
     return large, small, len(table)
 
 
-def compiled(path: Path) -> int:
-    """The compiled reader, which leaves files with doubtful rows to the checked one."""
-    frames = plain_csv.read(path.read_bytes(), max_backstep_s=1.0)
-    assert frames is not None
-    return built(frames)
-
-
-def checked(path: Path) -> int:
-    """The reader that judges every row."""
-    table = decode(can_train_and_test.read(path.read_bytes(), path.name), max_backstep_s=1.0).frames
-    return built(fr.to_arrays(table))
+def imported(path: Path) -> int:
+    """The reader of ingest: every row is judged, lines that look as they should in compiled code."""
+    kind = formats.FORMATS["can_train_and_test"]
+    return built(fr.to_arrays(parse(path.read_bytes(), kind, path.name, max_backstep_s=1.0).frames))
 
 
 def built(frames: FrameArrays) -> int:
@@ -67,17 +60,13 @@ def run() -> list[Measurement]:
         large, small, rows = write(Path(folder))
         took = seconds(
             {
-                "ours": lambda: compiled(large),
-                "checked": lambda: checked(large),
+                "ours": lambda: imported(large),
                 "pandas": lambda: usual(small),
             },
             repeats=5,
         )
     ours, theirs = rows / took["ours"], NAIVE_ROWS / took["pandas"]
-    figures = {
-        "M rows/s": round(ours / 1e6, 3),
-        "with the checked reader": round(rows / took["checked"] / 1e6, 3),
-    }
+    figures = {"M rows/s": round(ours / 1e6, 3)}
     figures |= {"pandas + per-window": round(theirs / 1e6, 3)}
     bound = "arithmetic of one core"
     return [Measurement("end_to_end", ours / theirs, 20, "× pandas + per-window", bound, figures)]
