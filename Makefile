@@ -38,7 +38,7 @@ $(STAMP): pyproject.toml requirements.lock
 
 lock:  ## Write requirements.lock anew from pyproject.toml
 	@$(BIN)/python -m pip install --quiet uv
-	@$(BIN)/uv pip compile --quiet --extra dev --no-header --no-annotate --no-emit-find-links --python-version 3.11 pyproject.toml -o requirements.lock
+	@$(BIN)/uv pip compile --quiet --extra dev --extra bench --no-header --no-annotate --no-emit-find-links --python-version 3.11 pyproject.toml -o requirements.lock
 	@sed -i 's/+cpu$$//' requirements.lock
 
 readme: $(STAMP)  ## Put what the demo printed into the README

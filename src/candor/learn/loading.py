@@ -42,7 +42,7 @@ class _Buffers:
 class _Pool:
     """Buffers of a loader, of which the free ones are used again.
 
-    A fresh allocation of this size is new pages from the system: 40 % of the time of a gather.
+    A fresh allocation of this size is new pages from the system, at every batch.
     """
 
     def __init__(self, keep: int) -> None:

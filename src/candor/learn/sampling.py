@@ -17,8 +17,8 @@ from torch.utils.data import Sampler
 from candor.errors import ConfigError
 from candor.learn.packing import first_fit
 
-#: Open batches a shuffled graph may choose from. With windows of up to a third of the budget, one fills 84 % of it,
-#: 8 fill 97 %, 64 fill 99 %; more would only make the order less random.
+#: Open batches a shuffled graph may choose from: more fill the budget better and make the order less random. The
+#: share of the budget this reaches is in benchmarks/RESULTS.md (budget_use).
 _OPEN_BATCHES = 16
 
 

@@ -12,8 +12,8 @@ from candor.ids.graphs.kernels import I64, build_ranges
 from candor.ids.graphs.packed import PackedGraphs
 from candor.ids.graphs.stream import Relative, Stream
 
-#: Entries (window × frame) of a block. Its graphs take 60 to 170 B per entry, so some 30 MB; a block of 2^16 loses 3 %
-#: to starting it, one of 2^20 gains nothing.
+#: Entries (window × frame) of a block. Its graphs take 60 to 170 B per entry, so some 30 MB. Speed hardly depends on it
+#: (2^14 to 2^19 measured alike); memory does.
 BLOCK_ENTRIES = 1 << 18
 
 
