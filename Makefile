@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 DEMO   := demo
 
-.PHONY: demo test check format lock readme results clean help
+.PHONY: demo test check bench format lock readme results clean help
 
 help:  ## This list
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -22,6 +22,10 @@ check: $(STAMP)  ## Lint, types, layers, formatting
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+bench: $(STAMP)  ## Candor's way beside the usual one → benchmarks/results.json and RESULTS.md
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements.lock -e '.[bench]'
+	@OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks
+
 format: $(STAMP)  ## Rewrite files in the project's format
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
@@ -34,7 +38,7 @@ $(STAMP): pyproject.toml requirements.lock
 
 lock:  ## Write requirements.lock anew from pyproject.toml
 	@$(BIN)/python -m pip install --quiet uv
-	@$(BIN)/uv pip compile --quiet --extra dev --no-header --no-annotate --no-emit-find-links --python-version 3.11 pyproject.toml -o requirements.lock
+	@$(BIN)/uv pip compile --quiet --extra dev --extra bench --no-header --no-annotate --no-emit-find-links --python-version 3.11 pyproject.toml -o requirements.lock
 	@sed -i 's/+cpu$$//' requirements.lock
 
 readme: $(STAMP)  ## Put what the demo printed into the README

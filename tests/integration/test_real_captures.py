@@ -28,6 +28,7 @@ def fused(candor: Candor, level: str, metric: str) -> pl.DataFrame:
         pl.col("level") == level,
         pl.col("metric") == metric,
         pl.col("attack") == "",
+        pl.col("seed").is_not_null(),
     )
 
 

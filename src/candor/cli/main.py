@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from typing import Annotated, Any
@@ -9,10 +10,14 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from candor.cli import audit, config, data, output, profile, run, status, task
+from candor.cli import audit, config, data, ingest, output, profile, run, status, task
 from candor.cli.session import Session
 from candor.cli.workload import IdsWorkload, Workload
 from candor.errors import CandorError
+
+# Read by OpenMP when torch is loaded. Threads that spin while they wait starve each other where cores are shared (a
+# laptop with a browser, a login node): a 13 s training took 286 s beside two busy processes.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 class _Group(TyperGroup):
@@ -56,6 +61,7 @@ def build_app() -> typer.Typer:
     app.command()(run.plan)
     app.command()(status.status)
     app.command()(status.logs)
+    app.command()(ingest.ingest)
     app.command()(audit.audit)
     app.command()(profile.profile)
     app.add_typer(config.app, name="config")

@@ -93,9 +93,13 @@ def table(
         pad_edge=False,
         header_style="bold",
     )
-    for at, head in enumerate(heads):
-        if head.whole:
-            least = max((len(str(line[at])) for line in lines if at < len(line)), default=0)
+    console = stdout()
+    widest = [
+        max((len(str(line[at])) for line in lines if at < len(line)), default=0) for at in range(len(heads))
+    ]
+    fits = sum(max(w, len(h.heading)) + 2 for w, h in zip(widest, heads, strict=True)) <= console.width + 2
+    for head, least in zip(heads, widest, strict=True):
+        if head.whole and not fits:
             broken = textwrap.wrap(head.heading, max(least, _HEADING_WIDTH), break_long_words=False)
             drawn.add_column(Text("\n".join(broken)), justify=head.align, no_wrap=True, min_width=least)
         else:
@@ -104,11 +108,10 @@ def table(
     for line in lines:
         alone = grouped and len(line) == 1
         drawn.add_row(*([Text(line[0], style="bold")] if alone else (_cell(value) for value in line)))
-    console = stdout()
     if any(head.whole for head in heads):
         # Wider than the terminal: better lines that wrap, or scroll in a pager, than cells cut off.
-        widest = console.measure(drawn, options=console.options.update(max_width=10_000)).maximum
-        console.width = max(console.width, widest)
+        needed = console.measure(drawn, options=console.options.update(max_width=10_000)).maximum
+        console.width = max(console.width, needed)
     console.print(drawn)
 
 

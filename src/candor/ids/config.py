@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import Discriminator, Field, Tag
 
@@ -24,6 +24,31 @@ class AttackInterval(Config):
     t_end: float
 
 
+#: "auto" is told by content; the others are the names of captures.formats.FORMATS.
+CaptureFormat: TypeAlias = Literal[
+    "auto",
+    "can_train_and_test",
+    "hcrl_csv",
+    "hcrl_txt",
+    "candump",
+    "candump_labelled",
+    "candump_screen",
+    "asc",
+    "blf",
+    "trc",
+    "peak_csv",
+    "mf4",
+    "gvret",
+    "usbcan",
+    "crysys",
+    "canedge_csv",
+    "pcap",
+    "road",
+    "ciciov2024",
+    "j1939",
+]
+
+
 class CaptureSource(Config):
     """One raw file and what is known of it without opening it."""
 
@@ -31,7 +56,7 @@ class CaptureSource(Config):
     capture: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
     path: Annotated[str, Runtime]  # Where it lies today; its content is what counts.
     sha256: str
-    format: Literal["auto", "can_train_and_test", "hcrl_csv", "hcrl_txt", "candump"] = "auto"
+    format: CaptureFormat = "auto"
     split: Literal["train", "test"]
     scenario: str = ""
     vehicle: str
@@ -81,6 +106,26 @@ class WindowConfig(Config):
     stride_frames: PositiveInt = 100
 
 
+class TimeWindowConfig(Config):
+    """The frames of ``window_s`` seconds of one capture, every ``stride_s`` seconds; how many they are varies."""
+
+    window_s: Annotated[float, Field(gt=0)]
+    stride_s: Annotated[float, Field(gt=0)]
+
+
+def _window_kind(value: Any) -> Any:
+    """Frames unless seconds are named: configs of count windows, and so all keys made from them, stay as they were."""
+    if isinstance(value, dict):
+        return "time" if "window_s" in value or "stride_s" in value else "frames"
+    return "time" if isinstance(value, TimeWindowConfig) else "frames"
+
+
+Window = Annotated[
+    Annotated[WindowConfig, Tag("frames")] | Annotated[TimeWindowConfig, Tag("time")],
+    Discriminator(_window_kind),
+]
+
+
 class SplitConfig(Config):
     """Train and validation by contiguous time blocks of each training capture, an embargo gap between them."""
 
@@ -114,13 +159,15 @@ class GraphConfig(Config):
     """Frames → window graphs, for one side of the split."""
 
     splits: tuple[Literal["train", "val", "test"], ...]
-    window: WindowConfig = WindowConfig()
+    window: Window = WindowConfig()
     split: SplitConfig = SplitConfig()
     #: A window is an attack window from this many attack frames on.
     min_attack_frames: PositiveInt = 1
     #: Profiles the features are relative to. Training windows are built once per profile (augmentation against
     #: calibration noise); validation and test use the first only.
     profiles: Annotated[tuple[Literal["auto", "stream"], ...], Field(min_length=1)] = ("auto",)
+    #: Blocks of windows built at once; 0: one per processor.
+    threads: Annotated[int, Runtime, Field(ge=0)] = 0
 
 
 class FiledElsewhere(Config):
@@ -339,6 +386,8 @@ class TrainingConfig(Config):
     #: Node and edge budget of a batch.
     max_nodes: PositiveInt = 4096
     max_edges: PositiveInt = 16384
+    #: The budget is lowered until an epoch has so many steps: one that holds the data set twice over trains badly.
+    min_steps_per_epoch: PositiveInt = 1
     learning_rate: Annotated[float, Field(gt=0)] = 3e-3
     weight_decay: Annotated[float, Field(ge=0)] = 1e-4
     gradient_clip: Annotated[float, Field(ge=0)] = 1.0
@@ -346,6 +395,9 @@ class TrainingConfig(Config):
     precision: Literal["32-true", "16-mixed", "bf16-mixed"] = "32-true"
     #: Epochs without a better validation loss before training stops; 0 never stops early.
     patience: Annotated[int, Field(ge=0)] = 6
+    #: Validation losses this close are equal, and of equal epochs the latest is kept. Validation windows come from the
+    #: training drives: a GAT is right on all of them after one epoch, and the least of such losses is a lottery.
+    tolerance: Annotated[float, Field(ge=0)] = 1e-3
     device: Annotated[Literal["auto", "cpu", "cuda"], Runtime] = "auto"
     threads: Annotated[int, Runtime, Field(ge=0)] = 0
 

@@ -34,7 +34,7 @@ VERSIONS = {
     "generate": 1,
     "ingest": 1,
     "calibrate": 1,
-    "build": 1,
+    "build": 2,
     "audit": 2,
     "profile": 1,
     "controls": 1,

@@ -22,10 +22,12 @@ from candor.ids.models.gat import Gat
 from candor.ids.models.store import load_gat, load_vgae, node_input, save_model
 from candor.ids.models.training import GatTeacher, GatTraining, VgaeTeacher, VgaeTraining
 from candor.ids.models.vgae import Vgae, window_errors
-from candor.learn.batching import BudgetSampler, GraphBatch, GraphLoader
+from candor.learn.batching import GraphBatch
 from candor.learn.checkpoints import count_parameters, load_weights, save_weights, seed_everything
 from candor.learn.curriculum import CurriculumSampler, Schedule
 from candor.learn.fit import FitReport, accelerator, fit, use_threads
+from candor.learn.loading import GraphLoader
+from candor.learn.sampling import BudgetSampler
 
 #: Quantile of the benign validation anomaly from which DqnConfig.anomaly_margin is measured.
 _BENIGN_QUANTILE = 0.999
@@ -85,6 +87,7 @@ def train_curriculum(config: CurriculumTask, inputs: Inputs, out: Output) -> Res
         max_nodes=training.max_nodes,
         max_edges=training.max_edges,
         seed=config.seed,
+        min_steps_per_epoch=training.min_steps_per_epoch,
     )
     teacher = None
     if config.distillation is not None:
@@ -191,6 +194,7 @@ def _loader(store: GraphStore, training: TrainingConfig, *, shuffle: bool, seed:
         max_edges=training.max_edges,
         shuffle=shuffle,
         seed=seed,
+        min_steps_per_epoch=training.min_steps_per_epoch if shuffle else 1,
     )
     return GraphLoader(store, sampler)
 

@@ -1,139 +1,19 @@
-"""Batches of graphs under a node and an edge budget, and the loader that turns them into tensors.
+"""Batches of graphs as tensors, and where they come from.
 
 Legend: G graphs, B graphs in a batch, N nodes, E edges, D node features.
 """
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
-from torch.utils.data import Sampler
 from torch_geometric.data import Batch, Data
-
-from candor.errors import ConfigError
-
-
-class OversizedGraph(UserWarning):
-    """A graph alone is larger than the budget; it travels alone."""
-
-
-class BudgetSampler(Sampler[list[int]]):
-    """Batches of graph indices that stay within ``max_nodes`` and ``max_edges``: drop-in for PyG's DynamicBatchSampler.
-
-    Every graph comes exactly once per epoch (unless ``drop_last``). A graph larger than a budget comes alone, with an
-    OversizedGraph warning. The same seed and epoch give the same batches; ``set_epoch`` changes the order. ``len`` is
-    exact for the current epoch before it is iterated: packing is done on counts alone. It can differ between epochs
-    of a shuffled sampler by a batch or so, because packing depends on the order; under Lightning set
-    ``reload_dataloaders_every_n_epochs=1`` so that it asks again.
-
-    Args:
-        node_counts, edge_counts: i64[G].
-        max_nodes, max_edges: budget of a batch.
-        shuffle: new order each epoch; else the order of the store.
-        seed: of the shuffle.
-        drop_last: leave out the last batch of an epoch if it could have held more graphs.
-        min_batch_size: a last batch with fewer graphs takes some from the one before (batch norm needs two), as far
-            as the budget allows; with ``drop_last`` it is dropped instead.
-
-    Raises:
-        ConfigError: a budget or ``min_batch_size`` below 1, or counts of different length.
-    """
-
-    def __init__(
-        self,
-        node_counts: npt.NDArray[np.integer[Any]] | Sequence[int],
-        edge_counts: npt.NDArray[np.integer[Any]] | Sequence[int],
-        *,
-        max_nodes: int,
-        max_edges: int,
-        shuffle: bool,
-        seed: int,
-        drop_last: bool = False,
-        min_batch_size: int = 1,
-    ) -> None:
-        self._nodes = np.asarray(node_counts, np.int64)
-        self._edges = np.asarray(edge_counts, np.int64)
-        if min(max_nodes, max_edges, min_batch_size) < 1:
-            raise ConfigError(
-                f"budgets and min_batch_size must be at least 1, got {max_nodes}, {max_edges}, {min_batch_size}"
-            )
-        if self._nodes.shape != self._edges.shape:
-            raise ConfigError(f"{len(self._nodes)} node counts, but {len(self._edges)} edge counts")
-        self.max_nodes, self.max_edges = max_nodes, max_edges
-        self.shuffle, self.seed, self.drop_last, self.min_batch_size = (
-            shuffle,
-            seed,
-            drop_last,
-            min_batch_size,
-        )
-        self.epoch = 0
-        self._packed: tuple[int, list[list[int]]] | None = None
-        self.oversized = np.flatnonzero((self._nodes > max_nodes) | (self._edges > max_edges))
-        if len(self.oversized):
-            warnings.warn(
-                f"{len(self.oversized)} of {len(self._nodes)} graphs exceed the budget of {max_nodes} nodes and "
-                f"{max_edges} edges (largest: {self._nodes.max()} nodes, {self._edges.max()} edges); each travels alone",
-                OversizedGraph,
-                stacklevel=2,
-            )
-
-    def set_epoch(self, epoch: int) -> None:
-        """Choose the order of ``epoch``; the next ``iter`` and ``len`` follow it."""
-        self.epoch = epoch
-
-    def __iter__(self) -> Iterator[list[int]]:
-        yield from self._batches()
-
-    def __len__(self) -> int:
-        return len(self._batches())
-
-    def _batches(self) -> list[list[int]]:
-        if self._packed is None or self._packed[0] != self.epoch:
-            self._packed = (self.epoch, self._pack(self._order()))
-        return self._packed[1]
-
-    def _order(self) -> npt.NDArray[np.int64]:
-        if not self.shuffle:
-            return np.arange(len(self._nodes))
-        return np.random.default_rng([self.seed, self.epoch]).permutation(len(self._nodes))
-
-    def _pack(self, order: npt.NDArray[np.int64]) -> list[list[int]]:
-        batches: list[list[int]] = []
-        open_batch: list[int] = []
-        nodes = edges = 0
-        oversized = set(self.oversized.tolist())
-        for i, n, e in zip(
-            order.tolist(), self._nodes[order].tolist(), self._edges[order].tolist(), strict=True
-        ):
-            if i in oversized:  # The open batch stays open: what follows may still fit.
-                batches.append([i])
-                continue
-            if open_batch and (nodes + n > self.max_nodes or edges + e > self.max_edges):
-                batches.append(open_batch)
-                open_batch, nodes, edges = [], 0, 0
-            open_batch.append(i)
-            nodes, edges = nodes + n, edges + e
-        if open_batch and not self.drop_last:
-            batches.append(open_batch)
-            self._top_up(batches, oversized)
-        return batches
-
-    def _top_up(self, batches: list[list[int]], oversized: set[int]) -> None:
-        """Move graphs from the batch before into a last batch below ``min_batch_size``."""
-        last = batches[-1]
-        donor = next((b for b in reversed(batches[:-1]) if b[0] not in oversized), None)
-        while donor is not None and len(last) < self.min_batch_size < len(donor):
-            grown = [donor[-1], *last]
-            if self._nodes[grown].sum() > self.max_nodes or self._edges[grown].sum() > self.max_edges:
-                return
-            last.insert(0, donor.pop())
 
 
 class BatchSampler(Protocol):
@@ -177,6 +57,19 @@ class GraphSource(Protocol):
     @property
     def edge_counts(self) -> npt.NDArray[np.int64]: ...
     def gather(self, idx: Sequence[int], /) -> PackedArrays: ...
+
+
+class BufferSource(Protocol):
+    """Gives arrays to gather into; what they hold is not defined."""
+
+    def empty(self, name: str, shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]: ...
+
+
+@runtime_checkable
+class DirectSource(Protocol):
+    """A source that gathers straight into given buffers, with label and ID columns as i64."""
+
+    def gather_into(self, idx: Sequence[int], buffers: BufferSource, /) -> PackedArrays: ...
 
 
 @dataclass(frozen=True)
@@ -226,7 +119,7 @@ class GraphBatch:
         """Tensors over the packed arrays; only label and ID columns are widened, the large ones are shared."""
 
         def wide(values: npt.NDArray[Any]) -> Tensor:
-            return torch.from_numpy(values.astype(np.int64))
+            return torch.from_numpy(values.astype(np.int64, copy=False))
 
         return cls(
             x=torch.from_numpy(packed.x_ND),
@@ -240,33 +133,6 @@ class GraphBatch:
             node_y=wide(packed.node_y_N),
             index=torch.from_numpy(packed.index_G),
         )
-
-
-class GraphLoader:
-    """Iterates GraphBatches of ``source`` in the order of ``sampler``; usable as a Lightning dataloader.
-
-    Every batch owns its arrays, so a trainer may hold or prefetch several. Lightning calls ``set_epoch`` on a
-    dataloader's ``sampler``, and reads its ``batch_sampler`` to tell whether validation is shuffled; both are here.
-    """
-
-    def __init__(self, source: GraphSource, sampler: BatchSampler) -> None:
-        self.source, self.batch_sampler = source, sampler
-
-    @property
-    def sampler(self) -> BatchSampler:
-        """The batch sampler, under the name that Lightning looks for."""
-        return self.batch_sampler
-
-    def __len__(self) -> int:
-        return len(self.batch_sampler)
-
-    def __iter__(self) -> Iterator[GraphBatch]:
-        for idx in self.batch_sampler:
-            yield GraphBatch.of(self.source.gather(idx))
-
-    def set_epoch(self, epoch: int) -> None:
-        """Choose the order of ``epoch``."""
-        self.batch_sampler.set_epoch(epoch)
 
 
 def to_pyg(batch: GraphBatch) -> Batch:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 from torch.utils.data import Sampler
 
-from candor.learn.batching import BudgetSampler
+from candor.learn.sampling import BudgetSampler
 
 
 @dataclass(frozen=True)
@@ -63,10 +64,22 @@ class CurriculumSampler(Sampler[list[int]]):
         max_nodes: int,
         max_edges: int,
         seed: int,
+        min_steps_per_epoch: int = 1,
+        rank: int = 0,
+        world_size: int = 1,
     ) -> None:
         self._schedule, self._y, self._hardness = schedule, y_G, hardness_G
         self._counts = (node_counts, edge_counts)
-        self._budget = (max_nodes, max_edges)
+        self._packer = partial(
+            BudgetSampler,
+            max_nodes=max_nodes,
+            max_edges=max_edges,
+            shuffle=True,
+            seed=seed,
+            min_steps_per_epoch=min_steps_per_epoch,
+            rank=rank,
+            world_size=world_size,
+        )
         self._seed = seed
         self.set_epoch(0)
 
@@ -74,9 +87,7 @@ class CurriculumSampler(Sampler[list[int]]):
         """Choose the windows of ``epoch`` and pack them."""
         self.chosen = choose(self._schedule, self._y, self._hardness, epoch=epoch, seed=self._seed)
         nodes, edges = (counts[self.chosen] for counts in self._counts)
-        self._packed = BudgetSampler(
-            nodes, edges, max_nodes=self._budget[0], max_edges=self._budget[1], shuffle=True, seed=self._seed
-        )
+        self._packed = self._packer(nodes, edges)
         self._packed.set_epoch(epoch)
 
     def __len__(self) -> int:

@@ -17,8 +17,8 @@ from lightning.pytorch.plugins.io import CheckpointIO
 from torch import nn
 
 from candor.flow.stage import Output
-from candor.learn.batching import GraphLoader
 from candor.learn.checkpoints import load_tree, load_weights, save_tree, save_weights, seed_everything
+from candor.learn.loading import GraphLoader
 
 log = logging.getLogger(__name__)
 logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
@@ -40,6 +40,8 @@ class TrainingOptions(Protocol):
     def precision(self) -> Literal["32-true", "16-mixed", "bf16-mixed"]: ...
     @property
     def patience(self) -> int: ...
+    @property
+    def tolerance(self) -> float: ...
     @property
     def device(self) -> Literal["auto", "cpu", "cuda"]: ...
     @property
@@ -75,16 +77,18 @@ class SafetensorsCheckpoints(CheckpointIO):
 class _Keeper(L.Callback):
     """Records metrics, keeps the best weights and a resumable checkpoint, stops early."""
 
-    def __init__(self, out: Output, patience: int, monitor: str) -> None:
-        self._out, self._patience, self._monitor = out, patience, monitor
-        self.best_loss, self.best_epoch, self.resumed_from = math.inf, -1, 0
+    def __init__(self, out: Output, patience: int, tolerance: float, monitor: str) -> None:
+        self._out, self._patience, self._tolerance, self._monitor = out, patience, tolerance, monitor
+        self.best_loss, self.best_epoch, self.improved_epoch, self.resumed_from = math.inf, -1, -1, 0
 
     # Lightning keeps this state inside the checkpoint.
     def state_dict(self) -> dict[str, Any]:
-        return {"best_loss": self.best_loss, "best_epoch": self.best_epoch}
+        names = ("best_loss", "best_epoch", "improved_epoch")
+        return {name: getattr(self, name) for name in names}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.best_loss, self.best_epoch = state_dict["best_loss"], state_dict["best_epoch"]
+        for name, value in state_dict.items():
+            setattr(self, name, value)
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self.resumed_from = trainer.current_epoch
@@ -109,10 +113,12 @@ class _Keeper(L.Callback):
             raise FloatingPointError(
                 f"training loss became {metrics['train_loss']} in epoch {epoch}; lower training.learning_rate"
             )
-        if loss < self.best_loss:
-            self.best_loss, self.best_epoch = loss, epoch
+        if loss < self.best_loss - self._tolerance:
+            self.improved_epoch = epoch
+        if loss <= self.best_loss + self._tolerance:
+            self.best_loss, self.best_epoch = min(loss, self.best_loss), epoch
             save_weights(self._out.scratch / _BEST, pl_module)
-        elif self._patience and epoch - self.best_epoch >= self._patience:
+        if self._patience and epoch - self.improved_epoch >= self._patience:
             trainer.should_stop = True
         self._out.progress(epoch + 1, trainer.max_epochs or 1, f"{self._monitor} {loss:.4g}")
         trainer.save_checkpoint(self._out.scratch / _CHECKPOINT)
@@ -147,7 +153,7 @@ class SeededModule(L.LightningModule):
         seed_everything(self.seed, 0, 1)  # The same draws in every epoch: validation losses compare.
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
-        return batch.to(device)
+        return batch.to(device, non_blocking=True)  # Pinned memory is not reused before the copy is done.
 
 
 def accelerator(device: Literal["auto", "cpu", "cuda"]) -> str:
@@ -181,14 +187,17 @@ def fit(
         FloatingPointError: the training loss is no longer finite.
     """
     use_threads(options.threads)
+    train.pin_memory = val.pin_memory = accelerator(options.device) == "cuda"
     module = build()
-    keeper = _Keeper(out, options.patience, monitor)
+    keeper = _Keeper(out, options.patience, options.tolerance, monitor)
     with warnings.catch_warnings():
         # Worker processes would only copy what is memory-mapped; small runs have few batches. Neither is news.
         warnings.filterwarnings("ignore", module="lightning.*")
         warnings.filterwarnings("ignore", category=FutureWarning)
         trainer = L.Trainer(
             accelerator=accelerator(options.device),
+            # Threads adding floats in another order differ in the seventh digit, and epochs later in the first.
+            deterministic="warn",
             devices=1,
             max_epochs=options.max_epochs,
             precision=options.precision,

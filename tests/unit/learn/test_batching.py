@@ -11,7 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from candor.errors import ConfigError
-from candor.learn.batching import BudgetSampler, GraphBatch, GraphLoader, OversizedGraph, to_pyg
+from candor.learn.batching import GraphBatch, to_pyg
+from candor.learn.loading import GraphLoader
+from candor.learn.sampling import BudgetSampler, OversizedGraph
 
 counts = st.lists(st.tuples(st.integers(1, 30), st.integers(0, 60)), max_size=60)
 
@@ -24,7 +26,7 @@ def sampler(pairs: list[tuple[int, int]], **options: object) -> BudgetSampler:
         return BudgetSampler(nodes, edges, **(defaults | options))
 
 
-@settings(max_examples=150)
+@settings(max_examples=150, deadline=None)
 @given(counts, st.booleans(), st.integers(0, 9), st.integers(1, 40), st.integers(1, 80), st.integers(1, 4))
 def test_every_graph_comes_once_and_only_singletons_exceed_a_budget(
     pairs: list[tuple[int, int]], shuffle: bool, epoch: int, max_nodes: int, max_edges: int, smallest: int
@@ -40,6 +42,7 @@ def test_every_graph_comes_once_and_only_singletons_exceed_a_budget(
         assert len(b) == 1 or (nodes <= max_nodes and edges <= max_edges)
 
 
+@settings(deadline=None)
 @given(counts, st.integers(0, 9))
 def test_the_same_seed_and_epoch_give_the_same_batches(pairs: list[tuple[int, int]], epoch: int) -> None:
     a, b = sampler(pairs), sampler(pairs)

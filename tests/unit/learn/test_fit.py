@@ -87,7 +87,7 @@ def test_training_that_was_interrupted_gives_the_curve_of_one_that_was_not(world
 
 
 def test_the_weights_of_the_best_epoch_are_returned(world: TinyWorld, tmp_path):
-    wild = FAST.model_copy(update={"learning_rate": 0.5, "gradient_clip": 0.0})
+    wild = FAST.model_copy(update={"learning_rate": 0.5, "gradient_clip": 0.0, "tolerance": 0.0})
     module, report, rows = train(gat_training(world, wild), world, tmp_path, wild)
     losses = rows.curve("val_loss")
     assert report.best_epoch == losses.index(min(losses))
@@ -99,8 +99,25 @@ def test_the_weights_of_the_best_epoch_are_returned(world: TinyWorld, tmp_path):
     assert correct / total == pytest.approx(rows.curve("val_accuracy")[report.best_epoch], abs=1e-6)
 
 
+def test_of_equally_good_epochs_the_latest_is_kept(world: TinyWorld, tmp_path):
+    lenient = FAST.model_copy(update={"tolerance": 10.0})
+    _, report, rows = train(gat_training(world, lenient), world, tmp_path, lenient)
+    assert report.best_epoch == len(rows.curve("val_loss")) - 1
+    assert report.best_loss == pytest.approx(min(rows.curve("val_loss")))
+
+
+def test_two_threads_give_the_same_bits_every_time(world: TinyWorld, tmp_path):
+    options = FAST.model_copy(update={"threads": 2, "max_epochs": 2})
+    first, second = (train(gat_training(world, options), world, tmp_path / str(i), options) for i in range(2))
+    assert first[2].rows == second[2].rows
+    for a, b in zip(first[0].parameters(), second[0].parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
 def test_training_stops_early_when_validation_no_longer_improves(world: TinyWorld, tmp_path):
-    still = TrainingConfig(max_epochs=12, learning_rate=1e-12, patience=2, threads=1, device="cpu")
+    still = TrainingConfig(
+        max_epochs=12, learning_rate=1e-12, patience=2, tolerance=0.0, threads=1, device="cpu"
+    )
     _, report, _ = train(gat_training(world, still), world, tmp_path, still)
     assert report.epochs < 12
 

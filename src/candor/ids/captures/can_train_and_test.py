@@ -7,18 +7,19 @@ Lampe & Meng, "can-train-and-test: A curated CAN dataset for automotive intrusio
 from __future__ import annotations
 
 import io
-from typing import Final
+from collections.abc import Iterator
+from typing import BinaryIO, Final
 
 import polars as pl
 
-from candor.errors import CaptureUnreadable, SchemaMismatch
-from candor.ids.captures import files, text
+from candor.errors import SchemaMismatch
+from candor.ids.captures import parquet, text
+from candor.ids.captures.format import Opened
 from candor.ids.captures.rows import RawRows
 
 NAME: Final = "can_train_and_test"
 COLUMNS: Final = ("timestamp", "arbitration_id", "data_field", "attack")
-PARQUET_COLUMNS: Final = ("timestamp", "id", "data_field", "label")
-PARQUET_MAGIC: Final = b"PAR1"
+PARQUET_COLUMNS: Final = {"timestamp": "number", "id": "integer", "data_field": "text", "label": "truth"}
 LABELS: Final[dict[str | int, int]] = {"0": 0, "1": 1}
 
 
@@ -27,9 +28,26 @@ def sniff(head: list[str]) -> float:
     return 1.0 if head and set(_header(head[0])) >= {"arbitration_id", "data_field"} else 0.0
 
 
-def read(content: bytes, place: str) -> RawRows:
-    """CSV or Parquet bytes → raw rows. Raises SchemaMismatch for wrong columns, CaptureUnreadable."""
-    return _read_parquet(content, place) if content.startswith(PARQUET_MAGIC) else _read_csv(content, place)
+def open_(head: pl.DataFrame, place: str) -> Opened:
+    """Reader of a CSV below its header. Raises SchemaMismatch for missing columns."""
+    header = _header(head["raw"][0]) if head.height else []
+    missing = [name for name in COLUMNS if name not in header]
+    if head.height and missing:
+        raise SchemaMismatch(
+            f"columns {', '.join(header)} lack {', '.join(missing)}",
+            place=place,
+            hint=f"Expected {','.join(COLUMNS)}.",
+        )
+    return Opened(
+        lambda table: _read(table, header),
+        header_lines=int(head["line"][0]) if head.height else 0,
+        fast="can_train_and_test" if tuple(header) == COLUMNS else "",
+    )
+
+
+def blocks(stream: BinaryIO, place: str) -> Iterator[RawRows]:
+    """Raw rows of a Parquet mirror. Raises SchemaMismatch for wrong columns, CaptureUnreadable."""
+    return parquet.blocks(stream, place, PARQUET_COLUMNS, _convert)
 
 
 def write(table: pl.DataFrame) -> bytes:
@@ -63,17 +81,8 @@ def _header(line: str) -> list[str]:
     return [name.strip() for name in line.split(",")]
 
 
-def _read_csv(content: bytes, place: str) -> RawRows:
-    table = files.lines(content)
-    header = _header(table["raw"][0]) if table.height else []
-    missing = [name for name in COLUMNS if name not in header]
-    if table.height and missing:
-        raise SchemaMismatch(
-            f"columns {', '.join(header)} lack {', '.join(missing)}",
-            place=place,
-            hint=f"Expected {','.join(COLUMNS)}.",
-        )
-    rows = table.slice(1).with_columns(fields=pl.col("raw").str.split(","))
+def _read(table: pl.DataFrame, header: list[str]) -> RawRows:
+    rows = table.with_columns(fields=pl.col("raw").str.split(","))
 
     def field(name: str) -> pl.Expr:
         at = header.index(name) if name in header else 0
@@ -93,32 +102,10 @@ def _read_csv(content: bytes, place: str) -> RawRows:
     )
 
 
-def _read_parquet(content: bytes, place: str) -> RawRows:
-    try:
-        table = pl.read_parquet(io.BytesIO(content))
-    except (OSError, pl.exceptions.PolarsError) as e:
-        raise CaptureUnreadable(
-            f"Parquet cannot be read: {e}", place=place, hint="Fetch the file again."
-        ) from e
-    missing = [name for name in PARQUET_COLUMNS if name not in table.columns]
-    if missing:
-        raise SchemaMismatch(
-            f"columns {', '.join(table.columns)} lack {', '.join(missing)}",
-            place=place,
-            hint=f"Expected {', '.join(PARQUET_COLUMNS)}.",
-        )
-    types = table.schema
-    for name, ok in (
-        ("timestamp", types["timestamp"].is_numeric()),
-        ("id", types["id"].is_integer()),
-        ("data_field", types["data_field"] == pl.String),
-        ("label", types["label"].is_numeric() or types["label"] == pl.Boolean),
-    ):
-        if not ok:
-            raise SchemaMismatch(f"column '{name}' has type {types[name]}", place=place)
+def _convert(table: pl.DataFrame) -> RawRows:
     return RawRows(
-        table.with_row_index("line", offset=1).select(
-            pl.col("line").cast(pl.Int64),
+        table.select(
+            "line",
             broken=pl.lit(False),
             t=pl.col("timestamp").cast(pl.Float64),
             id=pl.col("id").cast(pl.Int64, strict=False),

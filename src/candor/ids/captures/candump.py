@@ -12,8 +12,9 @@ from typing import Final
 
 import polars as pl
 
-from candor.ids.captures import files, text
 from candor.ids.captures import frames as fr
+from candor.ids.captures import text
+from candor.ids.captures.format import Opened
 from candor.ids.captures.rows import RawRows
 
 NAME: Final = "candump"
@@ -29,9 +30,17 @@ def sniff(head: list[str]) -> float:
     return sum(bool(_LOOKS.match(line)) for line in head) / max(len(head), 1)
 
 
-def read(content: bytes, place: str) -> RawRows:
-    """Text → raw rows, unlabelled."""
-    table = files.lines(content)
+def open_(head: pl.DataFrame, place: str) -> Opened:
+    """A reader of unlabelled lines."""
+    return Opened(_read, fast="candump")
+
+
+def _read(table: pl.DataFrame) -> RawRows:
+    return RawRows(fields(table), None)
+
+
+def fields(table: pl.DataFrame) -> pl.DataFrame:
+    """Columns line and raw → table of RawRows."""
     fields = table.with_columns(pl.col("raw").str.extract_groups(_LINE).alias("fields")).unnest("fields")
     body, fd, remote = pl.col("body"), pl.col("fd"), pl.col("remote")
     fields = fields.with_columns(
@@ -42,25 +51,22 @@ def read(content: bytes, place: str) -> RawRows:
     payload = pl.when(remote).then(pl.lit("")).when(fd).then(body.str.slice(2))
     # CAN_ERR_FLAG is bit 29; the digit that carries it also carries bit 28 of the identifier.
     plain_id = pl.col("id").str.replace("^2", "0").str.replace("^3", "1")
-    return RawRows(
-        fields.select(
-            "line",
-            "raw",
-            "t",
-            "channel",
-            "fd",
-            "remote",
-            "error",
-            broken=pl.col("t").is_null() | (fd & pl.col("nibble").is_null()),
-            id=pl.when("error").then(plain_id).otherwise("id"),
-            data=payload.otherwise(body.str.replace(r"^([0-9A-Fa-f]{16})_[9A-Fa-f]$", "${1}")),
-            dlc=pl.when(remote).then(_requested(body)),
-            extended=(pl.col("id").str.len_chars() == 8) & ~pl.col("error"),
-            brs=(pl.col("nibble") & 1).fill_null(0) > 0,
-            esi=(pl.col("nibble") & 2).fill_null(0) > 0,
-        ).with_columns(pl.col("extended").fill_null(False)),
-        None,
-    )
+    return fields.select(
+        "line",
+        "raw",
+        "t",
+        "channel",
+        "fd",
+        "remote",
+        "error",
+        broken=pl.col("t").is_null() | (fd & pl.col("nibble").is_null()),
+        id=pl.when("error").then(plain_id).otherwise("id"),
+        data=payload.otherwise(body.str.replace(r"^([0-9A-Fa-f]{16})_[9A-Fa-f]$", "${1}")),
+        dlc=pl.when(remote).then(_requested(body)),
+        extended=(pl.col("id").str.len_chars() == 8) & ~pl.col("error"),
+        brs=(pl.col("nibble") & 1).fill_null(0) > 0,
+        esi=(pl.col("nibble") & 2).fill_null(0) > 0,
+    ).with_columns(pl.col("extended").fill_null(False))
 
 
 def _requested(body: pl.Expr) -> pl.Expr:

@@ -11,7 +11,8 @@ from typing import Final
 
 import polars as pl
 
-from candor.ids.captures import files, text
+from candor.ids.captures import text
+from candor.ids.captures.format import Opened
 from candor.ids.captures.rows import RawRows
 
 NAME: Final = "hcrl_csv"
@@ -28,11 +29,13 @@ def sniff(head: list[str]) -> float:
     return sum(bool(_LOOKS.match(line.replace(" ", ""))) for line in head) / max(len(head), 1)
 
 
-def read(content: bytes, place: str) -> RawRows:
-    """Text → raw rows. A first line that names columns is skipped."""
-    table = files.lines(content)
-    if table.height and table["raw"][0].lower().startswith("timestamp"):
-        table = table.slice(1)
+def open_(head: pl.DataFrame, place: str) -> Opened:
+    """A reader; a first line that names columns is skipped."""
+    named = head.height > 0 and head["raw"][0].lower().startswith("timestamp")
+    return Opened(_read, header_lines=int(head["line"][0]) if named else 0, fast="hcrl_csv")
+
+
+def _read(table: pl.DataFrame) -> RawRows:
     groups = pl.col("raw").str.replace_all(" ", "", literal=True).str.extract_groups(_LINE)
     fields = table.with_columns(groups.alias("fields")).unnest("fields")
     return RawRows(

@@ -10,8 +10,9 @@ from typing import Final
 
 import polars as pl
 
-from candor.ids.captures import files, text
 from candor.ids.captures import frames as fr
+from candor.ids.captures import text
+from candor.ids.captures.format import Opened
 from candor.ids.captures.rows import RawRows
 
 NAME: Final = "hcrl_txt"
@@ -26,9 +27,12 @@ def sniff(head: list[str]) -> float:
     return sum(line.startswith("Timestamp:") for line in head) / max(len(head), 1)
 
 
-def read(content: bytes, place: str) -> RawRows:
-    """Text → raw rows, unlabelled."""
-    table = files.lines(content)
+def open_(head: pl.DataFrame, place: str) -> Opened:
+    """A reader of unlabelled lines."""
+    return Opened(_read)
+
+
+def _read(table: pl.DataFrame) -> RawRows:
     fields = table.with_columns(pl.col("raw").str.extract_groups(_LINE).alias("fields")).unnest("fields")
     return RawRows(
         fields.with_columns(

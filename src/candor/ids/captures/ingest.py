@@ -25,7 +25,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from candor.errors import CaptureRejected, DataError, SourceMissing
 from candor.flow.stage import Inputs, Json, Output, Result
-from candor.ids.captures import events, files, formats, frames, quarantine, rows
+from candor.ids.captures import events, files, formats, frames, quarantine, rows, stream
 from candor.ids.config import CaptureSource, IngestConfig
 from candor.lake.schemas import CAPTURES
 
@@ -134,8 +134,11 @@ def parse(content: bytes, source: CaptureSource, config: IngestConfig) -> tuple[
     """
     place = source.path
     kind = formats.recognise(content, place) if source.format == "auto" else formats.FORMATS[source.format]
-    parsed = rows.decode(kind.read(content, place), max_backstep_s=config.max_backstep_s)
-    quarantine.refuse_if_mostly(parsed.quarantined, parsed.rows, config.max_quarantined_share, place=place)
+    parsed = stream.parse(content, kind, place, max_backstep_s=config.max_backstep_s)
+    guess = formats.likely(content)
+    quarantine.refuse_if_mostly(
+        parsed.quarantined, parsed.rows, config.max_quarantined_share, place=place, likely=guess
+    )
     if parsed.frames.is_empty():
         raise CaptureRejected("the capture holds no frame", place=place, hint="Leave it out of the dataset.")
     return parsed, kind.name

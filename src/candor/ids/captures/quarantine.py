@@ -13,6 +13,7 @@ SCHEMA: Final = {"line": pl.Int64, "reason": pl.String, "raw": pl.String}
 #: Every reason a row can be set aside, and what it means.
 REASONS: Final = {
     "not_utf8": "the line holds bytes that are not UTF-8",
+    "not_a_frame": "a record that is no CAN frame: status, statistics, trigger, comment event",
     "malformed": "the line does not have the layout of its format",
     "time_not_a_number": "the time is missing or not a number",
     "time_not_finite": "the time is NaN or infinite",
@@ -38,13 +39,29 @@ def counts(quarantined: pl.DataFrame) -> dict[str, int]:
     return dict(table.iter_rows())
 
 
-def refuse_if_mostly(quarantined: pl.DataFrame, rows: int, max_share: float, *, place: str) -> None:
+def malformed(quarantined: pl.DataFrame) -> pl.DataFrame:
+    """Quarantined rows that speak against the file; a logger's status records do not."""
+    return quarantined.filter(pl.col("reason") != "not_a_frame")
+
+
+def refuse_if_mostly(
+    quarantined: pl.DataFrame, rows: int, max_share: float, *, place: str, likely: str = ""
+) -> None:
     """Raise CaptureRejected when more than ``max_share`` of ``rows`` lines is malformed, quoting the first three."""
-    if rows == 0 or quarantined.height <= max_share * rows:
+    bad = malformed(quarantined)
+    refuse_count(bad.height, rows, max_share, first=bad, place=place, likely=likely)
+
+
+def refuse_count(
+    bad: int, rows: int, max_share: float, *, first: pl.DataFrame, place: str, likely: str = ""
+) -> None:
+    """As refuse_if_mostly, from the number of malformed rows and the first few of them."""
+    if rows == 0 or bad <= max_share * rows:
         return
-    first = [f"line {line}: {reason} '{raw[:80]}'" for line, reason, raw in quarantined.head(3).iter_rows()]
+    shown = [f"line {line}: {reason} '{raw[:80]}'" for line, reason, raw in first.head(3).iter_rows()]
+    guess = f" It looks like '{likely}'." if likely else ""
     raise CaptureRejected(
-        f"{quarantined.height} of {rows} rows are malformed: " + "; ".join(first),
+        f"{bad} of {rows} rows are malformed: " + "; ".join(shown),
         place=place,
-        hint="Check the file's format (`format:` of its source), or raise max_quarantined_share.",
+        hint=f"Check the file's format (`format:` of its source, `--format`), or raise max_quarantined_share.{guess}",
     )

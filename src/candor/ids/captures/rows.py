@@ -12,9 +12,7 @@ import polars as pl
 
 from candor.ids.captures import frames as fr
 from candor.ids.captures import quarantine
-
-#: How far to look ahead to tell one time that jumped forward from a clock that was set back.
-_LOOKAHEAD_ROWS = 5
+from candor.ids.captures.clock import Clock
 
 _HEX = r"^[0-9A-Fa-f]*$"
 
@@ -26,12 +24,26 @@ class RawRows:
     Attributes:
         table: one row per non-blank line, in file order. Required columns: line i64, broken bool (true where the
             line lacks the format's layout), t (str or f64), id (hex str or integer), data (hex str).
-            Optional: raw str, dlc str, label, channel str, and bool extended, remote, error, fd, brs, esi.
+            Optional: raw str, dlc, label, family (attack family where label is 1), channel str, and bool extended,
+            remote, error, fd, brs, esi, and other (a record that is no CAN frame).
         labels: raw label → 0 or 1; None where the format has no labels.
     """
 
     table: pl.DataFrame
     labels: Mapping[str | int, int] | None
+
+
+@dataclass(frozen=True)
+class Checked:
+    """Rows after every check that needs no other row.
+
+    Attributes:
+        frames: columns line and raw (null where the reader kept none), then those of a frame table.
+        quarantined: see quarantine.SCHEMA.
+    """
+
+    frames: pl.DataFrame
+    quarantined: pl.DataFrame
 
 
 @dataclass(frozen=True)
@@ -50,20 +62,26 @@ class Parsed:
 
 def decode(raw: RawRows, *, max_backstep_s: float) -> Parsed:
     """Check every field of every row and sort rows into frames and quarantine."""
-    typed = _typed(raw)
-    judged = typed.with_columns(reason=_reason(raw.labels is not None))
-    judged = _judge_time(judged, max_backstep_s)
+    checked = check(raw)
+    clock = Clock(max_backstep_s)
+    frames, late = clock.push(checked.frames, final=True)
+    quarantined = pl.concat([checked.quarantined, late]).sort("line") if late.height else checked.quarantined
+    return Parsed(frames.select(list(fr.COLUMNS)), quarantined, clock.reversals)
+
+
+def check(raw: RawRows) -> Checked:
+    """Check every field of every row, each row by itself."""
+    judged = _typed(raw).with_columns(reason=_reason(raw.labels is not None))
     good = judged.filter(pl.col("reason").is_null())
     bad = judged.filter(pl.col("reason").is_not_null())
-    reversals = int((good["timestamp"].diff() < 0).sum())
-    return Parsed(_frames(good), _quarantined(bad), reversals)
+    return Checked(_frames(good), _quarantined(bad))
 
 
 def _typed(raw: RawRows) -> pl.DataFrame:
     """Add the typed value of every field, null where it has none."""
     table = raw.table
-    absent = {"raw": None, "dlc": None, "label": None, "channel": ""}
-    flags = ("extended", "remote", "error", "fd", "brs", "esi")
+    absent = {"raw": None, "dlc": None, "label": None, "family": None, "channel": ""}
+    flags = ("extended", "remote", "error", "fd", "brs", "esi", "other")
     table = table.with_columns(
         *(pl.lit(v, dtype=pl.String).alias(c) for c, v in absent.items() if c not in table.columns),
         *(pl.lit(False).alias(c) for c in flags if c not in table.columns),
@@ -92,6 +110,7 @@ def _reason(labelled: bool) -> pl.Expr:
     """Name of the first check a row fails, null where it passes all."""
     checks = {
         "not_utf8": pl.col("raw").str.contains("\ufffd", literal=True),
+        "not_a_frame": pl.col("other"),
         "malformed": pl.col("broken"),
         "time_not_a_number": pl.col("timestamp").is_null(),
         "time_not_finite": ~pl.col("timestamp").is_finite(),
@@ -115,32 +134,6 @@ def _reason(labelled: bool) -> pl.Expr:
     )
 
 
-def _judge_time(table: pl.DataFrame, max_backstep_s: float) -> pl.DataFrame:
-    """Set aside rows whose time runs backwards by more than ``max_backstep_s``.
-
-    One time that jumps ahead would make every later row look late, so a row is first compared with the median of
-    the rows that follow it. Smaller steps back are left alone: loggers with several buffers produce them.
-    """
-    kept = table.filter(pl.col("reason").is_null()).select("line", "timestamp")
-    following = (
-        pl.col("timestamp").reverse().shift(1).rolling_median(_LOOKAHEAD_ROWS, min_samples=1).reverse()
-    )
-    kept = kept.with_columns(ahead=(pl.col("timestamp") > following + max_backstep_s).fill_null(False))
-    latest = pl.when(~pl.col("ahead")).then(pl.col("timestamp")).cum_max().forward_fill()
-    kept = kept.with_columns(backwards=(pl.col("timestamp") < latest - max_backstep_s).fill_null(False))
-    verdict = (
-        pl.when(pl.col("ahead"))
-        .then(pl.lit("time_ahead"))
-        .when(pl.col("backwards"))
-        .then(pl.lit("time_backwards"))
-    )
-    late = kept.select("line", late=verdict).filter(pl.col("late").is_not_null())
-    if late.is_empty():
-        return table
-    joined = table.join(late, on="line", how="left", maintain_order="left")
-    return joined.with_columns(reason=pl.coalesce("reason", "late"))
-
-
 def _frames(good: pl.DataFrame) -> pl.DataFrame:
     length = pl.col("digits") // 2
     dlc = pl.when(pl.col("remote")).then(pl.col("dlc_value").fill_null(0)).otherwise(length)
@@ -152,8 +145,11 @@ def _frames(good: pl.DataFrame) -> pl.DataFrame:
         + pl.col("brs").cast(pl.UInt8) * fr.BRS
         + pl.col("esi").cast(pl.UInt8) * fr.ESI
     )
-    attack = pl.when(pl.col("label_value") == 1).then(pl.lit("attack")).otherwise(pl.lit(""))
+    family = pl.col("family").fill_null("attack")
+    attack = pl.when(pl.col("label_value") == 1).then(family).otherwise(pl.lit(""))
     return good.select(
+        "line",
+        "raw",
         timestamp="timestamp",
         id=pl.col("id_value").cast(pl.UInt32),
         data=pl.col("data").str.decode("hex"),

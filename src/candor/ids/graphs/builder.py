@@ -3,31 +3,29 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+import os
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 
 from candor.errors import CaptureRejected
 from candor.flow.stage import Inputs, Output, Result
 from candor.ids.captures.frames import Frames
 from candor.ids.config import GraphConfig
+from candor.ids.graphs.blocks import build_blocks
 from candor.ids.graphs.calibration import Assignment, load_assignment
 from candor.ids.graphs.features import EDGE_FEATURES, NODE_FEATURES
-from candor.ids.graphs.kernels import PackedGraphs, build_windows
+from candor.ids.graphs.packed import PackedGraphs
 from candor.ids.graphs.profile import Profile
 from candor.ids.graphs.scaler import Moments
 from candor.ids.graphs.stream import Stream, prepare, relate
 from candor.ids.graphs.vocabulary import Vocabulary
-from candor.ids.graphs.windows import split_starts
+from candor.ids.graphs.windows import split_ranges
 from candor.ids.graphs.writer import StoreWriter
-
-#: Entries (window × frame) built at once: about 0.5 kB each, so some 130 MB.
-BLOCK_ENTRIES = 1 << 18
 
 Split = Literal["train", "val", "test"]
 ProfileChoice = Literal["auto", "stream"]
@@ -57,8 +55,8 @@ class _Sources:
     assignment: dict[str, Assignment]
     events: pl.DataFrame
 
-    def stream(self, capture: str) -> Stream:
-        return prepare(Frames.arrays(self.ingest / "frames" / f"{capture}.parquet"))
+    def stream(self, capture: str, threads: int) -> Stream:
+        return prepare(Frames.arrays(self.ingest / "frames" / f"{capture}.parquet"), threads=threads)
 
     def profiles(self, capture: str, which: Sequence[ProfileChoice]) -> list[Profile]:
         """Profiles in the order asked, each once: without an attack-free capture ``auto`` is the stream's own."""
@@ -106,9 +104,9 @@ def _add_capture(
     writer: StoreWriter,
     fit: _Fit | None,
 ) -> None:
-    capture = row["capture"]
-    stream, assigned = sources.stream(capture), sources.assignment[capture]
-    starts = split_starts(len(stream), split, config.window, config.split)
+    capture, threads = row["capture"], config.threads or len(os.sched_getaffinity(0))
+    stream, assigned = sources.stream(capture, threads), sources.assignment[capture]
+    ranges = split_ranges(stream.t_n, split, config.window, config.split)
     declared = sources.declared(capture, stream.attack_names)
     families = list(dict.fromkeys([*stream.attack_names, *(name for name, _, _ in declared)]))
     attacks = writer.meta.setdefault("attacks", [])
@@ -116,7 +114,14 @@ def _add_capture(
     profiles = sources.profiles(capture, config.profiles if split == "train" else config.profiles[:1])
     captures = writer.meta.setdefault("captures", [])
     for variant, profile in enumerate(profiles):
-        for first, graphs in _blocks(stream, profile, starts, config):
+        blocks = build_blocks(
+            stream,
+            relate(stream, profile, threads=threads),
+            ranges,
+            min_attack_frames=config.min_attack_frames,
+            threads=threads,
+        )
+        for first, graphs in blocks:
             labelled = label_declared(graphs, [(families.index(name), a, b) for name, a, b in declared])
             writer.append(
                 labelled,
@@ -131,7 +136,7 @@ def _add_capture(
     by_stream = any(p.kind == "stream" for p in profiles)
     captures.append(
         {k: row[k] for k in ("capture", "vehicle", "scenario", "base_capture", "attack")}
-        | {"frames": len(stream), "error_frames": stream.num_errors, "windows": len(starts)}
+        | {"frames": len(stream), "error_frames": stream.num_errors, "windows": len(ranges[0])}
         | {
             "profiles": [p.kind for p in profiles],
             "calibration_end_s": assigned.stream_end_s if by_stream else 0.0,
@@ -161,22 +166,6 @@ def label_declared(graphs: PackedGraphs, intervals: Sequence[tuple[int, float, f
         inside = (graphs.t0_G <= end_s) & (graphs.t1_G >= start_s) & (y_G == 0)
         y_G[inside], attack_G[inside] = 1, code
     return replace(graphs, y_G=y_G, attack_G=attack_G) if intervals else graphs
-
-
-def _blocks(
-    stream: Stream, profile: Profile, starts: npt.NDArray[np.int64], config: GraphConfig
-) -> Iterator[tuple[int, PackedGraphs]]:
-    """Graphs of a capture, a bounded number of windows at a time, with the ordinal of the first."""
-    relative = relate(stream, profile)
-    width = config.window.window_frames
-    # Dense windows × profile IDs inside the kernel count too: a fuzzed calibration can know 2 000 IDs.
-    size = max(BLOCK_ENTRIES // max(width, len(profile.key_P)), 1)
-    for first in range(0, len(starts), size):
-        block = starts[first : first + size]
-        graphs = build_windows(
-            stream, relative, block, window_frames=width, min_attack_frames=config.min_attack_frames
-        )
-        yield first, graphs
 
 
 def _write_fit(fit: _Fit, folder: Path) -> None:

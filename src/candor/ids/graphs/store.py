@@ -6,16 +6,18 @@ A batch is a gather of ranges; there is no Python object per graph. ``store[i]``
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from candor.errors import ArtifactCorrupted, ExtraMissing, SourceMissing
+from candor.ids.graphs import compiled_gather
 
 if TYPE_CHECKING:
     from torch_geometric.data import Data
@@ -82,16 +84,19 @@ class Buffers:
     def __init__(self) -> None:
         self._held: dict[str, npt.NDArray[Any]] = {}
 
-    def take(self, source: npt.NDArray[Any], rows: npt.NDArray[np.int64], name: str) -> npt.NDArray[Any]:
-        """``source[rows]``, written into the buffer called ``name``."""
+    def empty(self, name: str, shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
+        """An array of ``shape`` over the memory of the last one of this name."""
+        size, kind = math.prod(shape), np.dtype(dtype)
         held = self._held.get(name)
-        if held is None or len(held) < len(rows) or held.dtype != source.dtype:
-            held = np.empty((len(rows) + len(rows) // 4, *source.shape[1:]), source.dtype)
-            self._held[name] = held
-        view = held[: len(rows)]
-        # mode="clip" writes straight into out; the default mode buffers a copy. Rows come from ptr, so all are valid.
-        np.take(source, rows, axis=0, out=view, mode="clip")
-        return view
+        if held is None or held.size < size or held.dtype != kind:
+            held = self._held[name] = np.empty(size + size // 4, kind)
+        return held[:size].reshape(shape)
+
+
+class BufferSource(Protocol):
+    """Gives arrays to gather into: Buffers, or a loader's."""
+
+    def empty(self, name: str, shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]: ...
 
 
 class GraphStore:
@@ -187,27 +192,62 @@ class GraphStore:
         self, idx: Sequence[int] | npt.NDArray[np.integer[Any]], buffers: Buffers | None = None
     ) -> PackedBatch:
         """The graphs at ``idx`` as one batch; into ``buffers`` if given, else into arrays of its own."""
+        narrow: dict[str, npt.DTypeLike] = {
+            "node_id": np.uint32,
+            "y": np.uint8,
+            "attack": np.int16,
+            "node_y": np.uint8,
+        }
+        return self._gather(idx, buffers or Buffers(), narrow)
+
+    def gather_into(
+        self, idx: Sequence[int] | npt.NDArray[np.integer[Any]], buffers: BufferSource
+    ) -> PackedBatch:
+        """As ``gather``, but node_id, y, attack and node_y as i64, which is how tensors want them."""
+        wide: dict[str, npt.DTypeLike] = dict.fromkeys(("node_id", "y", "attack", "node_y"), np.int64)
+        return self._gather(idx, buffers, wide)
+
+    def _gather(
+        self,
+        idx: Sequence[int] | npt.NDArray[np.integer[Any]],
+        into: BufferSource,
+        dtype: Mapping[str, npt.DTypeLike],
+    ) -> PackedBatch:
         index = np.asarray(idx, dtype=np.int64)
-        into = buffers or Buffers()
-        graphs = self.graphs[index] if self._graphs is not None else index
-        node_first, nodes = self.node_ptr[graphs], self.node_ptr[graphs + 1] - self.node_ptr[graphs]
-        edge_first, edges = self.edge_ptr[graphs], self.edge_ptr[graphs + 1] - self.edge_ptr[graphs]
-        ptr = np.concatenate([[0], np.cumsum(nodes)])
-        node_rows, edge_rows = _ranges(node_first, nodes), _ranges(edge_first, edges)
-        shift = np.repeat(ptr[:-1], edges)
-        ends = [into.take(self.edge_index_2E[end], edge_rows, f"edge_{end}") for end in (0, 1)]
-        return PackedBatch(
-            x_ND=into.take(self.x_ND, node_rows, "x"),
-            node_id_N=into.take(self.node_id_N, node_rows, "node_id"),
-            edge_index_2E=np.stack(ends) + shift,
-            edge_attr_E11=into.take(self.edge_attr_E11, edge_rows, "edge_attr"),
-            graph_of_node_N=np.repeat(np.arange(len(index)), nodes),
+        graphs = self._graphs[index] if self._graphs is not None else self._checked(index)
+        columns, edge_columns, a = self.x_ND.shape[1], self.edge_attr_E11.shape[1], self._arrays
+        ptr = into.empty("ptr", (len(index) + 1,), np.int64)
+        ptr[0] = 0
+        np.cumsum(self.node_ptr[graphs + 1] - self.node_ptr[graphs], out=ptr[1:])
+        nodes, edges = int(ptr[-1]), int((self.edge_ptr[graphs + 1] - self.edge_ptr[graphs]).sum())
+        batch = PackedBatch(
+            x_ND=into.empty("x", (nodes, columns), np.float32),
+            node_id_N=into.empty("node_id", (nodes,), dtype["node_id"]),
+            edge_index_2E=into.empty("edge_index", (2, edges), np.int64),
+            edge_attr_E11=into.empty("edge_attr", (edges, edge_columns), np.float32),
+            graph_of_node_N=into.empty("graph_of_node", (nodes,), np.int64),
             ptr=ptr,
-            y_G=self._arrays["y"][graphs],
-            attack_G=self._arrays["attack"][graphs],
-            node_y_N=into.take(self.node_y_N, node_rows, "node_y"),
+            y_G=into.empty("y", (len(index),), dtype["y"]),
+            attack_G=into.empty("attack", (len(index),), dtype["attack"]),
+            node_y_N=into.empty("node_y", (nodes,), dtype["node_y"]),
             index_G=index,
         )
+        source = compiled_gather.Source(
+            *(self.node_ptr, self.edge_ptr, self.x_ND.reshape(-1), self.node_id_N, self.edge_index_2E),
+            *(self.edge_attr_E11.reshape(-1), self.node_y_N, a["y"], a["attack"]),
+        )
+        target = compiled_gather.Target(
+            *(batch.x_ND.reshape(-1), batch.node_id_N, batch.edge_index_2E, batch.edge_attr_E11.reshape(-1)),
+            *(batch.node_y_N, batch.graph_of_node_N, batch.y_G, batch.attack_G),
+        )
+        compiled_gather.gather(graphs, ptr, columns, edge_columns, source, target)
+        return batch
+
+    def _checked(self, index: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """Positions counted from 0, as the compiled copy wants them: it reads where it is told to."""
+        if len(index) and not (-len(self) <= index.min() and index.max() < len(self)):
+            raise IndexError(f"graphs {index.min()} to {index.max()} of {len(self)}")
+        return index % len(self) if len(index) else index
 
     def __getitem__(self, i: int) -> Data:
         """Graph ``i`` as PyG ``Data``: x, edge_index, edge_attr, y, attack, node_id, node_y. Needs the train extra."""
@@ -229,15 +269,6 @@ class GraphStore:
             node_y=torch.from_numpy(b.node_y_N.astype(np.int64)),
             num_nodes=len(b.x_ND),
         )
-
-
-def _ranges(first: npt.NDArray[np.int64], count: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """first[0], first[0]+1, ..., first[1], ...: ``count[k]`` numbers from each ``first[k]``."""
-    end = np.cumsum(count)
-    rows: npt.NDArray[np.int64] = np.arange(end[-1] if len(end) else 0) + np.repeat(
-        first - (end - count), count
-    )
-    return rows
 
 
 def _open_array(path: Path) -> npt.NDArray[Any]:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from candor.ids.captures.frames import ERROR, REMOTE, FrameArrays
+from candor.ids.graphs import compiled_frames
 from candor.ids.graphs.features import LOG_CLIP
 from candor.ids.graphs.profile import Profile, dlc_code
 from candor.ids.graphs.vocabulary import id_key
@@ -46,7 +50,7 @@ class Stream:
     attack_n: npt.NDArray[np.int16]
     attack_names: tuple[str, ...]
     has_data_n: Bool
-    size_n: npt.NDArray[np.int64]
+    size_n: npt.NDArray[np.uint8]
     dt_n: F64
     change_n: F64
     entropy_n: F64
@@ -61,65 +65,65 @@ def bus_frames(frames: FrameArrays) -> npt.NDArray[np.int64]:
     return np.flatnonzero((frames.flags & ERROR) == 0)
 
 
-def prepare(frames: FrameArrays, start: int = 0, stop: int | None = None) -> Stream:
+def prepare(frames: FrameArrays, start: int = 0, stop: int | None = None, *, threads: int = 1) -> Stream:
     """Per-frame quantities of the bus frames ``[start, stop)``; a frame's past begins at ``start``."""
-    rows = bus_frames(frames)
-    num_errors = len(frames.t) - len(rows)
-    rows = rows[start:stop]
+    is_error = (frames.flags & ERROR) != 0
+    num_errors = int(is_error.sum())
+    rows = bus_frames(frames)[start:stop] if num_errors else slice(start, stop)
     flags, data, dlc, t = frames.flags[rows], frames.data[rows], frames.dlc[rows], frames.t[rows]
-    key_U, code = np.unique(id_key(frames.id[rows], flags), return_inverse=True)
-    previous = _previous_of_same(code)
-    has_previous = previous >= 0
+    n = len(t)
     has_data = (flags & REMOTE) == 0
-    size = np.where(has_data, np.minimum(dlc, 8), 0).astype(np.int64)
-    both = has_previous & has_data & has_data[previous]
-    change = np.where(both, _bit_change(data, size, previous), np.nan)
+    previous = np.empty(n, np.int32 if n < 1 << 31 else np.int64)
+    out = compiled_frames.Measured(
+        np.empty(n, np.int64), np.empty(n, np.uint8), np.empty(n), np.empty(n), np.empty(n)
+    )
+    keys = compiled_frames.number_ids(id_key(frames.id[rows], flags), out.code, previous)
+    order = np.argsort(keys)
+    rank = np.empty(len(keys), np.int64)
+    rank[order] = np.arange(len(keys))
+    data = _own(data)
+    words = data.view("<u8").ravel()
+
+    def compare(a: int, b: int) -> None:
+        compiled_frames.compare(a, b, rank, _LOG_88, _own(t), words, _own(dlc), has_data, previous, out)
+
+    _in_parts(compare, n, threads)
     return Stream(
-        t_n=t,
-        key_U=key_U,
-        code_n=code,
+        t_n=_own(t),
+        key_U=keys[order],
+        code_n=out.code,
         data_n8=data,
-        dlc_n=dlc,
-        y_n=frames.y[rows],
-        attack_n=frames.attack_code[rows],
+        dlc_n=_own(dlc),
+        y_n=_own(frames.y[rows]),
+        attack_n=_own(frames.attack_code[rows]),
         attack_names=tuple(frames.attack_names),
         has_data_n=has_data,
-        size_n=size,
-        dt_n=np.where(has_previous, t - t[previous], np.nan),
-        change_n=change,
-        entropy_n=byte_entropy(data, size),
+        size_n=out.size,
+        dt_n=out.dt,
+        change_n=out.change,
+        entropy_n=out.entropy,
         num_errors=num_errors,
     )
 
 
-def _previous_of_same(code_n: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """Index of the previous frame with the same code, −1 for the first."""
-    order = np.argsort(code_n, kind="stable")
-    same = code_n[order][1:] == code_n[order][:-1]
-    previous = np.full(len(code_n), -1, np.int64)
-    previous[order[1:][same]] = order[:-1][same]
-    return previous
+#: ln(k / s) for k of s bytes.
+_LOG_88 = np.log(np.maximum(np.arange(9), 1)[:, None] / np.maximum(np.arange(9), 1))
+_DLC_CODE = dlc_code(np.arange(65, dtype=np.uint8)).astype(np.int64)
 
 
-def _bit_change(
-    data_n8: npt.NDArray[np.uint8], size_n: npt.NDArray[np.int64], previous_n: npt.NDArray[np.int64]
-) -> F64:
-    flipped = np.bitwise_count(data_n8 ^ data_n8[previous_n]).sum(axis=1)
-    bits = 8 * np.maximum(size_n, size_n[previous_n])
-    share: F64 = flipped / np.maximum(bits, 1)
-    return share
+def _own(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Writable and contiguous: Numba compiles anew for every other layout."""
+    return np.require(values, requirements=["C", "W"])
 
 
-def byte_entropy(data_n8: npt.NDArray[np.uint8], size_n: npt.NDArray[np.int64]) -> F64:
-    """Shannon entropy of the byte values within each payload / ln(size): 1 if all bytes differ, 0 if all are equal."""
-    inside = np.arange(8) < size_n[:, None]
-    total = np.zeros(len(size_n))
-    size = np.maximum(size_n, 1)
-    for i in range(8):
-        twins = ((data_n8 == data_n8[:, i : i + 1]) & inside).sum(axis=1)
-        total += np.where(inside[:, i], np.log(np.maximum(twins, 1) / size), 0.0)
-    entropy: F64 = np.where(size_n >= 2, -total / size / np.log(np.maximum(size_n, 2)), 0.0)
-    return np.abs(entropy)  # −0.0 for constant payloads
+def _in_parts(work: Callable[[int, int], None], n: int, threads: int) -> None:
+    """``work(a, b)`` over ``[0, n)``, in ``threads`` parts at once; ``work`` releases the GIL."""
+    if threads <= 1 or n < 2 * threads:
+        work(0, n)
+        return
+    edges = np.linspace(0, n, threads + 1).astype(int).tolist()
+    with ThreadPoolExecutor(threads) as pool:
+        list(pool.map(work, edges[:-1], edges[1:]))
 
 
 @dataclass(frozen=True)
@@ -144,45 +148,53 @@ class Relative:
     late_n: Bool
     compared_n: Bool
     deviation_n: F64
-    outside_n: npt.NDArray[np.int64]
-    bytes_n: npt.NDArray[np.int64]
+    outside_n: npt.NDArray[np.uint8]
+    bytes_n: npt.NDArray[np.uint8]
     dlc_new_n: Bool
 
 
-def relate(stream: Stream, profile: Profile) -> Relative:
+def relate(stream: Stream, profile: Profile, *, threads: int = 1) -> Relative:
     """Compare every frame with the profile of its ID."""
     row_U, known_U = profile.lookup(stream.key_U)
     if not known_U.any():
-        return _unrelated(stream, profile, known_U)
+        return unrelated(stream, profile, known_U)
     median_U = np.where(known_U, profile.median_interval_s_P[row_U], 1.0)
-    row, known, median = row_U[stream.code_n], known_U[stream.code_n], median_U[stream.code_n]
-    timed = known & ~np.isnan(stream.dt_n)
-    dt = np.where(timed, stream.dt_n, median)
-    compared = known & ~np.isnan(stream.change_n)
-    deviation = np.where(compared, stream.change_n - profile.bit_change_P[row], 0.0)
-    inside = (np.arange(8) < stream.size_n[:, None]) & known[:, None]
-    beyond = (stream.data_n8 < profile.byte_min_PB[row]) | (stream.data_n8 > profile.byte_max_PB[row])
-    seen = (profile.dlc_mask_P[row] >> dlc_code(stream.dlc_n)) & np.uint32(1)
+    ids = compiled_frames.Known(
+        known_U,
+        median_U,
+        median_U * np.exp(-1.0),
+        3.0 * median_U,
+        profile.bit_change_P[row_U],
+        np.ascontiguousarray(profile.byte_min_PB[row_U]),
+        np.ascontiguousarray(profile.byte_max_PB[row_U]),
+        profile.dlc_mask_P[row_U].astype(np.int64),
+    )
+    n = len(stream)
+    flags = {name: np.empty(n, bool) for name in ("known", "timed", "early", "late", "compared", "dlc_new")}
+    reals = {name: np.empty(n) for name in ("log_ratio", "deviation")}
+    whole = {name: np.empty(n, np.uint8) for name in ("outside", "bytes")}
+    out = compiled_frames.Related(**flags, **reals, **whole)
+    s = stream
+
+    def work(a: int, b: int) -> None:
+        compiled_frames.relate(
+            *(a, b, ids, s.code_n, s.dt_n, s.change_n, s.data_n8, s.size_n, s.dlc_n),
+            *(_DLC_CODE, MIN_TIME_S, LOG_CLIP, out),
+        )
+
+    _in_parts(work, n, threads)
     return Relative(
         profile=profile,
-        known_n=known,
         known_U=known_U,
         median_U=median_U,
-        timed_n=timed,
-        log_ratio_n=np.clip(np.log(np.maximum(dt, MIN_TIME_S) / median), -LOG_CLIP, LOG_CLIP),
-        early_n=timed & (dt < median * np.exp(-1.0)),
-        late_n=timed & (dt > 3.0 * median),
-        compared_n=compared,
-        deviation_n=deviation,
-        outside_n=(beyond & inside).sum(axis=1),
-        bytes_n=inside.sum(axis=1),
-        dlc_new_n=known & (seen == 0),
+        **{f"{name}_n": values for name, values in out._asdict().items()},
     )
 
 
-def _unrelated(stream: Stream, profile: Profile, known_U: Bool) -> Relative:
+def unrelated(stream: Stream, profile: Profile, known_U: Bool) -> Relative:
+    """What ``relate`` gives if the profile knows none of the capture's IDs."""
     n = len(stream)
-    no, zero, none = np.zeros(n, bool), np.zeros(n), np.zeros(n, np.int64)
+    no, zero, none = np.zeros(n, bool), np.zeros(n), np.zeros(n, np.uint8)
     return Relative(
         profile=profile,
         known_n=no,

@@ -8,8 +8,10 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from candor.ids.config import SplitConfig, WindowConfig
+from candor.ids.config import SplitConfig, TimeWindowConfig, Window, WindowConfig
 
+F64 = npt.NDArray[np.float64]
+I64 = npt.NDArray[np.int64]
 Side = Literal["train", "val", "test"]
 
 
@@ -64,3 +66,29 @@ def split_starts(
         return window_starts(0, num_frames, window)
     parts = [window_starts(s.start, s.stop, window) for s in segments(num_frames, split) if s.side == side]
     return np.concatenate(parts) if parts else np.zeros(0, np.int64)
+
+
+def split_ranges(t_n: F64, side: Side, window: Window, split: SplitConfig) -> tuple[I64, I64]:
+    """First frame of every window of ``side`` and the one behind its last, for windows of frames or of seconds.
+
+    Windows of seconds begin anew with each segment. Those with less than two frames hold no transition and are left
+    out: a silent bus is seen by the frames that return late.
+    """
+    if isinstance(window, WindowConfig):
+        start = split_starts(len(t_n), side, window, split)
+        return start, start + window.window_frames
+    whole = [Segment(0, len(t_n), "test")] if len(t_n) else []
+    parts = whole if side == "test" else [s for s in segments(len(t_n), split) if s.side == side]
+    found = [_time_ranges(t_n, s.start, s.stop, window) for s in parts] or [np.zeros((2, 0), np.int64)]
+    start, stop = np.concatenate(found, axis=1)
+    return start, stop
+
+
+def _time_ranges(t_n: F64, start: int, stop: int, window: TimeWindowConfig) -> I64:
+    """[2, G] frame ranges of the windows of seconds that lie wholly in ``[start, stop)``."""
+    # Loggers step back by microseconds; where a window ends is decided by the latest time so far.
+    t = np.maximum.accumulate(t_n[start:stop])
+    number = int(max((t[-1] - t[0] - window.window_s) / window.stride_s + 1, 0))
+    begin_s = t[0] + window.stride_s * np.arange(number)
+    ranges = start + np.searchsorted(t, np.stack([begin_s, begin_s + window.window_s]))
+    return ranges[:, ranges[1] - ranges[0] >= 2].astype(np.int64)

@@ -9,13 +9,14 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch_geometric.nn import GATConv, GATv2Conv
+from torch_geometric.nn import GATConv
 from torch_geometric.nn import TransformerConv as TransformerConvolution
 from torch_geometric.nn.aggr import MultiAggregation
 
 from candor.ids.config import ConvConfig, NodeInputConfig, Pooling
 from candor.ids.graphs.scaler import Scaler
 from candor.ids.graphs.vocabulary import Vocabulary
+from candor.ids.models.fused_attention import FusedGatv2
 from candor.learn.batching import GraphBatch
 
 
@@ -114,7 +115,7 @@ def convolution(config: ConvConfig, in_width: int, out_width: int, edge_width: i
         case "transformer":
             layer = TransformerConvolution(in_width, per_head, heads, **options)
         case "gatv2":
-            layer = GATv2Conv(in_width, per_head, heads, add_self_loops=False, **options)
+            layer = FusedGatv2(in_width, per_head, heads, add_self_loops=False, **options)
         case "gat":
             layer = GATConv(in_width, per_head, heads, add_self_loops=False, **options)
     return layer

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +14,10 @@ import pytest
 from candor.flow.stage import Output
 from candor.ids.captures import frames as fr
 from candor.ids.config import CaptureSource
+
+SUPPORT = next(p for p in Path(__file__).resolve().parents if p.name == "tests") / "support"
+if str(SUPPORT) not in sys.path:
+    sys.path.insert(0, str(SUPPORT))
 
 
 @dataclass

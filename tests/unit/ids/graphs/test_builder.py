@@ -9,7 +9,7 @@ from graph_cases import Case, bus, flood, frames, ingest_folder, inputs, output
 
 from candor.errors import CaptureRejected
 from candor.ids.config import CalibrationTask, GraphConfig, SplitConfig, WindowConfig
-from candor.ids.graphs import builder
+from candor.ids.graphs import blocks
 from candor.ids.graphs.builder import build
 from candor.ids.graphs.calibration import calibrate
 from candor.ids.graphs.scaler import Scaler
@@ -106,7 +106,7 @@ def test_short_captures_give_no_window_and_are_reported(tmp_path: Path) -> None:
 
 def test_the_size_of_a_block_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = GraphStore.open(run(tmp_path / "a") / "train")
-    monkeypatch.setattr(builder, "BLOCK_ENTRIES", 60)
+    monkeypatch.setattr(blocks, "BLOCK_ENTRIES", 60)
     parts = GraphStore.open(run(tmp_path / "b") / "train")
     for name in ("x", "edge_attr", "edge_index", "node_ptr", "window", "y"):
         np.testing.assert_array_equal(whole._arrays[name], parts._arrays[name])

@@ -16,7 +16,7 @@ import numpy as np
 import polars as pl
 
 from candor.flow.stage import Inputs, Output, Result
-from candor.ids.captures import can_train_and_test, formats, frames
+from candor.ids.captures import can_train_and_test, candump, frames, hcrl_csv, hcrl_txt
 from candor.ids.captures.synthetic import bus
 from candor.ids.captures.synthetic.attacks import ATTACKS, Burst, Scene
 from candor.ids.captures.synthetic.drive import drive
@@ -167,14 +167,14 @@ def _encode(shot: Shot, number: int, table: pl.DataFrame) -> tuple[str, FormatNa
     """File name, format and content. Formats without labels serve where no frame is an attack frame."""
     if not shot.attack:
         if number % 2:
-            return f"{shot.name}.log", "candump", formats.FORMATS["candump"].write(table)
-        content = formats.FORMATS["hcrl_txt"].write(table)
+            return f"{shot.name}.log", "candump", candump.write(table)
+        content = hcrl_txt.write(table)
         return f"{shot.name}.txt.gz", "hcrl_txt", gzip.compress(content, compresslevel=4, mtime=0)
     match number % 3:
         case 0:
             return f"{shot.name}.csv", "can_train_and_test", can_train_and_test.write(table)
         case 1:
-            return f"{shot.name}.csv", "hcrl_csv", formats.FORMATS["hcrl_csv"].write(table)
+            return f"{shot.name}.csv", "hcrl_csv", hcrl_csv.write(table)
         case _:
             return (
                 f"{shot.name}.parquet",

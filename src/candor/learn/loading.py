@@ -1,0 +1,182 @@
+"""The loader: batches gathered straight from the source's arrays into reused buffers, in a thread, ahead of the step."""
+
+from __future__ import annotations
+
+import math
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from queue import Empty, Full, Queue
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from candor.learn.batching import BatchSampler, DirectSource, GraphBatch, GraphSource
+
+#: Seconds between looks whether the consumer has gone.
+_POLL_S = 0.1
+
+
+class _Buffers:
+    """Arrays of one batch, kept for another once nobody refers to them."""
+
+    def __init__(self) -> None:
+        self._held: dict[str, npt.NDArray[Any]] = {}
+
+    def empty(self, name: str, shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
+        size, kind = math.prod(shape), np.dtype(dtype)
+        held = self._held.get(name)
+        if held is None or held.size < size or held.dtype != kind:
+            held = self._held[name] = np.empty(size + size // 8, kind)
+        return held[:size].reshape(shape)
+
+    def free(self) -> bool:
+        """No tensor or view of any array is alive: they all count as references to the array that owns the memory."""
+        names = list(self._held)
+        return all(sys.getrefcount(self._held[name]) == 2 for name in names)
+
+
+class _Pool:
+    """Buffers of a loader, of which the free ones are used again.
+
+    A fresh allocation of this size is new pages from the system, at every batch.
+    """
+
+    def __init__(self, keep: int) -> None:
+        self._keep = keep
+        self._buffers: list[_Buffers] = []
+        self._lock = threading.Lock()
+
+    def take(self) -> _Buffers:
+        """Buffers that nobody refers to; the caller's until they are given back."""
+        with self._lock:
+            for at, buffers in enumerate(self._buffers):
+                if buffers.free():
+                    return self._buffers.pop(at)
+        return _Buffers()
+
+    def give(self, buffers: _Buffers) -> None:
+        """Keep buffers into which a batch was gathered."""
+        with self._lock:
+            if len(self._buffers) < self._keep:
+                self._buffers.append(buffers)
+
+
+class _Pinned:
+    """New pinned arrays for each batch. Torch's host allocator reuses them when the copies to the device are done."""
+
+    def empty(self, name: str, shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
+        kind = torch.from_numpy(np.empty(0, dtype)).dtype
+        pinned: npt.NDArray[Any] = torch.empty(shape, dtype=kind, pin_memory=True).numpy()
+        return pinned
+
+
+class GraphLoader:
+    """Iterates GraphBatches of ``source`` in the order of ``sampler``; usable as a Lightning dataloader.
+
+    A batch's memory is used again only after the batch and all tensors and views of it are gone, so a trainer may hold
+    or prefetch any number. Lightning calls ``set_epoch`` on a dataloader's ``sampler``, and reads its ``batch_sampler``
+    to tell whether validation is shuffled; both are here.
+
+    Args:
+        source, sampler: what to gather, and in which batches.
+        prefetch: batches gathered ahead in a thread; 0: none, in the caller's thread.
+        pin_memory: gather into pinned memory, for non-blocking copies to CUDA.
+    """
+
+    def __init__(
+        self, source: GraphSource, sampler: BatchSampler, *, prefetch: int = 2, pin_memory: bool = False
+    ) -> None:
+        self.source, self.batch_sampler = source, sampler
+        self.prefetch, self.pin_memory = prefetch, pin_memory
+        self._direct = source if isinstance(source, DirectSource) else None
+        self._pool = _Pool(prefetch + 4)
+        self._epoch = self._given = self._skip = 0
+
+    @property
+    def sampler(self) -> BatchSampler:
+        """The batch sampler, under the name that Lightning looks for."""
+        return self.batch_sampler
+
+    def __len__(self) -> int:
+        return len(self.batch_sampler)
+
+    def __iter__(self) -> Iterator[GraphBatch]:
+        self._given, self._skip = self._skip, 0
+        batches = (self._gather(idx) for idx in islice(iter(self.batch_sampler), self._given, None))
+        for batch in _ahead(batches, self.prefetch) if self.prefetch else batches:
+            self._given += 1
+            yield batch
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the order of ``epoch``."""
+        self._epoch = epoch
+        self.batch_sampler.set_epoch(epoch)
+
+    def position(self) -> dict[str, int]:
+        """Epoch, and batches handed out in it (those prefetched but not yet asked for do not count)."""
+        return {"epoch": self._epoch, "batch": self._given}
+
+    def resume(self, position: dict[str, int]) -> None:
+        """The next ``iter`` goes on behind ``position``; later ones are whole."""
+        self.set_epoch(position["epoch"])
+        self._skip = position["batch"]
+
+    def _gather(self, idx: Sequence[int]) -> GraphBatch:
+        if self._direct is None:
+            batch = GraphBatch.of(self.source.gather(idx))
+            return batch.pin_memory() if self.pin_memory else batch
+        if self.pin_memory:
+            return GraphBatch.of(self._direct.gather_into(idx, _Pinned()))
+        buffers = self._pool.take()
+        batch = GraphBatch.of(self._direct.gather_into(idx, buffers))
+        self._pool.give(buffers)
+        return batch
+
+
+def _ahead(batches: Iterator[GraphBatch], depth: int) -> Iterator[GraphBatch]:
+    """The same batches, up to ``depth`` of them made before they are asked for. Errors arrive in their place."""
+    queue: Queue[GraphBatch | BaseException | None] = Queue(depth)
+    gone = threading.Event()
+
+    def put(item: GraphBatch | BaseException | None) -> None:
+        while not gone.is_set():
+            try:
+                queue.put(item, timeout=_POLL_S)
+            except Full:
+                continue
+            return
+
+    def work() -> None:
+        try:
+            for batch in batches:
+                put(batch)
+                del batch  # Or this thread would hold its buffers while it waits.
+                if gone.is_set():
+                    return
+            put(None)
+        except BaseException as e:  # Handed over to be raised where the batch was awaited.
+            put(e)
+
+    thread = threading.Thread(target=work, name="candor-prefetch", daemon=True)
+    thread.start()
+    try:
+        while True:
+            item = queue.get()
+            if item is None:
+                return
+            if isinstance(item, BaseException):
+                raise item
+            yield item
+            del item
+    finally:
+        gone.set()
+        while True:  # A thread that waits for room sees at once that nobody wants more.
+            try:
+                queue.get_nowait()
+            except Empty:
+                break
+        thread.join()

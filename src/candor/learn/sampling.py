@@ -1,0 +1,175 @@
+"""Batches of graphs under a node and an edge budget.
+
+Legend: G graphs.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from torch.utils.data import Sampler
+
+from candor.errors import ConfigError
+from candor.learn.packing import first_fit
+
+#: Open batches a shuffled graph may choose from: more fill the budget better and make the order less random. The
+#: share of the budget this reaches is in benchmarks/RESULTS.md (budget_use).
+_OPEN_BATCHES = 16
+
+
+class OversizedGraph(UserWarning):
+    """A graph alone is larger than the budget; it travels alone."""
+
+
+class BudgetSampler(Sampler[list[int]]):
+    """Batches of graph indices that stay within ``max_nodes`` and ``max_edges``: drop-in for PyG's DynamicBatchSampler.
+
+    Every graph comes exactly once per epoch (unless ``drop_last``), on one of the ranks. A graph larger than a budget
+    comes alone, with an OversizedGraph warning. The same seed and epoch give the same batches; ``set_epoch`` changes
+    the order. Shuffled graphs are packed first-fit, others in runs of the store's order. ``len`` is exact for the
+    current epoch before it is iterated: packing is done on counts alone. It can differ between epochs of a shuffled
+    sampler by a batch or so, because packing depends on the order; under Lightning set
+    ``reload_dataloaders_every_n_epochs=1`` so that it asks again.
+
+    Args:
+        node_counts, edge_counts: i64[G].
+        max_nodes, max_edges: budget of a batch.
+        shuffle: new order each epoch; else the order of the store.
+        seed: of the shuffle.
+        drop_last: leave out the last batch of an epoch if it could have held more graphs.
+        min_batch_size: a last batch with fewer graphs takes some from the one before (batch norm needs two), as far
+            as the budget allows; with ``drop_last`` it is dropped instead.
+        min_steps_per_epoch: batches of every rank, as far as there are graphs. A budget that swallows the data set in
+            two steps per epoch trains badly; it is lowered until there are enough.
+        rank, world_size: which share of an epoch's batches this process takes. All ranks get equally many, or a
+            collective would wait for ever: batches are halved until their number divides.
+
+    Raises:
+        ConfigError: a budget, ``min_batch_size`` or ``min_steps_per_epoch`` below 1, counts of different length, or a
+            rank outside the world.
+    """
+
+    def __init__(
+        self,
+        node_counts: npt.NDArray[np.integer[Any]] | Sequence[int],
+        edge_counts: npt.NDArray[np.integer[Any]] | Sequence[int],
+        *,
+        max_nodes: int,
+        max_edges: int,
+        shuffle: bool,
+        seed: int,
+        drop_last: bool = False,
+        min_batch_size: int = 1,
+        min_steps_per_epoch: int = 1,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> None:
+        self._nodes = np.asarray(node_counts, np.int64)
+        self._edges = np.asarray(edge_counts, np.int64)
+        if min(max_nodes, max_edges, min_batch_size, min_steps_per_epoch) < 1:
+            raise ConfigError(
+                "budgets, min_batch_size and min_steps_per_epoch must be at least 1, got "
+                f"{max_nodes}, {max_edges}, {min_batch_size}, {min_steps_per_epoch}"
+            )
+        if self._nodes.shape != self._edges.shape:
+            raise ConfigError(f"{len(self._nodes)} node counts, but {len(self._edges)} edge counts")
+        if not 0 <= rank < world_size:
+            raise ConfigError(f"rank {rank} of a world of {world_size}")
+        self.max_nodes, self.max_edges = max_nodes, max_edges
+        self.shuffle, self.seed, self.drop_last, self.min_batch_size = (
+            shuffle,
+            seed,
+            drop_last,
+            min_batch_size,
+        )
+        self.min_steps_per_epoch, self.rank, self.world_size = min_steps_per_epoch, rank, world_size
+        self.epoch = 0
+        self._given = self._skip = 0
+        self._packed: tuple[int, list[list[int]]] | None = None
+        self.oversized = np.flatnonzero((self._nodes > max_nodes) | (self._edges > max_edges))
+        if len(self.oversized):
+            warnings.warn(
+                f"{len(self.oversized)} of {len(self._nodes)} graphs exceed the budget of {max_nodes} nodes and "
+                f"{max_edges} edges (largest: {self._nodes.max()} nodes, {self._edges.max()} edges); each travels alone",
+                OversizedGraph,
+                stacklevel=2,
+            )
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the order of ``epoch``; the next ``iter`` and ``len`` follow it."""
+        self.epoch = epoch
+
+    def __iter__(self) -> Iterator[list[int]]:
+        self._given, self._skip = self._skip, 0
+        for batch in self._batches()[self._given :]:
+            self._given += 1
+            yield batch
+
+    def __len__(self) -> int:
+        return len(self._batches())
+
+    def state_dict(self) -> dict[str, int]:
+        """Epoch, and batches given in it."""
+        return {"epoch": self.epoch, "batch": self._given}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """The next ``iter`` goes on behind the batches given when ``state`` was taken; later ones are whole."""
+        self.epoch, self._skip = state["epoch"], state["batch"]
+
+    def _batches(self) -> list[list[int]]:
+        if self._packed is None or self._packed[0] != self.epoch:
+            self._packed = (self.epoch, self._pack(self._order())[self.rank :: self.world_size])
+        return self._packed[1]
+
+    def _order(self) -> npt.NDArray[np.int64]:
+        if not self.shuffle:
+            return np.arange(len(self._nodes))
+        return np.random.default_rng([self.seed, self.epoch]).permutation(len(self._nodes))
+
+    def _pack(self, order: npt.NDArray[np.int64]) -> list[list[int]]:
+        steps = self.min_steps_per_epoch * self.world_size
+        max_nodes = min(self.max_nodes, max(math.ceil(self._nodes.sum() / steps), 1))
+        max_edges = min(self.max_edges, max(math.ceil(self._edges.sum() / steps), 1))
+        budget = (max_nodes, max_edges) if steps > 1 else (self.max_nodes, self.max_edges)
+        of = first_fit(
+            order, self._nodes, self._edges, budget[0], budget[1], _OPEN_BATCHES if self.shuffle else 1
+        )
+        sizes = np.bincount(of) if len(of) else np.zeros(0, np.int64)
+        in_batches = order[np.argsort(of, kind="stable")].tolist()
+        ends = np.cumsum(sizes).tolist()
+        batches = [in_batches[end - size : end] for end, size in zip(ends, sizes.tolist(), strict=True)]
+        self._finish_last(batches)
+        self._halve(batches)
+        return batches
+
+    def _finish_last(self, batches: list[list[int]]) -> None:
+        """Drop the last batch that could have held more, or fill it from the one before up to ``min_batch_size``."""
+        oversized = set(self.oversized.tolist())
+        normal = [k for k in reversed(range(len(batches))) if batches[k][0] not in oversized]
+        if normal and self.drop_last:
+            del batches[normal[0]]
+            return
+        if len(normal) < 2:
+            return
+        last, donor = batches[normal[0]], batches[normal[1]]
+        while len(last) < self.min_batch_size < len(donor):
+            grown = [donor[-1], *last]
+            if self._nodes[grown].sum() > self.max_nodes or self._edges[grown].sum() > self.max_edges:
+                return
+            last.insert(0, donor.pop())
+
+    def _halve(self, batches: list[list[int]]) -> None:
+        """Halve the batches with most graphs until every rank has equally many and at least the steps asked for."""
+        wanted = max(len(batches), self.min_steps_per_epoch * self.world_size)
+        wanted = math.ceil(wanted / self.world_size) * self.world_size
+        while batches and len(batches) < wanted:
+            largest = max(range(len(batches)), key=lambda k: len(batches[k]))
+            whole = batches[largest]
+            if len(whole) < 2:
+                return
+            batches[largest : largest + 1] = [whole[: len(whole) // 2], whole[len(whole) // 2 :]]

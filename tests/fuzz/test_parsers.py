@@ -1,0 +1,184 @@
+"""Damaged and invented files: every parser refuses them or accounts for every row; none crashes, hangs or loses one.
+
+``CANDOR_FUZZ_SECONDS`` is the time for all formats together (60 unless given; 3600 for an hour on demand),
+``CANDOR_FUZZ_SEED`` repeats a run. A file that breaks a rule is kept in ``corpus/`` and tried again ever after;
+corpus files are made here from made-up samples, never from recorded data.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import os
+import random
+import time
+from pathlib import Path
+
+import polars as pl
+import pytest
+from capture_samples import samples
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from candor.errors import CandorError
+from candor.ids.captures import files, formats, quarantine, stream
+from candor.ids.captures import frames as fr
+from candor.ids.captures.format import Format
+from candor.ids.captures.formats import FORMATS
+
+CORPUS = Path(__file__).parent / "corpus"
+SECONDS = float(os.environ.get("CANDOR_FUZZ_SECONDS", "60"))
+SEED = int(os.environ.get("CANDOR_FUZZ_SEED", "0")) or random.SystemRandom().randrange(1 << 32)
+#: A sample has under 10 kB; whatever takes longer than this hangs.
+LIMIT_S = 10.0
+BITS = [
+    *(
+        b"\n",
+        b"\r\n",
+        b"\x00",
+        b"nan",
+        b"inf",
+        b"-1",
+        b"1e308",
+        b",",
+        b";",
+        b"#",
+        b"##",
+        b"R",
+        b" ",
+        b"\t",
+        b"(",
+        b")",
+    ),
+    *(
+        "ü".encode(),
+        b"\xff",
+        b"\xef\xbb\xbf",
+        b"99999999999999999999",
+        b"FFFFFFFF",
+        b"PAR1",
+        b"//",
+        b";",
+        b"0x",
+        b"\x1c",
+    ),
+]
+
+
+def mutate(content: bytes, rng: random.Random) -> bytes:
+    """A few random changes: flipped bits, cut, doubled, moved and invented bytes, numbers at their limits."""
+    out = bytearray(content)
+    for _ in range(rng.choice([1, 1, 2, 3, 8])):
+        at, size = rng.randrange(len(out) + 1), rng.choice([1, 2, 4, 8, 40])
+        match rng.randrange(8):
+            case 0 if out:
+                out[at % len(out)] ^= 1 << rng.randrange(8)
+            case 1:
+                del out[at : at + size]
+            case 2:
+                out[at:at] = out[at : at + size]
+            case 3:
+                out[at:at] = rng.choice(BITS)
+            case 4:
+                out[at : at + size] = rng.randbytes(size)
+            case 5:
+                out[at : at + 4] = rng.choice(
+                    [b"\0\0\0\0", b"\xff\xff\xff\xff", b"\xff\xff\xff\x7f", b"\0\0\0\x80"]
+                )
+            case 6:
+                there = rng.randrange(len(out) + 1)
+                out[there:there] = out[at : at + size * 4]
+            case _:
+                del out[at + rng.randrange(len(content)) :]
+    return bytes(out)
+
+
+def check(content: bytes, kind: Format, block_bytes: int = 1 << 20) -> None:
+    """The rules."""
+    started = time.monotonic()
+    parts: list[stream.Batch] = []
+    with contextlib.suppress(CandorError):
+        parts = list(
+            stream.batches(io.BytesIO(content), kind, "x", max_backstep_s=1.0, block_bytes=block_bytes)
+        )
+    assert time.monotonic() - started < LIMIT_S, "it hangs"
+    if not parts:
+        return
+    frames = fr.validate(pl.concat([part.frames for part in parts]))
+    aside = pl.concat([part.quarantined for part in parts])
+    assert set(aside["reason"].to_list()) <= set(quarantine.REASONS)
+    assert aside["raw"].null_count() == 0
+    if kind.open is not None and not kind.is_binary(content):
+        assert frames.height + aside.height == rows_in(content, kind), "rows are lost"
+        assert aside["line"].n_unique() == aside.height
+
+
+def rows_in(content: bytes, kind: Format) -> int:
+    """Lines that are rows, counted apart from the reader."""
+    assert kind.open is not None
+    table = files.lines(content)
+    below = table.filter(pl.col("line") > kind.open(table, "x").header_lines)
+    return (below.filter(~pl.col("raw").str.contains(kind.comment)) if kind.comment else below).height
+
+
+def keep(content: bytes, name: str) -> Path:
+    """Write a file that broke a rule where it is found again."""
+    CORPUS.mkdir(exist_ok=True)
+    path = CORPUS / f"{name}-{hashlib.sha256(content).hexdigest()[:12]}.bin"
+    path.write_bytes(content)
+    return path
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(0)
+@pytest.mark.parametrize("name", FORMATS)
+def test_mutated_files_are_accounted_for(name: str) -> None:
+    rng = random.Random(f"{SEED}{name}")
+    until = time.monotonic() + SECONDS / len(FORMATS)
+    tries = 0
+    while time.monotonic() < until or tries < 5:
+        tries += 1
+        content = mutate(rng.choice(samples()[name]), rng)
+        try:
+            check(content, FORMATS[name])
+            if max(map(len, content.split(b"\n"))) < 500:
+                check(content, FORMATS[name], rng.choice([500, 700, 1000]))
+        except Exception as e:
+            path = keep(content, name)
+            raise AssertionError(f"CANDOR_FUZZ_SEED={SEED}: {type(e).__name__} on {path.name}: {e}") from e
+
+
+@pytest.mark.slow
+@given(
+    st.one_of(st.binary(max_size=400), st.text(max_size=200).map(str.encode)),
+    st.sampled_from(sorted(FORMATS)),
+)
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_invented_files_are_accounted_for(content: bytes, name: str) -> None:
+    check(content, FORMATS[name])
+
+
+@pytest.mark.slow
+@given(st.data())
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_files_of_one_format_read_as_another_are_accounted_for(data: st.DataObject) -> None:
+    content = data.draw(
+        st.sampled_from(sorted(samples())).flatmap(lambda name: st.sampled_from(samples()[name]))
+    )
+    check(content, FORMATS[data.draw(st.sampled_from(sorted(FORMATS)))])
+
+
+@pytest.mark.slow
+@given(st.one_of(st.binary(max_size=300), st.text(max_size=300).map(str.encode)))
+@settings(max_examples=200, deadline=None)
+def test_recognition_names_a_format_or_refuses(content: bytes) -> None:
+    with contextlib.suppress(CandorError):
+        assert formats.recognise(content, "x").name in FORMATS
+
+
+@pytest.mark.parametrize("path", sorted(CORPUS.glob("*.bin")), ids=lambda path: path.stem)
+def test_what_once_broke_a_rule_keeps_it_now(path: Path) -> None:
+    name = path.stem.rsplit("-", 1)[0]
+    check(path.read_bytes(), FORMATS[name])
+    check(path.read_bytes(), FORMATS[name], 1000)
