@@ -92,12 +92,19 @@ def _write(content: dict[str, Any], catalog: pl.DataFrame, folder: Path) -> None
 
 def _read(config: AuditConfig, ingest: Path, catalog: pl.DataFrame, out: Output) -> _Captures:
     found = _Captures({}, {}, [])
-    for done, (capture, split) in enumerate(catalog.select("capture", "split").iter_rows()):
+    free: dict[str, FrameArrays] = {}
+    # Attack-free captures first: one of each vehicle stands beside its captures of attacks only.
+    rows = catalog.sort(pl.col("attack") != "", maintain_order=True).select(
+        "capture", "split", "vehicle", "attack"
+    )
+    for done, (capture, split, vehicle, attack) in enumerate(rows.iter_rows()):
         frames = _on_the_bus(Frames.arrays(ingest / "frames" / f"{capture}.parquet"))
         found.hashes[capture] = frame_hashes(frames)
         found.benign[capture] = found.hashes[capture][frames.y == 0]
+        if not attack:
+            free.setdefault(vehicle, frames)
         if split == "test":
-            found.shortcuts.extend(shortcuts.measure(capture, frames, config))
+            found.shortcuts.extend(shortcuts.measure(capture, frames, config, beside=free.get(vehicle)))
         out.progress(done, len(catalog) + 1, f"reading {capture}")
     return found
 

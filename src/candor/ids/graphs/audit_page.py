@@ -77,7 +77,8 @@ def _shortcuts(measured: Sequence[Mapping[str, Any]]) -> str:
     rows = [Row([word(c), *(_auroc(own[n]) for n in names)]) for c, own in by_capture.items()]
     lead = (
         "AUROC, over the frames of each test capture, of a detector that sees one thing only: the time step (zero or "
-        "negative), the place in the file, the ID, or the payload. Bold: above the limit. A dash: one class only. "
+        "negative), the place in the file, the ID, or the payload. Bold: above the limit. A dash: one class only "
+        "(a capture of attacks only is judged by key beside an attack-free one of its vehicle). "
         "A model is worth its figure as far as it exceeds these."
     )
     return section("shortcuts", "Shortcuts", lead, sortable("shortcuts-table", heads, rows))

@@ -10,7 +10,7 @@ Legend: n frames of one capture.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from typing import Any, Final
 
 import numpy as np
@@ -35,6 +35,7 @@ class Shortcut:
 
     Attributes:
         score: arrays of the capture and labels → one score per frame.
+        keyed: judges frames one by one, so that frames of two captures can be compared.
         severity: of an AUROC above the limit. An artefact of how the file was made is an error; what may be the
             nature of the attack (flooding has an ID of its own) is a warning: a figure to compare a model with.
     """
@@ -43,6 +44,7 @@ class Shortcut:
     what: str
     severity: Severity
     score: Callable[[FrameArrays, Labels], Scores]
+    keyed: bool = False
 
 
 def keyed_scores(key_n: npt.NDArray[np.unsignedinteger[Any]], y_n: Labels) -> Scores:
@@ -86,8 +88,8 @@ def _row_order(frames: FrameArrays, y_n: Labels) -> Scores:
 FRAME_SHORTCUTS: Final = (
     Shortcut("delta_t", "a time step of zero or less", "error", _delta_t),
     Shortcut("row_order", "the place in the file", "warning", _row_order),
-    Shortcut("id", "the ID", "warning", _id),
-    Shortcut("payload", "the payload", "warning", _payload),
+    Shortcut("id", "the ID", "warning", _id, keyed=True),
+    Shortcut("payload", "the payload", "warning", _payload, keyed=True),
 )
 
 
@@ -102,20 +104,43 @@ class Measured:
 
 
 def measure(
-    capture: str, frames: FrameArrays, limits: AuditLimits, shortcuts: tuple[Shortcut, ...] = FRAME_SHORTCUTS
+    capture: str,
+    frames: FrameArrays,
+    limits: AuditLimits,
+    shortcuts: tuple[Shortcut, ...] = FRAME_SHORTCUTS,
+    *,
+    beside: FrameArrays | None = None,
 ) -> list[Measured]:
-    """Every shortcut on the frames of one capture."""
-    y = frames.y
-    if not y.any() or y.all():
+    """Every shortcut on the frames of one capture.
+
+    A capture of attacks only is judged by keys alone, ``beside`` an attack-free capture of its vehicle.
+    """
+    whole = bool(frames.y.all())
+    if not frames.y.any() or (whole and beside is None):
         return [Measured(capture, s.name, None, "info") for s in shortcuts]
-    found = []
-    for shortcut in shortcuts:
-        auroc = float(ranking_metrics(y, shortcut.score(frames, y))["auroc"].item())
-        # Attacks at the very start are as much of a giveaway as at the very end.
-        auroc = max(auroc, 1 - auroc) if shortcut.name == "row_order" else auroc
-        high = auroc >= limits.max_shortcut_auroc
-        found.append(Measured(capture, shortcut.name, auroc, shortcut.severity if high else "info"))
-    return found
+    judged = _joined(beside, frames) if whole and beside is not None else frames
+    return [_measured(capture, s, judged, limits, judge=s.keyed or not whole) for s in shortcuts]
+
+
+def _measured(
+    capture: str, shortcut: Shortcut, frames: FrameArrays, limits: AuditLimits, *, judge: bool
+) -> Measured:
+    if not judge:
+        return Measured(capture, shortcut.name, None, "info")
+    auroc = float(ranking_metrics(frames.y, shortcut.score(frames, frames.y))["auroc"].item())
+    # Attacks at the very start are as much of a giveaway as at the very end.
+    auroc = max(auroc, 1 - auroc) if shortcut.name == "row_order" else auroc
+    high = auroc >= limits.max_shortcut_auroc
+    return Measured(capture, shortcut.name, auroc, shortcut.severity if high else "info")
+
+
+def _joined(first: FrameArrays, second: FrameArrays) -> FrameArrays:
+    arrays: dict[str, Any] = {
+        f.name: np.concatenate([getattr(first, f.name), getattr(second, f.name)])
+        for f in fields(first)
+        if f.name != "attack_names"
+    }
+    return replace(second, **arrays)
 
 
 def findings(

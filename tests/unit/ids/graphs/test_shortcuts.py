@@ -57,3 +57,12 @@ def test_one_class_has_no_auroc_and_no_finding() -> None:
     measured = measure("c", bus(2.0), LIMITS)
     assert {m.auroc for m in measured} == {None}
     assert list(findings(measured, LIMITS)) == []
+
+
+def test_a_capture_of_attacks_only_is_judged_beside_an_attack_free_one() -> None:
+    """The labels of CICIoV2024: attack files hold nothing else, on IDs that the benign file never has."""
+    attacks = frames(np.arange(500) * 0.01, np.full(500, 0x7), y=np.ones(500))
+    found = {m.shortcut: m for m in measure("c", attacks, LIMITS, beside=bus(4.0))}
+    assert found["id"].auroc == pytest.approx(1.0)
+    assert found["id"].severity == "warning"
+    assert (found["delta_t"].auroc, found["row_order"].auroc) == (None, None)
