@@ -58,3 +58,14 @@ def _elsewhere(root: Path) -> dict[tuple[str, str], str]:
     other = found["recording_in_other_dataset"]
     assert other["severity"] == "warning"
     return {(p["dataset"], p["place"]): p["compared"] for p in other["evidence"]["places"]}
+
+
+def test_ciciov2024_gives_its_labels_away_by_file_by_id_and_by_payload(
+    shared_data: Path, tmp_path: Path
+) -> None:
+    told = audited(tmp_path, "ciciov2024")
+    found = {f["id"]: f for f in told["findings"]}
+    assert found["one_class_captures"]["evidence"]["captures"] == ["DoS", "spoofing-GAS"]
+    aurocs = {(m["capture"], m["shortcut"]): m["auroc"] for m in told["shortcuts"]}
+    assert aurocs["spoofing-GAS", "id"] == pytest.approx(1.0)
+    assert aurocs["spoofing-GAS", "payload"] == pytest.approx(1.0)
