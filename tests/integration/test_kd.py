@@ -56,7 +56,7 @@ def test_the_same_run_again_does_nothing_says_so_and_loads_no_torch(done: tuple[
     candor, printed = done
     before = {p: p.stat().st_mtime_ns for p in candor.root.rglob("record.json")}
     again = candor.run_kd().stdout
-    assert "Nothing to do: all 21 tasks" in again
+    assert "Nothing to do: all 22 tasks" in again
     assert again.strip().splitlines()[-1] == printed.strip().splitlines()[-1]
     assert {p: p.stat().st_mtime_ns for p in candor.root.rglob("record.json")} == before
     probe = (
