@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 DEMO   := demo
 
-.PHONY: demo test check bench format lock clean help
+.PHONY: demo test check bench format lock readme results clean help
 
 help:  ## This list
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -38,8 +38,14 @@ $(STAMP): pyproject.toml requirements.lock
 
 lock:  ## Write requirements.lock anew from pyproject.toml
 	@$(BIN)/python -m pip install --quiet uv
-	@$(BIN)/uv pip compile --quiet --extra dev --no-header --python-version 3.11 pyproject.toml -o requirements.lock
+	@$(BIN)/uv pip compile --quiet --extra dev --no-header --no-annotate --no-emit-find-links --python-version 3.11 pyproject.toml -o requirements.lock
 	@sed -i 's/+cpu$$//' requirements.lock
+
+readme: $(STAMP)  ## Put what the demo printed into the README
+	@$(BIN)/python docs/refresh.py demo
+
+results: $(STAMP)  ## Train on the real captures, three seeds (about ten minutes), and write docs/results.md
+	@$(BIN)/python docs/refresh.py hcrl_sa set_01
 
 clean:  ## Remove the environment and the demo's results
 	rm -rf $(VENV) $(DEMO)

@@ -32,7 +32,7 @@ def test_diff_says_which_fields_differ_and_what_ran_again_because_of_it(cli: Cli
     ]
     shown = cli("config", "diff", older, newer).out
     assert "total.scale" in shown
-    assert "2 tasks are the same." in shown
+    assert "Unchanged: 2 tasks." in shown
     assert "are the same" in cli("config", "diff", older, older).out
 
 

@@ -70,8 +70,16 @@ def diff(
         output.say("")
     if moved:
         output.table(["task", "status", "why"], [(d.task, d.status, d.why or " ") for d in moved])
-    output.say(f"{len(drifts) - len(moved)} tasks are the same.")
+    output.say(f"Unchanged: {output.count(len(drifts) - len(moved), 'task')}.")
+
+
+#: Longer values are cut in tables; --json has them whole.
+_LONGEST = 72
 
 
 def _text(value: Any) -> str:
-    return value if isinstance(value, str) and value else json.dumps(value, ensure_ascii=False)
+    text = value if isinstance(value, str) and value else json.dumps(value, ensure_ascii=False)
+    if len(text) <= _LONGEST:
+        return text
+    kept = f"{text[: _LONGEST - 1]}…"
+    return f"{kept} ({len(value)} items, --json for all)" if isinstance(value, list) else kept

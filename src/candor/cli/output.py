@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+import textwrap
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from rich.console import Console
@@ -43,6 +44,8 @@ class Column:
     unit: str = ""
     align: Literal["left", "right", "center"] = "left"
     fold: bool = True
+    #: Cells are never broken; a heading still is.
+    whole: bool = False
 
     @property
     def heading(self) -> str:
@@ -66,8 +69,23 @@ def _console(*, stderr: bool) -> Console:
     return Console(stderr=stderr, width=width, highlight=False)
 
 
-def table(columns: Sequence[Column | str], rows: Iterable[Sequence[Any]], *, title: str = "") -> None:
-    """Print rows under aligned headings; outcome words get their colour. A missing value shows as a dash."""
+#: A heading may be this wide even over narrower cells.
+_HEADING_WIDTH = 9
+
+
+def table(
+    columns: Sequence[Column | str], rows: Iterable[Sequence[Any]], *, title: str = "", grouped: bool = False
+) -> None:
+    """Print rows under aligned headings; outcome words get their colour. A missing value shows as a dash.
+
+    ``grouped``: the first column is written once, above the rows that share it.
+    """
+    heads = [c if isinstance(c, Column) else Column(c) for c in columns]
+    lines = [list(row) for row in rows]
+    if grouped:
+        group, *heads = heads
+        heads[0] = replace(heads[0], name=f"{group.name} / {heads[0].name}")
+        lines = list(_with_group_lines(lines))
     drawn = Table(
         title=Text(title) if title else None,
         title_justify="left",
@@ -75,14 +93,33 @@ def table(columns: Sequence[Column | str], rows: Iterable[Sequence[Any]], *, tit
         pad_edge=False,
         header_style="bold",
     )
-    heads = [c if isinstance(c, Column) else Column(c) for c in columns]
-    for head in heads:
-        overflow: Literal["fold", "ellipsis"] = "fold" if head.fold else "ellipsis"
-        drawn.add_column(Text(head.heading), justify=head.align, overflow=overflow)
-    for row in rows:
-        drawn.add_row(*(_cell(value) for value in row))
+    for at, head in enumerate(heads):
+        if head.whole:
+            least = max((len(str(line[at])) for line in lines if at < len(line)), default=0)
+            broken = textwrap.wrap(head.heading, max(least, _HEADING_WIDTH), break_long_words=False)
+            drawn.add_column(Text("\n".join(broken)), justify=head.align, no_wrap=True, min_width=least)
+        else:
+            overflow: Literal["fold", "ellipsis"] = "fold" if head.fold else "ellipsis"
+            drawn.add_column(Text(head.heading), justify=head.align, overflow=overflow)
+    for line in lines:
+        alone = grouped and len(line) == 1
+        drawn.add_row(*([Text(line[0], style="bold")] if alone else (_cell(value) for value in line)))
     console = stdout()
+    if any(head.whole for head in heads):
+        # Wider than the terminal: better lines that wrap, or scroll in a pager, than cells cut off.
+        widest = console.measure(drawn, options=console.options.update(max_width=10_000)).maximum
+        console.width = max(console.width, widest)
     console.print(drawn)
+
+
+def _with_group_lines(rows: Iterable[list[Any]]) -> Iterator[list[Any]]:
+    """Each change of the first cell becomes a line of its own; the others are indented below it."""
+    above: Any = None
+    for first, second, *rest in rows:
+        if first != above:
+            yield [str(first)]
+            above = first
+        yield [f"  {second}", *rest]
 
 
 def _cell(value: Any) -> Text:
@@ -95,6 +132,11 @@ def _cell(value: Any) -> Text:
 def as_json(value: Any) -> None:
     """Print one JSON document on stdout."""
     sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False, default=str) + "\n")
+
+
+def count(number: int, noun: str) -> str:
+    """``1 task``, ``3 tasks``."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def say(line: str) -> None:

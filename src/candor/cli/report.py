@@ -30,7 +30,13 @@ def read_table(folder: Path) -> dict[str, Any] | None:
         return None
     try:
         table = json.loads(path.read_text(encoding="utf-8"))
-        return {"title": table.get("title", ""), "columns": table["columns"], "rows": table["rows"]}
+        return {
+            "title": table.get("title", ""),
+            "columns": table["columns"],
+            "rows": table["rows"],
+            "notes": table.get("notes", []),
+            "grouped": bool(table.get("grouped")),
+        }
     except (ValueError, KeyError, AttributeError) as e:
         raise ArtifactCorrupted("the report's table is not what this version reads", place=str(path)) from e
 
@@ -47,9 +53,12 @@ def show(plan: Plan, store: ArtifactStore) -> None:
     table = read_table(folder)
     if table is not None:
         columns = [
-            output.Column(c["name"], c.get("unit") or "", c.get("align") or "left") for c in table["columns"]
+            output.Column(c["name"], c.get("unit") or "", c.get("align") or "left", whole=True)
+            for c in table["columns"]
         ]
-        output.table(columns, table["rows"], title=table["title"])
+        output.table(columns, table["rows"], title=table["title"], grouped=table["grouped"])
+        for line in table["notes"]:
+            output.say(line)
     if (folder / PAGE).is_file():
         output.say(f"Summary page: {folder / PAGE}")
 

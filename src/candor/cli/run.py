@@ -57,7 +57,9 @@ def run(
     elif report.ok:
         from candor.cli import report as final
 
-        output.note(f"Run {run.id}: {len(todo)} tasks done, {len(states) - len(todo)} were published before.")
+        output.note(
+            f"Run {run.id}: {output.count(len(todo), 'task')} done, {len(states) - len(todo)} published before."
+        )
         final.show(planned.plan, state.store)
     _exit_if_failed(run, report)
 

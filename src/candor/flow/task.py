@@ -236,7 +236,11 @@ class _Execution:
         told = self._explained(error, interrupted=interrupted)
         # After the explanation, which asks how full the disk is; before the record, which needs space.
         self.store.discard(self.store.cache_root / "staging" / self.task.key)
-        log.error("%s", told.reason, exc_info=None if interrupted else error)
+        log.log(
+            logging.WARNING if interrupted else logging.ERROR,
+            told.reason,
+            exc_info=None if interrupted else error,
+        )
         rows = self.store.scratch_path(self.task.stage, self.task.key) / METRICS
         changes: dict[str, Any] = {
             "outcome": "interrupted" if interrupted else "failed",
@@ -255,7 +259,9 @@ class _Execution:
 
     def _explained(self, error: BaseException, *, interrupted: bool) -> _Told:
         if interrupted:
-            return _Told("KeyboardInterrupt", 130, "interrupted; the same command resumes it")
+            return _Told(
+                "KeyboardInterrupt", 130, "stopped by hand or by SIGTERM; the same command resumes it"
+            )
         known = error if isinstance(error, CandorError) else storage_full(error, self.store.cache_root)
         if known is not None:
             return _Told(type(known).__name__, known.exit_code, str(known))

@@ -121,6 +121,11 @@ class CalibrationConfig(Config):
 
     source: Literal["auto", "stream"] = "auto"
     calibration_s: Annotated[float, Field(gt=0)] = 10.0
+
+
+class CalibrationTask(CalibrationConfig):
+    """What the calibrate stage is given."""
+
     #: Must be the split of the graphs that use the profile, or validation windows see their own statistics.
     split: SplitConfig = SplitConfig()
 
@@ -293,9 +298,13 @@ class DqnConfig(Config):
     #: Share of training attack windows shown with the GAT's view of a benign window, as if the supervised model had
     #: never seen that attack: the policy learns that the unsupervised view may raise an alarm alone.
     unseen_attack_rate: Share = 0.3
-    #: The VGAE's probability is 0.5 this many times as far from the benign median as the benign 99.9 % quantile: another
-    #: drive of the same vehicle already looks stranger than validation, which is cut from the training drives.
-    anomaly_margin: Annotated[float, Field(ge=1)] = 1.5
+    #: Share of the benign training windows, shown as an unknown vehicle's, that get the GAT's view of an attack: a
+    #: classifier may alarm on a vehicle it never saw, and the policy learns to ask the VGAE there.
+    unfamiliar_alarm_rate: Share = 0.3
+    #: The VGAE's probability is 0.5 this many times as far from the benign median as the benign 99.9 % quantile of
+    #: validation, which is cut from the training drives: another drive of the same vehicle looks stranger. Training
+    #: drives of hcrl_sa that were left out of training reach 1 to 3.5 times that distance, their attacks 3 to 4.5 times.
+    anomaly_margin: Annotated[float, Field(ge=1)] = 2.5
 
 
 FusionConfig = DqnConfig

@@ -15,6 +15,7 @@ from candor.flow.plan import Resources, TaskSpec
 from candor.ids.config import (
     AuditConfig,
     AutoencoderTask,
+    CalibrationTask,
     ControlsConfig,
     CurriculumTask,
     ExperimentConfig,
@@ -60,7 +61,7 @@ def plan(config: ExperimentConfig) -> list[TaskSpec]:
     tasks.append(
         _task("evaluate", "evaluate", config.evaluation, {"ingest": "ingest", "audit": "audit", **scores})
     )
-    report = ReportConfig(title=f"{config.experiment} on {config.dataset}")
+    report = ReportConfig(title=f"{config.experiment} on {config.dataset}", headline=("fusion",))
     tasks.append(
         _task(
             "report",
@@ -87,7 +88,7 @@ def _data_tasks(config: ExperimentConfig) -> list[TaskSpec]:
     test = train.model_copy(update={"splits": ("test",), "profiles": config.profiles[:1]})
     frames = {"ingest": "ingest", "calibrate": "calibrate"}
     graphs = {"ingest": "ingest", "build_train": "build_train", "build_test": "build_test"}
-    calibration = config.calibration.model_copy(update={"split": config.split})
+    calibration = CalibrationTask(split=config.split, **config.calibration.model_dump())
     audit = AuditConfig(allow=config.audit_allow, window=config.window, split=config.split)
     return [
         *tasks,
@@ -105,15 +106,17 @@ def _model_tasks(name: str, variant: VariantConfig, seed: int) -> list[TaskSpec]
     vgae, gat, fusion = f"autoencoder.{lane}", f"curriculum.{lane}", f"fusion.{lane}"
     graphs = {"build_train": "build_train", "audit": "audit"}
     learns = variant.distillation if variant.teacher else None
-    taught = {"teacher": f"{{}}.{variant.teacher}.s{seed}"} if variant.teacher else {}
-    by = lambda stage: {k: v.format(stage) for k, v in taught.items()}  # noqa: E731
+
+    def taught_by(stage: str) -> dict[str, str]:
+        return {"teacher": f"{stage}.{variant.teacher}.s{seed}"} if variant.teacher else {}
+
     training = variant.training
     return [
         _task(
             vgae,
             "autoencoder",
             AutoencoderTask(model=variant.vgae, training=training, distillation=learns, seed=seed),
-            {**graphs, **by("autoencoder")},
+            {**graphs, **taught_by("autoencoder")},
             cpus=2,
         ),
         _task(
@@ -126,7 +129,7 @@ def _model_tasks(name: str, variant: VariantConfig, seed: int) -> list[TaskSpec]
                 distillation=learns,
                 seed=seed,
             ),
-            {**graphs, "vgae": vgae, **by("curriculum")},
+            {**graphs, "vgae": vgae, **taught_by("curriculum")},
             cpus=2,
         ),
         _task(

@@ -28,7 +28,7 @@ WINDOW_KEY = ("scenario", "capture", "window")
 def window_rows(folder: Path, split: str) -> pl.DataFrame:
     """Truth and place of every window of a GraphStore folder, in its order: all score columns but those of the detector.
 
-    ``window`` is the first frame over the stride, so that consecutive numbers are neighbours and a cut leaves a gap.
+    ``window`` counts the windows of a capture, so that consecutive numbers are neighbours; a cut skips one.
     """
     meta = json.loads((folder / "meta.json").read_text())
     window = np.load(folder / "window.npy")
@@ -41,7 +41,7 @@ def window_rows(folder: Path, split: str) -> pl.DataFrame:
             "split": [split] * len(window),
             "scenario": [captures[i].get("scenario") or "" for i in of],
             "capture": [captures[i]["capture"] for i in of],
-            "window": window["start"].astype(np.int64) // int(meta["window"]["stride_frames"]),
+            "window": _numbers(window, int(meta["window"]["stride_frames"])),
             "t0": window["t0"],
             "t1": window["t1"],
             "y": np.load(folder / "y.npy"),
@@ -50,6 +50,17 @@ def window_rows(folder: Path, split: str) -> pl.DataFrame:
         },
         schema_overrides={n: t for n, t in SCORE_SCHEMA.items() if n not in (*DETECTOR_KEY, "score")},
     )
+
+
+def _numbers(window: np.ndarray, stride_frames: int) -> np.ndarray:
+    """Ordinal of each window in its capture, plus the cuts before it."""
+    same_capture = np.diff(window["capture"], prepend=-1) == 0
+    cut = same_capture & (np.diff(window["start"], prepend=0) != stride_frames)
+    cuts = np.cumsum(cut)
+    first = np.flatnonzero(~same_capture)
+    before = np.repeat(cuts[first], np.diff(np.append(first, len(window))))
+    number: np.ndarray = (window["index"] + cuts - before).astype(np.int64)
+    return number
 
 
 def score_frame(

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydantic import TypeAdapter
 
 from candor.errors import DataError
 from candor.flow.stage import Inputs, Json, Output, Result
@@ -112,11 +113,14 @@ def train_fusion(config: FusionTask, inputs: Inputs, out: Output) -> Result:
     store, val = (GraphStore.open(graphs / split) for split in ("train", "val"))
     device = torch.device(accelerator(config.training.device))
     use_threads(config.training.threads)
-    views = view_windows(vgae, gat, scoring_batches(store), len(store), device)
+    known, unknown = (
+        view_windows(vgae, gat, scoring_batches(store), len(store), device, as_unknown=hidden)
+        for hidden in (False, True)
+    )
     val_views = view_windows(vgae, gat, scoring_batches(val), len(val), device)
     benign = val_views.raw_G7[val.y_G == 0, :3]
     scale = AnomalyScale.fit(benign, vgae.config.score_weights, _BENIGN_QUANTILE, config.model.anomaly_margin)
-    data = fusion_data(store, views, scale)
+    data = fusion_data(store, known, scale).with_views(fusion_data(store, unknown, scale, unfamiliar=True))
     policy = train(data, config.model, config.seed, out)
     save_weights(out.path / "weights.safetensors", policy)
     (out.path / "model.json").write_text(config.model.model_dump_json(indent=2))
@@ -136,12 +140,13 @@ def load_fusion(folder: Path) -> tuple[DqnFusion, AnomalyScale]:
     """Policy and anomaly scale of a fusion artifact."""
     policy = DqnFusion(DqnConfig.model_validate_json((folder / "model.json").read_text()))
     load_weights(folder / "weights.safetensors", policy)
-    stored = json.loads((folder / "anomaly_scale.json").read_text())
-    lists = {k: tuple(v) if isinstance(v, list) else v for k, v in stored.items()}
-    return policy.eval(), AnomalyScale(**lists)
+    scale = TypeAdapter(AnomalyScale).validate_json((folder / "anomaly_scale.json").read_text())
+    return policy.eval(), scale
 
 
-def fusion_data(store: GraphStore, views: WindowViews, scale: AnomalyScale) -> FusionData:
+def fusion_data(
+    store: GraphStore, views: WindowViews, scale: AnomalyScale, *, unfamiliar: bool = False
+) -> FusionData:
     """What the policy trains on; a window is followed by the next one of its capture, the last one by itself."""
     capture_G = store.window_G["capture"]
     following = np.minimum(np.arange(len(store)) + 1, len(store) - 1)
@@ -152,6 +157,7 @@ def fusion_data(store: GraphStore, views: WindowViews, scale: AnomalyScale) -> F
         views.anomaly_probability(scale),
         store.y_G,
         following,
+        np.full(len(store), unfamiliar),
     )
 
 

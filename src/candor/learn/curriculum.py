@@ -27,7 +27,8 @@ class Schedule:
         start = min(benign, max(1, math.ceil(self.start_ratio * attack)))
         if epoch >= self.ramp_epochs or attack == 0:
             return benign
-        return round(start * (benign / start) ** (epoch / self.ramp_epochs))
+        ratio: float = (benign / start) ** (epoch / self.ramp_epochs)
+        return round(start * ratio)
 
 
 def choose(

@@ -20,6 +20,7 @@ from candor.flow.stage import Output
 from candor.learn.checkpoints import load_tree, load_weights, save_tree, save_weights, seed_everything
 from candor.learn.loading import GraphLoader
 
+log = logging.getLogger(__name__)
 logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
 
 _CHECKPOINT = "training.safetensors"
@@ -102,6 +103,8 @@ class _Keeper(L.Callback):
         metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
         epoch, loss = trainer.current_epoch, metrics[self._monitor]
         self._out.recorder.log(epoch, metrics)
+        shown = ", ".join(f"{name} {value:.4g}" for name, value in metrics.items())
+        log.info("epoch %d of %s: %s", epoch + 1, trainer.max_epochs, shown)
         if not math.isfinite(metrics.get("train_loss", 0.0)):
             raise FloatingPointError(
                 f"training loss became {metrics['train_loss']} in epoch {epoch}; lower training.learning_rate"

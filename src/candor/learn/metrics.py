@@ -154,7 +154,7 @@ def binary_metrics(
                 low, high, reason = interval(values[name], draws[name], confidence)
                 out[name] = Estimate(values[name], low, high, reason)
     if resamples is not None:
-        out = _widen_collapsed(out, counts, resamples, confidence)
+        out = _widen_collapsed(out, counts, confidence)
     return out
 
 
@@ -170,37 +170,38 @@ def _replicates(
     return draws
 
 
-def _widen_collapsed(
-    estimates: dict[str, Estimate], c: Confusion, resamples: Resamples, confidence: float
-) -> dict[str, Estimate]:
+def _widen_collapsed(estimates: dict[str, Estimate], c: Confusion, confidence: float) -> dict[str, Estimate]:
     """Give a bound to what the bootstrap cannot: all replicates of a flawless detector are flawless.
 
-    With no error in m independent draws, the error rate stays below 1 - (α/2)^(1/m) (exact binomial). Blocks are the
-    independent draws here. Metrics of both classes take the worst case of recall and FPR; AUROC takes the rarer class.
+    With no error in n windows, the error rate stays below 1 - (α/2)^(1/n) (exact binomial; windows are taken as
+    independent, since no error was seen that could tell how errors cluster). Metrics of both classes take the worst
+    case of recall and FPR; rankings take the rarer class.
     """
-    attack_blocks, benign_blocks = resamples.blocks
     alpha = (1 - confidence) / 2
-    miss = 1 - alpha ** (1 / attack_blocks) if attack_blocks and c.fn == 0 else None
-    false = 1 - alpha ** (1 / benign_blocks) if benign_blocks and c.fp == 0 else None
     attack, benign = c.tp + c.fn, c.fp + c.tn
+    miss = 1 - alpha ** (1 / attack) if attack and c.fn == 0 else None
+    false = 1 - alpha ** (1 / benign) if benign and c.fp == 0 else None
     worst = Confusion(
         tp=c.tp if miss is None else attack * (1 - miss),
         fp=c.fp if false is None else benign * false,
         fn=c.fn if miss is None else attack * miss,
         tn=c.tn if false is None else benign * (1 - false),
     )
+    # The other way round, for a detector that found nothing: what it would reach if its recall were at the bound.
+    hit = 1 - alpha ** (1 / attack) if attack else 0.0
+    lucky = Confusion(tp=attack * hit, fp=c.fp, fn=attack * (1 - hit), tn=c.tn)
     low = {name: float(v) for name, v in threshold_metrics(worst).items()}
-    if min(resamples.blocks):
-        low |= dict.fromkeys(("auroc", "auc_pr"), alpha ** (1 / min(resamples.blocks)))
+    high = {name: float(v) for name, v in threshold_metrics(lucky).items()}
+    if attack and benign:
+        low |= dict.fromkeys(("auroc", "auc_pr"), alpha ** (1 / min(attack, benign)))
     out = dict(estimates)
     for name, e in estimates.items():
         if e.value is None or e.low is None or e.low != e.high:
             continue
-        blocks = benign_blocks if name == "fpr" else attack_blocks
-        if e.value == 1.0 and name != "fpr":
-            out[name] = replace(e, low=low[name])
-        elif e.value == 1.0:
-            out[name] = replace(e, low=alpha ** (1 / blocks))
-        elif e.value == 0.0 and name in ("fpr", "recall"):
-            out[name] = replace(e, high=1 - alpha ** (1 / blocks))
+        if e.value == 1.0:
+            out[name] = replace(e, low=alpha ** (1 / benign) if name == "fpr" else low[name])
+        elif e.value == 0.0 and name in ("f1", "precision", "recall"):
+            out[name] = replace(e, high=high[name])
+        elif e.value == 0.0 and name == "fpr":
+            out[name] = replace(e, high=1 - alpha ** (1 / benign))
     return out

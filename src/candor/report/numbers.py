@@ -6,14 +6,19 @@ UNDEFINED = "–"
 
 
 def share(value: float | None, digits: int = 3) -> str:
-    """A share in [0, 1]; never rounded to a flawless 1 or 0 that it is not: 0.99996 → 0.99996."""
+    """A share. ``1`` and ``0`` are exact: what only rounds to them keeps a digit more (0.9996), or is >0.9999."""
     if value is None:
         return UNDEFINED
-    for more in range(digits, digits + 4):
+    if value in (0.0, 1.0):
+        return f"{value:.0f}"
+    for more in (digits, digits + 1):
         text = f"{value:.{more}f}"
-        if float(text) not in (0.0, 1.0) or float(text) == value:
+        if float(text) not in (0.0, 1.0):
             return text
-    return "<" + f"{10**-digits:g}" if value < 0.5 else ">" + f"{1 - 10**-digits:g}"
+    smallest = 10.0 ** -(digits + 1)
+    if abs(value) < 0.5:
+        return f"{'<' if value > 0 else '>-'}{smallest:.{digits + 1}f}"
+    return f">{1 - smallest:.{digits + 1}f}"
 
 
 def quantity(value: float | None) -> str:
@@ -27,6 +32,11 @@ def quantity(value: float | None) -> str:
     return f"{value:.3g}" if abs(value) >= 0.001 or value == 0 else f"{value:.1e}"
 
 
+def threshold(value: float) -> str:
+    """A threshold to three digits; the smallest float above 0 flags whatever is not 0, and is written so."""
+    return ">0" if 0 < value < 1e-300 else f"{value:.3g}"
+
+
 def estimate(row: dict[str, float | None], *, digits: int = 3, is_share: bool = True) -> str:
     """``value ± sd`` over seeds, ``value [low, high]`` of one seed, or a dash."""
     value, sd, low, high = (row.get(k) for k in ("value", "sd", "low", "high"))
@@ -37,7 +47,7 @@ def estimate(row: dict[str, float | None], *, digits: int = 3, is_share: bool = 
         return share(v, digits) if is_share else quantity(v)
 
     if sd is not None:
-        return f"{write(value)} ± {f'{sd:.{digits}f}' if is_share else quantity(sd)}"
+        return f"{write(value)} ± {write(sd)}"
     if low is not None and high is not None:
         return f"{write(value)} [{write(low)}, {write(high)}]"
     return write(value)

@@ -8,7 +8,7 @@ from typing import Any, TypedDict
 
 import polars as pl
 
-from candor.report.numbers import UNDEFINED, estimate
+from candor.report.numbers import UNDEFINED, estimate, quantity, share
 
 #: Order of variants: what was trained first, then what is derived from it, controls last.
 VARIANTS = ("teacher", "student_kd", "student")
@@ -21,12 +21,21 @@ class Column(TypedDict):
 
 
 class Table(TypedDict):
-    """``rows`` hold text as it should be printed, one cell per column; ``notes`` belong below."""
+    """``rows`` hold text as it should be printed, one cell per column; ``notes`` belong below.
+
+    ``grouped``: the first column is the same over neighbouring rows, and may be written once above them.
+    """
 
     title: str
     columns: list[Column]
     rows: list[list[str]]
     notes: list[str]
+    grouped: bool
+
+
+def title(column: Column) -> str:
+    """Name and unit of a column."""
+    return f"{column['name']} ({column['unit']})" if column["unit"] else column["name"]
 
 
 def rank(detector: str, variant: str) -> tuple[bool, str, int, str]:
@@ -49,35 +58,51 @@ def lowest_rate(results: pl.DataFrame) -> str:
     return rates[min(rates)] if rates else ""
 
 
-def summary_table(results: pl.DataFrame, *, title: str = "Detectors by scenario") -> Table:
+def summary_table(
+    results: pl.DataFrame, *, heading: str = "Detectors by scenario", detectors: Sequence[str] = ()
+) -> Table:
     """The table the CLI prints: one row per scenario and detector, controls at the bottom of each scenario.
 
     Args:
         results: lake METRICS rows; whole-scenario rows are used.
+        detectors: only these, and the controls; all if empty.
     """
+    if detectors:
+        results = results.filter(pl.col("detector").is_in(detectors) | (pl.col("variant") == "control"))
     rate = lowest_rate(results)
     label = rate.removeprefix("@").removesuffix("/h")
-    picks = [("window", "f1", 3, True), ("window", "fpr", 4, True), ("window", "auroc", 3, True)]
-    picks += [("event", f"event_recall{rate}", 2, True), ("event", f"time_to_alarm_s{rate}", 2, False)]
-    shown = headline(results).filter((pl.col("capture") == "") & (pl.col("attack") == ""))
+    wanted = [
+        "f1",
+        "auroc",
+        "fpr",
+        *(f"{m}{rate}" for m in ("event_recall", "false_alarms_per_hour", "time_to_alarm_s")),
+    ]
+    shown = headline(results).filter(pl.col("metric").is_in(wanted), capture="", attack="")
     cells: dict[tuple[str, str, str], dict[str, dict[str, Any]]] = {}
     for row in shown.iter_rows(named=True):
         cells.setdefault((row["scenario"], row["detector"], row["variant"]), {})[row["metric"]] = row
     rows = []
     for scenario, detector, variant in sorted(cells, key=lambda k: (k[0], *rank(k[1], k[2]))):
         found = cells[scenario, detector, variant]
+        # The row must fit a terminal: the other intervals stand in the page's tables.
+        f1, auroc, *plain = (found.get(metric, {}) for metric in wanted)
+        fpr, recall, alarms, wait = (row.get("value") for row in plain)
         numbers = [
-            estimate(found.get(metric, {}), digits=digits, is_share=is_share)
-            for _, metric, digits, is_share in picks
+            estimate(f1),
+            estimate(auroc),
+            share(fpr),
+            share(recall, 2),
+            quantity(alarms),
+            quantity(wait),
         ]
         rows.append([scenario, detector, variant, *numbers])
-    names = [("scenario", ""), ("detector", ""), ("variant", ""), ("F1", ""), ("FPR", ""), ("AUROC", "")]
-    names += [(f"event recall at {label} FA/h", ""), ("time to alarm", "s")]
+    names = [("scenario", ""), ("detector", ""), ("variant", ""), ("F1", ""), ("AUROC", ""), ("FPR", "")]
+    names += [(f"event recall at {label} FA/h", ""), ("FA/h seen", ""), ("time to alarm", "s")]
     columns = [
         Column(name=name, unit=unit, align="left" if i < 3 else "right")
         for i, (name, unit) in enumerate(names)
     ]
-    return Table(title=title, columns=columns, rows=rows, notes=notes(shown))
+    return Table(title=heading, columns=columns, rows=rows, notes=notes(shown), grouped=True)
 
 
 def notes(shown: pl.DataFrame) -> list[str]:
@@ -90,7 +115,8 @@ def notes(shown: pl.DataFrame) -> list[str]:
     if confidences:
         found.append(f"[low, high]: {100 * confidences[0]:g} % interval within one seed.")
     found.append(
-        "Thresholds come from validation alone; FA/h: false alarms per hour of benign traffic, as set on validation."
+        "Thresholds come from validation alone. Event recall is at the threshold that validation puts at that many "
+        "false alarms per hour (FA/h) of benign traffic; FA/h seen is what it came to on test traffic."
     )
     empty = shown.filter(pl.col("value").is_null())["undefined_reason"].drop_nulls().unique().sort().to_list()
     if empty:
@@ -100,7 +126,7 @@ def notes(shown: pl.DataFrame) -> list[str]:
 
 def markdown(table: Table) -> str:
     """The same table in Markdown; neighbouring equal scenarios are written once."""
-    heads = [c["name"] + (f" ({c['unit']})" if c["unit"] else "") for c in table["columns"]]
+    heads = [title(c) for c in table["columns"]]
     rule = ["---:" if c["align"] == "right" else ":---" for c in table["columns"]]
     lines = [_line(heads), _line(rule)]
     before = ""

@@ -42,6 +42,7 @@ def finish(root: Path) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 def test_killed_at_any_moment_the_same_command_resumes_and_no_artifact_is_half_there(tmp_path: Path) -> None:
     rng = random.Random(0)
     root = tmp_path / "rööt x"

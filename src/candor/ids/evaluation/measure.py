@@ -39,40 +39,47 @@ def measure(
         threshold: of the detector, from validation.
         rates: false alarms per hour → threshold from validation, None where validation could not give one.
     """
-    place: Row = {"scenario": part.scenario, "capture": part.capture, "attack": part.attack}
-    place |= {"split": "test", "confidence": config.confidence}
-    counts = {"windows": len(part.rows), "attack_windows": int(part.y.sum()), "events": len(part.line.events)}
-    rows: list[Row] = []
-
-    def add(level: str, estimates: dict[str, Estimate], at: float | None) -> None:
-        for metric, e in estimates.items():
-            stated = e if part.labelled else Estimate(None, reason=NO_LABELS)
-            rows.append(
-                {
-                    **place,
-                    **counts,
-                    "level": level,
-                    "metric": metric,
-                    "value": stated.value,
-                    "low": stated.low,
-                    "high": stated.high,
-                    "undefined_reason": stated.reason,
-                    "threshold": at,
-                }
-            )
-
-    add("window", _windows(part, score, threshold, config.confidence), threshold)
+    found: list[tuple[str, dict[str, Estimate], float | None]] = []
+    found.append(("window", _windows(part, score, threshold, config.confidence), threshold))
     line_score = score[part.line_rows]
-    events = event_metrics(part.line, line_score, threshold, confidence=config.confidence, place=part.place)
-    add("event", events, threshold)
+    plain = event_metrics(part.line, line_score, threshold, confidence=config.confidence, place=part.place)
+    found.append(("event", plain, threshold))
     for per_hour, at in rates.items():
         if at is None:
             none = Estimate(None, reason="validation holds no benign traffic to count false alarms in")
-            found = dict.fromkeys(EVENT_METRICS, none)
+            events = dict.fromkeys(EVENT_METRICS, none)
         else:
-            found = event_metrics(part.line, line_score, at, confidence=config.confidence, place=part.place)
-        add("event", {at_rate(m, per_hour): e for m, e in found.items()}, at)
-    return rows
+            events = event_metrics(part.line, line_score, at, confidence=config.confidence, place=part.place)
+        found.append(("event", {at_rate(m, per_hour): e for m, e in events.items()}, at))
+    return [
+        _row(part, level, metric, e, at, config.confidence)
+        for level, estimates, at in found
+        for metric, e in estimates.items()
+    ]
+
+
+def _row(
+    part: Slice, level: str, metric: str, e: Estimate, threshold: float | None, confidence: float
+) -> Row:
+    """One row of the results; nothing is stated of traffic without labels."""
+    stated = e if part.labelled else Estimate(None, reason=NO_LABELS)
+    return {
+        "split": "test",
+        "scenario": part.scenario,
+        "capture": part.capture,
+        "attack": part.attack,
+        "level": level,
+        "metric": metric,
+        "value": stated.value,
+        "low": stated.low,
+        "high": stated.high,
+        "confidence": confidence,
+        "undefined_reason": stated.reason,
+        "threshold": threshold,
+        "windows": len(part.rows),
+        "attack_windows": int(part.y.sum()),
+        "events": len(part.line.events),
+    }
 
 
 def _windows(part: Slice, score: Floats, threshold: float, confidence: float) -> dict[str, Estimate]:

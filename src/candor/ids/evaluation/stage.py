@@ -142,14 +142,20 @@ def _thresholds(
     threshold = choose(usable["y"].to_numpy(), usable["score"].to_numpy(), config, place=place)
     line = timeline(val, known.events, alarm_s=config.alarm_s)
     score = val["score"].to_numpy()
-    return threshold, {r: rate_threshold(line, score, r) for r in config.false_alarms_per_hour}, line.hours
+    rates = {r: rate_threshold(line, score, r) for r in config.false_alarms_per_hour}
+    for per_hour, lowest in rates.items():
+        # Where validation is too short to allow one false alarm, every threshold above its benign scores will do, and
+        # the lowest leaves no room to traffic a little stranger: take the stricter of it and the main threshold.
+        if lowest is not None and _coarse(per_hour, line.hours):
+            rates[per_hour] = max(lowest, threshold.value)
+    return threshold, rates, line.hours
 
 
 def _coarse(per_hour: float, hours: float) -> str | None:
     """Say so where validation is too short to tell a rate from none."""
     if per_hour * hours >= 1:
         return None
-    return f"validation holds {hours:.3g} h of benign traffic: no false alarm allowed"
+    return f"validation holds {hours:.3g} h of benign traffic: no false alarm allowed, at least the main threshold taken"
 
 
 def _curves(

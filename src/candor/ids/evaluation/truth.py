@@ -70,53 +70,63 @@ def event_only(rows: pl.DataFrame, events: pl.DataFrame, *, alarm_s: float) -> N
 def slices(
     rows: pl.DataFrame, events: pl.DataFrame, unlabelled: set[str], config: EvaluationConfig
 ) -> list[Slice]:
-    """All slices of the test windows of one detector.
+    """All slices of the test windows of one detector: scenarios, captures, families.
 
     Args:
         rows: its test rows, sorted by scenario, capture and window.
         events: of all captures. unlabelled: captures without labels; they get their own undefined slice only.
     """
+    cut = _Cutter(rows, events, unlabelled, config)
     scenario, capture, attack = (rows[c].to_numpy() for c in ("scenario", "capture", "attack"))
-    y = rows["y"].to_numpy()
-    usable = ~event_only(rows, events, alarm_s=config.alarm_s)
-    labelled = ~np.isin(capture, sorted(unlabelled))
+    benign = rows["y"].to_numpy() == 0
     happened = events.select("capture", "attack").unique()
     found: list[Slice] = []
-
-    def cut(name: tuple[str, str, str], counted: NDArray[np.bool_], seen: NDArray[np.bool_]) -> None:
-        """``counted``: windows of the metrics; ``seen``: windows of the timeline."""
-        chosen, line_rows = np.flatnonzero(counted & usable), np.flatnonzero(seen)
-        known = bool(labelled[line_rows].all())
-        line = timeline(rows[line_rows], events, alarm_s=config.alarm_s)
-        found.append(
-            Slice(
-                *name,
-                rows=chosen,
-                y=y[chosen],
-                resamples=resample(
-                    y[chosen],
-                    capture[chosen],
-                    replicates=config.bootstrap,
-                    block_windows=config.block_windows,
-                    rng=np.random.default_rng([config.seed, zlib.crc32("\0".join(name).encode())]),
-                ),
-                line_rows=line_rows,
-                line=line.only(name[2]) if name[2] else line,
-                labelled=known,
-            )
-        )
-
     for s in sorted(set(scenario.tolist())):
-        here = (scenario == s) & labelled
+        here = (scenario == s) & cut.labelled
         if here.any():
-            cut((s, "", ""), here, here)
+            found.append(cut((s, "", ""), here, here))
         for c in sorted(set(capture[scenario == s].tolist())):
             only = (scenario == s) & (capture == c)
-            cut((s, c, ""), only, only)
+            found.append(cut((s, c, ""), only, only))
         held = happened.filter(pl.col("capture").is_in(sorted(set(capture[here].tolist()))))
         for family in sorted((set(attack[here].tolist()) | set(held["attack"].to_list())) - {""}):
             # Benign windows of the captures that hold the family: other captures may be other vehicles.
             with_it = held.filter(pl.col("attack") == family)["capture"].to_list()
             of = here & np.isin(capture, sorted({*with_it, *capture[here & (attack == family)].tolist()}))
-            cut((s, "", family), of & ((y == 0) | (attack == family)), of)
+            found.append(cut((s, "", family), of & (benign | (attack == family)), of))
     return found
+
+
+class _Cutter:
+    """Cuts slices out of one detector's test rows. ``labelled``: windows of captures with labels, [n]."""
+
+    def __init__(
+        self, rows: pl.DataFrame, events: pl.DataFrame, unlabelled: set[str], config: EvaluationConfig
+    ) -> None:
+        self._rows, self._events, self._config = rows, events, config
+        self._y, self._capture = rows["y"].to_numpy(), rows["capture"].to_numpy()
+        self._usable = ~event_only(rows, events, alarm_s=config.alarm_s)
+        self.labelled = ~np.isin(self._capture, sorted(unlabelled))
+
+    def __call__(
+        self, name: tuple[str, str, str], counted: NDArray[np.bool_], seen: NDArray[np.bool_]
+    ) -> Slice:
+        """``name``: (scenario, capture, family). ``counted``: windows of the metrics. ``seen``: of the timeline."""
+        config, chosen, line_rows = self._config, np.flatnonzero(counted & self._usable), np.flatnonzero(seen)
+        line = timeline(self._rows[line_rows], self._events, alarm_s=config.alarm_s)
+        draws = resample(
+            self._y[chosen],
+            self._capture[chosen],
+            replicates=config.bootstrap,
+            block_windows=config.block_windows,
+            rng=np.random.default_rng([config.seed, zlib.crc32("\0".join(name).encode())]),
+        )
+        return Slice(
+            *name,
+            rows=chosen,
+            y=self._y[chosen],
+            resamples=draws,
+            line_rows=line_rows,
+            line=line.only(name[2]) if name[2] else line,
+            labelled=bool(self.labelled[line_rows].all()),
+        )

@@ -9,6 +9,7 @@ Shapes: B windows of a step, S = 15 state fields, K weights.
 from __future__ import annotations
 
 import copy
+import logging
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,6 +22,8 @@ from candor.ids.config import DqnConfig
 from candor.ids.fusion.states import GAT_FIELDS, STATE_FIELDS, FloatArray
 from candor.ids.models.blocks import mlp
 from candor.learn.checkpoints import seed_everything
+
+log = logging.getLogger(__name__)
 
 
 class QNetwork(nn.Module):
@@ -48,13 +51,28 @@ class QNetwork(nn.Module):
 
 @dataclass(frozen=True)
 class FusionData:
-    """Training windows in order of time: states, both probabilities, labels, and the window that follows each."""
+    """Training windows in order of time: states, both probabilities, labels, and the window that follows each.
+
+    ``unfamiliar_G`` marks the views in which the vehicle was shown as unknown.
+    """
 
     states_GS: FloatArray
     gat_G: FloatArray
     vgae_G: FloatArray
     y_G: np.ndarray
     next_G: np.ndarray
+    unfamiliar_G: np.ndarray
+
+    def with_views(self, other: FusionData) -> FusionData:
+        """Both sets of views, one behind the other."""
+        return FusionData(
+            np.concatenate([self.states_GS, other.states_GS]),
+            np.concatenate([self.gat_G, other.gat_G]),
+            np.concatenate([self.vgae_G, other.vgae_G]),
+            np.concatenate([self.y_G, other.y_G]),
+            np.concatenate([self.next_G, other.next_G + len(self.y_G)]),
+            np.concatenate([self.unfamiliar_G, other.unfamiliar_G]),
+        )
 
 
 class DqnFusion(nn.Module):
@@ -110,13 +128,18 @@ class _Replay:
 
 
 class _Environment:
-    """Serves balanced batches of windows, some attacks disguised as unseen by the GAT."""
+    """Serves balanced batches of windows, some in disguise.
+
+    An attack with the GAT's view of a benign window is one the classifier never learnt; a benign window of an unknown
+    vehicle with the GAT's view of an attack is a false alarm on unfamiliar traffic.
+    """
 
     def __init__(self, data: FusionData, config: DqnConfig) -> None:
         self._data, self._config = data, config
         self._states = torch.as_tensor(data.states_GS, dtype=torch.float32)
         self._gat, self._vgae = torch.as_tensor(data.gat_G), torch.as_tensor(data.vgae_G)
         self._next = torch.as_tensor(data.next_G)
+        self._unfamiliar = torch.as_tensor(data.unfamiliar_G)
         self._benign = torch.as_tensor(np.flatnonzero(data.y_G == 0))
         self._attack = torch.as_tensor(np.flatnonzero(data.y_G != 0))
 
@@ -131,11 +154,19 @@ class _Environment:
             at = benign
         state, gat = self._states[at].clone(), self._gat[at].clone()
         y = torch.cat([torch.zeros(len(benign)), torch.ones(attacks)]).double()
-        unseen = (torch.rand(size) < self._config.unseen_attack_rate) & (y > 0)
-        mask = self._benign[torch.randint(len(self._benign), (size,))]
-        state[unseen, GAT_FIELDS] = self._states[mask][unseen, GAT_FIELDS]
-        gat[unseen] = self._gat[mask][unseen]
+        self._disguise(
+            state, gat, self._benign, (torch.rand(size) < self._config.unseen_attack_rate) & (y > 0)
+        )
+        alarmed = (torch.rand(size) < self._config.unfamiliar_alarm_rate) & (y == 0) & self._unfamiliar[at]
+        self._disguise(state, gat, self._attack, alarmed)
         return state, gat, self._vgae[at], y, self._states[self._next[at]]
+
+    def _disguise(self, state: Tensor, gat: Tensor, as_one_of: Tensor, chosen: Tensor) -> None:
+        """Give the ``chosen`` rows the GAT's view of windows drawn from ``as_one_of``, in place."""
+        if len(as_one_of):
+            mask = as_one_of[torch.randint(len(as_one_of), (len(chosen),))]
+            state[chosen, GAT_FIELDS] = self._states[mask][chosen, GAT_FIELDS]
+            gat[chosen] = self._gat[mask][chosen]
 
 
 def train(data: FusionData, config: DqnConfig, seed: int, out: Output) -> DqnFusion:
@@ -169,6 +200,7 @@ def train(data: FusionData, config: DqnConfig, seed: int, out: Output) -> DqnFus
             target.load_state_dict(model.q.state_dict())
         if (step + 1) % config.steps_per_episode == 0:
             episode, n = step // config.steps_per_episode, config.steps_per_episode
+            log.info("episode %d of %d: reward %.4f", episode + 1, config.episodes, earned / n)
             out.recorder.log(
                 episode, {"reward": earned / n, "loss": losses / n, "epsilon": epsilon}, kind="episode"
             )

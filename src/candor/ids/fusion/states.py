@@ -111,7 +111,7 @@ class AnomalyScale:
         u_G = ((benign_G3 - center) / scale) @ np.array(weights)
         median = float(np.median(u_G))
         limit = median + max(margin * (float(np.quantile(u_G, quantile)) - median), 1e-3)
-        return cls(tuple(center.tolist()), tuple(scale.tolist()), weights, median, limit)  # type: ignore[arg-type]
+        return cls(tuple(center.tolist()), tuple(scale.tolist()), weights, median, limit)
 
     def anomaly(self, log_errors_G3: FloatArray) -> FloatArray:
         """Anomaly score u, ``[G]``."""
@@ -162,15 +162,26 @@ class WindowViews:
 
 @torch.inference_mode()
 def view_windows(
-    vgae: Vgae, gat: Gat, batches: Iterator[GraphBatch], count: int, device: torch.device
+    vgae: Vgae,
+    gat: Gat,
+    batches: Iterator[GraphBatch],
+    count: int,
+    device: torch.device,
+    *,
+    as_unknown: bool = False,
 ) -> WindowViews:
-    """Run both detectors over all windows; rows are in store order whatever the batches' order."""
+    """Run both detectors over all windows; rows are in store order whatever the batches' order.
+
+    ``as_unknown`` shows every window as an unknown vehicle's.
+    """
     vgae.eval().to(device)
     gat.eval().to(device)
     raw, seen = np.empty((count, 7)), np.empty((count, 7))
+    vgae.inputs.as_unknown = gat.inputs.as_unknown = as_unknown
     for batch in batches:
         batch = batch.to(device)
         at = batch.index.cpu().numpy()
         raw[at] = raw_vgae_view(vgae, batch).cpu().numpy()
         seen[at] = gat_view(gat, batch).cpu().numpy()
+    vgae.inputs.as_unknown = gat.inputs.as_unknown = False
     return WindowViews(raw, seen)

@@ -20,7 +20,7 @@ import polars as pl
 from candor.errors import SourceMissing
 from candor.flow.stage import Inputs, Output, Result
 from candor.ids.captures.frames import FrameArrays, Frames
-from candor.ids.config import CalibrationConfig
+from candor.ids.config import CalibrationTask
 from candor.ids.graphs.profile import Profile, dlc_code
 from candor.ids.graphs.stream import MIN_TIME_S, Stream, bus_frames, prepare
 from candor.ids.graphs.windows import segments
@@ -48,7 +48,7 @@ class Assignment:
         return self.auto if profile == "auto" else self.stream
 
 
-def calibrate(config: CalibrationConfig, inputs: Inputs, out: Output) -> Result:
+def calibrate(config: CalibrationTask, inputs: Inputs, out: Output) -> Result:
     """Stage: frames → ``profiles/<name>.parquet|json`` and ``assignment.json`` (capture → Assignment)."""
     ingest = inputs.path("ingest")
     catalog = pl.read_parquet(ingest / "catalog.parquet")
@@ -148,7 +148,7 @@ def _attack_free(catalog: pl.DataFrame) -> dict[str, list[str]]:
     }
 
 
-def _training_side(frames: FrameArrays, config: CalibrationConfig) -> list[Stream]:
+def _training_side(frames: FrameArrays, config: CalibrationTask) -> list[Stream]:
     num_frames = len(bus_frames(frames))
     return [prepare(frames, s.start, s.stop) for s in segments(num_frames, config.split) if s.side == "train"]
 

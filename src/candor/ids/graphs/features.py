@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 View = Literal["agnostic", "aware"]
+Scope = Literal["node", "edge", "window"]
 
 #: Deviations are shrunk towards neutral as if this many ordinary frames had been seen too. One early frame of an ID
 #: that sends one frame per window is no evidence: kia's ID 0x018 (hcrl_sa) is periodic, but events send extra frames,
@@ -35,11 +36,11 @@ class Feature:
     Attributes:
         name: column name, unique in its table.
         unit: unit of the stored, unscaled value.
-        view: ``agnostic`` or ``aware``; edge features are all agnostic.
+        view: ``agnostic`` or ``aware``; edge features are all aware, they describe one bus's rhythm.
         std_floor: smallest standard deviation the scaler divides by, in ``unit``. A share that is 0 in all benign
             windows but one would otherwise have a std of 1e-4, and an attack at 1 would arrive as 10 000.
         definition: how it is computed.
-        scope: ``window`` if the value is the same on every node of the graph.
+        scope: ``node`` or ``edge``; ``window`` if the value is the same on every node of the graph.
     """
 
     name: str
@@ -47,17 +48,19 @@ class Feature:
     view: View
     std_floor: float
     definition: str
-    scope: Literal["node", "window"] = "node"
+    scope: Scope = "node"
 
 
-def _agnostic(
-    name: str, unit: str, floor: float, definition: str, scope: Literal["node", "window"] = "node"
-) -> Feature:
+def _agnostic(name: str, unit: str, floor: float, definition: str, scope: Scope = "node") -> Feature:
     return Feature(name, unit, "agnostic", floor, definition, scope)
 
 
 def _aware(name: str, unit: str, floor: float, definition: str) -> Feature:
     return Feature(name, unit, "aware", floor, definition)
+
+
+def _edge(name: str, unit: str, floor: float, definition: str) -> Feature:
+    return Feature(name, unit, "aware", floor, definition, "edge")
 
 
 NODE_FEATURES: tuple[Feature, ...] = (
@@ -169,27 +172,27 @@ NODE_FEATURES: tuple[Feature, ...] = (
 # Source: the construction common in this field, e.g. github.com/RobertFrenken/DQN-Fusion (its intervals count
 # frames; here they are seconds).
 EDGE_FEATURES: tuple[Feature, ...] = (
-    _agnostic("count", "transitions", 0.5, "times the transition source → target happens in the window"),
-    _agnostic("frequency", "share", 0.005, "count / (window_frames − 1)"),
-    _agnostic("interval_mean", "s", 0.001, "mean time between its occurrences; 0 below two"),
-    _agnostic("interval_std", "s", 0.001, "population standard deviation of those times; 0 below two"),
-    _agnostic(
+    _edge("count", "transitions", 0.5, "times the transition source → target happens in the window"),
+    _edge("frequency", "share", 0.005, "count / (window_frames − 1)"),
+    _edge("interval_mean", "s", 0.001, "mean time between its occurrences; 0 below two"),
+    _edge("interval_std", "s", 0.001, "population standard deviation of those times; 0 below two"),
+    _edge(
         "regularity",
         "share",
         0.05,
         "1 / (1 + interval_std in ms); 0 for a transition that happens once. In seconds it would be 1 everywhere",
     ),
-    _aware("first_position", "share of window", 0.05, "index of its first occurrence / (window_frames − 2)"),
-    _aware("last_position", "share of window", 0.05, "index of its last occurrence / (window_frames − 2)"),
-    _agnostic("span", "share of window", 0.05, "last_position − first_position"),
-    _agnostic("reverse", "0/1", 0.1, "1 if target → source is an edge too; a self-loop is its own reverse"),
-    _agnostic(
+    _edge("first_position", "share of window", 0.05, "index of its first occurrence / (window_frames − 2)"),
+    _edge("last_position", "share of window", 0.05, "index of its last occurrence / (window_frames − 2)"),
+    _edge("span", "share of window", 0.05, "last_position − first_position"),
+    _edge("reverse", "0/1", 0.1, "1 if target → source is an edge too; a self-loop is its own reverse"),
+    _edge(
         "degree_product",
         "transitions²",
         1.0,
         "degree(source) × degree(target); degree = transitions in and out",
     ),
-    _agnostic("degree_ratio", "ratio", 0.1, "degree(source) / degree(target)"),
+    _edge("degree_ratio", "ratio", 0.1, "degree(source) / degree(target)"),
 )
 
 NODE_NAMES: tuple[str, ...] = tuple(f.name for f in NODE_FEATURES)
@@ -204,9 +207,10 @@ def columns(*views: View) -> list[int]:
 
 def markdown(features: Sequence[Feature] = NODE_FEATURES) -> str:
     """The table as Markdown; ``docs`` are generated from it, never typed."""
+    bar = "\\|"  # A plain one would end the cell.
     rows = ["| # | name | view | scope | unit | definition |", "|--:|---|---|---|---|---|"]
     rows += [
-        f"| {i} | `{f.name}` | {f.view} | {f.scope} | {f.unit} | {f.definition} |"
+        f"| {i} | `{f.name}` | {f.view} | {f.scope} | {f.unit} | {f.definition.replace('|', bar)} |"
         for i, f in enumerate(features)
     ]
     return "\n".join(rows) + "\n"

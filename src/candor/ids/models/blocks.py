@@ -48,6 +48,8 @@ class NodeInput(nn.Module):
     ) -> None:
         super().__init__()
         self.config = config
+        #: Show every graph as if its vehicle were unknown.
+        self.as_unknown = False
         self.register_buffer("ids_V", torch.as_tensor(vocabulary.ids.astype("int64")))
         self.register_buffer("mean_D", torch.as_tensor(nodes.mean, dtype=torch.float32))
         self.register_buffer("std_D", torch.as_tensor(nodes.std, dtype=torch.float32))
@@ -75,7 +77,7 @@ class NodeInput(nn.Module):
         known_G = ones_N.new_zeros(num_graphs).index_add_(0, batch_N, (slot_N > 0).float()) / size_G.clamp(
             min=1
         )
-        hide_G = known_G < self.config.min_known_share
+        hide_G = (known_G < self.config.min_known_share) | self.as_unknown
         if self.training:
             hide_G = hide_G | (torch.rand_like(known_G) < self.config.graph_id_dropout)
             hide_N = hide_G[batch_N] | (torch.rand_like(ones_N) < self.config.node_id_dropout)
@@ -106,10 +108,16 @@ def convolution(config: ConvConfig, in_width: int, out_width: int, edge_width: i
     if out_width % config.num_heads:
         raise ValueError(f"width {out_width} is not a multiple of num_heads {config.num_heads}")
     per_head, heads = out_width // config.num_heads, config.num_heads
-    if config.kind == "transformer":
-        return TransformerConvolution(in_width, per_head, heads, edge_dim=edge_width, dropout=config.dropout)
-    layer = GATConv if config.kind == "gat" else GATv2Conv
-    return layer(in_width, per_head, heads, edge_dim=edge_width, dropout=config.dropout, add_self_loops=False)
+    options = {"edge_dim": edge_width, "dropout": config.dropout}
+    layer: nn.Module
+    match config.kind:
+        case "transformer":
+            layer = TransformerConvolution(in_width, per_head, heads, **options)
+        case "gatv2":
+            layer = GATv2Conv(in_width, per_head, heads, add_self_loops=False, **options)
+        case "gat":
+            layer = GATConv(in_width, per_head, heads, add_self_loops=False, **options)
+    return layer
 
 
 class ConvStack(nn.Module):
@@ -143,7 +151,8 @@ class Pool(nn.Module):
         self.out_width = width * len(kinds)
 
     def forward(self, h_NH: Tensor, batch_N: Tensor, num_graphs: int) -> Tensor:
-        return self.aggregate(h_NH, batch_N, dim_size=num_graphs)
+        pooled_GP: Tensor = self.aggregate(h_NH, batch_N, dim_size=num_graphs)
+        return pooled_GP
 
 
 def mlp(widths: list[int], dropout: float = 0.0) -> nn.Sequential:

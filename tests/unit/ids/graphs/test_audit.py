@@ -11,7 +11,7 @@ from graph_cases import Case, bus, findings, flood, frames, ingest_folder, input
 
 from candor.errors import AuditFailed
 from candor.ids.captures.frames import FrameArrays
-from candor.ids.config import AuditConfig, CalibrationConfig, GraphConfig, SplitConfig, WindowConfig
+from candor.ids.config import AuditConfig, CalibrationTask, GraphConfig, SplitConfig, WindowConfig
 from candor.ids.graphs.audit import audit
 from candor.ids.graphs.builder import build
 from candor.ids.graphs.calibration import calibrate
@@ -33,7 +33,7 @@ def pipeline(
     ingest = ingest_folder(tmp_path / "ingest", cases)
     folders = {"ingest": ingest}
     for name, stage, config in (
-        ("calibrate", calibrate, CalibrationConfig(calibration_s=calibration_s, split=split)),
+        ("calibrate", calibrate, CalibrationTask(calibration_s=calibration_s, split=split)),
         ("build_train", build, GraphConfig(splits=("train", "val"), window=WINDOW, split=split)),
         ("build_test", build, GraphConfig(splits=("test",), window=WINDOW)),
     ):

@@ -8,7 +8,7 @@ import pytest
 from graph_cases import Case, bus, flood, frames, ingest_folder, inputs, output
 
 from candor.errors import CaptureRejected
-from candor.ids.config import CalibrationConfig, GraphConfig, SplitConfig, WindowConfig
+from candor.ids.config import CalibrationTask, GraphConfig, SplitConfig, WindowConfig
 from candor.ids.graphs import blocks
 from candor.ids.graphs.builder import build
 from candor.ids.graphs.calibration import calibrate
@@ -31,7 +31,7 @@ CASES = [
 def prepared(tmp_path: Path, cases: list[Case]) -> dict[str, Path]:
     ingest = ingest_folder(tmp_path / "ingest", cases)
     out = output(tmp_path / "calibrate")
-    calibrate(CalibrationConfig(calibration_s=1.0, split=CONFIG.split), inputs(ingest=ingest), out)
+    calibrate(CalibrationTask(calibration_s=1.0, split=CONFIG.split), inputs(ingest=ingest), out)
     return {"ingest": ingest, "calibrate": out.path}
 
 

@@ -8,16 +8,16 @@ import pytest
 from graph_cases import Case, bus, flood, frames, ingest_folder, inputs, output
 
 from candor.errors import SourceMissing
-from candor.ids.config import CalibrationConfig, SplitConfig
+from candor.ids.config import CalibrationTask, SplitConfig
 from candor.ids.graphs.calibration import calibrate, first_seconds, group_median, load_assignment, measure
 from candor.ids.graphs.profile import Profile, dlc_code
 from candor.ids.graphs.stream import prepare
 from candor.ids.graphs.windows import segments
 
-CONFIG = CalibrationConfig(calibration_s=1.0)
+CONFIG = CalibrationTask(calibration_s=1.0)
 
 
-def run(tmp_path: Path, cases: list[Case], config: CalibrationConfig = CONFIG) -> Path:
+def run(tmp_path: Path, cases: list[Case], config: CalibrationTask = CONFIG) -> Path:
     out = output(tmp_path / "calibrate")
     calibrate(config, inputs(ingest=ingest_folder(tmp_path / "ingest", cases)), out)
     return out.path

@@ -1,0 +1,59 @@
+"""Writes what commands printed into the pages that show it: `make readme`, `make results`.
+
+A block stands between ``<!-- NAME:begin -->`` and ``<!-- NAME:end -->``; its content is the verbatim output of the
+command. Everything that is published already is not run again, so this is quick after `make demo`.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@dataclass(frozen=True)
+class Block:
+    """One command and the page that shows its output. ``root`` is its CANDOR_ROOT below the checkout."""
+
+    name: str
+    page: str
+    command: str
+    root: str
+
+
+BLOCKS = (
+    Block("demo", "README.md", "candor run kd --dataset synthetic", "demo"),
+    Block("hcrl_sa", "docs/results.md", "candor run kd --dataset hcrl_sa --seed 1,2,3", "results"),
+    Block("set_01", "docs/results.md", "candor run kd --dataset set_01 --seed 1,2,3", "results"),
+)
+
+
+def refresh(block: Block) -> None:
+    """Run the command (progress goes to the terminal) and put its output into its page."""
+    executable = Path(sys.executable).with_name("candor")
+    _, *arguments = shlex.split(block.command)
+    env = os.environ | {"CANDOR_ROOT": str(ROOT / block.root), "COLUMNS": "120", "NO_COLOR": "1"}
+    command = [str(executable), *arguments]
+    subprocess.run(command, env=env, check=True, cwd=ROOT, stdout=subprocess.DEVNULL)
+    # The second time nothing runs, and only the result is printed.
+    printed = subprocess.run(command, env=env, capture_output=True, text=True, check=True, cwd=ROOT).stdout
+    lines = [line.rstrip().replace(str(ROOT) + os.sep, "") for line in printed.splitlines()]
+    body = "\n".join(lines[1:] if lines[0].startswith("Nothing to do") else lines)
+    page = ROOT / block.page
+    fresh = f"<!-- {block.name}:begin -->\n```\n$ {block.command}\n{body}\n```\n<!-- {block.name}:end -->"
+    pattern = rf"<!-- {block.name}:begin.*?{block.name}:end -->"
+    text, count = re.subn(pattern, lambda _: fresh, page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    if count != 1:
+        sys.exit(f"{block.page} has {count} blocks called '{block.name}', not one")
+    page.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    for wanted in sys.argv[1:]:
+        refresh(next(block for block in BLOCKS if block.name == wanted))

@@ -1,0 +1,45 @@
+"""What all tests share: the way to the test kit, one thread per worker, and what may be skipped."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+# Workers share the machine: two OpenMP teams that spin for the same cores are ten times slower than one thread each.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+SUPPORT = Path(__file__).parent / "support"
+if str(SUPPORT) not in sys.path:
+    sys.path.insert(0, str(SUPPORT))
+
+import pytest  # noqa: E402
+
+
+@pytest.fixture(scope="session")
+def needs() -> Callable[[bool, str], None]:
+    """``needs(found, what)`` skips a test whose service is missing; under CANDOR_REQUIRE_ALL=1 it fails instead."""
+
+    def check(found: bool, what: str) -> None:
+        if not found:
+            (pytest.fail if os.environ.get("CANDOR_REQUIRE_ALL") == "1" else pytest.skip)(f"needs {what}")
+
+    return check
+
+
+@pytest.fixture(scope="session")
+def shared_data(needs: Callable[[bool, str], None]) -> Path:
+    """The pack of real captures: CANDOR_SHARED_DATA, else ``shared/data`` beside the checkout."""
+    beside = Path(__file__).resolve().parents[2] / "shared" / "data"
+    folder = Path(os.environ.get("CANDOR_SHARED_DATA") or beside)
+    needs((folder / "manifest.csv").is_file(), "the shared captures (set CANDOR_SHARED_DATA)")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def world(tmp_path_factory: pytest.TempPathFactory) -> object:
+    """A TinyWorld (see support/tiny_world.py), built once per worker."""
+    from tiny_world import make_world
+
+    return make_world(tmp_path_factory.mktemp("world"))

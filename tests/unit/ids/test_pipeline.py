@@ -1,0 +1,108 @@
+import pytest
+
+from candor.config.settings import Settings
+from candor.errors import ConfigError
+from candor.flow.plan import render
+from candor.ids import pipeline
+from candor.ids.experiment import resolve
+
+
+@pytest.fixture
+def plan_of(tmp_path):
+    settings = Settings(data_root=tmp_path / "data", cache_root=tmp_path / "cache", run_root=tmp_path)
+
+    def make(*sets, seeds=None):
+        config, _ = resolve("kd", "synthetic", sets, seeds, settings=settings)
+        return render("kd-synthetic", pipeline.plan(config))
+
+    return make
+
+
+def changed(before, after):
+    """Stages and IDs whose key differs."""
+    keys = {t.id: t.key for t in before.tasks}
+    return {t.id for t in after.tasks if keys.get(t.id) != t.key}
+
+
+def test_no_training_task_is_given_a_test_window(plan_of):
+    plan = plan_of()
+    for task in plan.tasks:
+        if task.stage in ("autoencoder", "curriculum", "fusion"):
+            above = set(task.inputs.values())
+            assert "build_test" not in above
+            assert "ingest" not in above
+            assert not any(i.startswith(("score", "evaluate")) for i in above)
+    assert plan.task("build_train").config["splits"] == ["train", "val"]
+
+
+def test_everything_that_trains_waits_for_the_audit(plan_of):
+    plan = plan_of()
+    behind = plan.dependants("audit")
+    assert {
+        t.id for t in plan.tasks if t.stage in ("autoencoder", "curriculum", "fusion", "score", "controls")
+    } <= behind
+
+
+def test_students_come_after_the_teacher_they_learn_from(plan_of):
+    plan = plan_of()
+    assert plan.task("autoencoder.student_kd.s1").inputs["teacher"] == "autoencoder.teacher.s1"
+    assert plan.task("curriculum.student_kd.s1").inputs["teacher"] == "curriculum.teacher.s1"
+    assert "teacher" not in plan.task("curriculum.student.s1").inputs
+
+
+def test_a_seed_is_a_lane_of_its_own_over_common_data(plan_of):
+    one, three = plan_of(seeds=[1]), plan_of(seeds=[1, 2, 3])
+    assert changed(one, three) == {t.id for t in three.tasks if t.id.endswith((".s2", ".s3"))} | {
+        "evaluate",
+        "report",
+    }
+
+
+@pytest.mark.parametrize(
+    ("change", "unchanged", "rerun"),
+    [
+        (
+            "gat.hidden=40",
+            ["build_train", "autoencoder.teacher.s1"],
+            ["curriculum.teacher.s1", "fusion.teacher.s1"],
+        ),
+        (
+            "variants.student.gat.hidden=40",
+            ["curriculum.teacher.s1", "score.teacher.s1"],
+            ["curriculum.student.s1"],
+        ),
+        (
+            "window.window_frames=80",
+            ["ingest", "calibrate"],
+            ["build_train", "build_test", "audit", "report"],
+        ),
+        ("evaluation.bootstrap=50", ["score.teacher.s1", "controls"], ["evaluate", "report"]),
+        (
+            "distillation.temperature=2.0",
+            ["score.teacher.s1", "score.student.s1"],
+            ["curriculum.student_kd.s1"],
+        ),
+        ("synthetic.seed=9", [], ["generate", "ingest", "report"]),
+        ("training.device=cpu", ["curriculum.teacher.s1", "report"], []),
+        ("training.threads=1", ["curriculum.teacher.s1", "report"], []),
+        ("ingest.workers=1", ["ingest", "report"], []),
+    ],
+)
+def test_a_change_reruns_exactly_what_depends_on_it(plan_of, change, unchanged, rerun):
+    different = changed(plan_of(), plan_of(change))
+    assert different.isdisjoint(unchanged)
+    assert set(rerun) <= different
+
+
+def test_teachers_that_form_a_circle_or_do_not_exist_are_refused(plan_of):
+    with pytest.raises(ConfigError, match="no variant that is trained before it"):
+        plan_of("variants.teacher.teacher=student_kd")
+    with pytest.raises(ConfigError, match="'nobody'"):
+        plan_of("variants.student.teacher=nobody")
+
+
+def test_every_stage_of_the_plan_has_a_function_and_a_version(plan_of):
+    from candor.ids.stages import STAGES
+
+    assert set(pipeline.VERSIONS) == set(STAGES)
+    assert {t.stage for t in plan_of().tasks} == set(STAGES)

@@ -1,0 +1,104 @@
+"""The printed table says what the results say, and no more."""
+
+from __future__ import annotations
+
+import pytest
+from report_data import frame, results, row
+
+from candor.report.numbers import UNDEFINED, estimate, quantity, share
+from candor.report.tables import headline, lowest_rate, markdown, summary_table
+
+
+def test_rows_come_by_scenario_with_controls_at_the_bottom() -> None:
+    table = summary_table(results())
+    assert [tuple(r[:3]) for r in table["rows"]] == [
+        (s, d, v)
+        for s in ("s1", "s2")
+        for d, v in [("gat", "teacher"), ("gat", "student_kd"), ("vgae", "teacher"), ("timing", "control")]
+    ]
+    assert all(len(r) == len(table["columns"]) for r in table["rows"])
+
+
+def test_one_seed_shows_its_interval() -> None:
+    assert summary_table(results())["rows"][0][3] == "0.900 [0.890, 0.910]"
+
+
+def test_several_seeds_show_mean_and_spread_but_a_control_its_interval() -> None:
+    rows = summary_table(results((1, 2, 3)))["rows"]
+    assert rows[0][3] == "0.900 ± 0.012"
+    assert "[" in rows[3][3]
+
+
+def test_undefined_cells_are_dashes_explained_below() -> None:
+    table = summary_table(results())
+    assert table["rows"][4][3] == UNDEFINED
+    assert any("no attack windows in this scenario" in note for note in table["notes"])
+
+
+def test_reasons_of_metrics_that_are_not_shown_are_not_told() -> None:
+    hidden = frame([row("f1", 0.9), row("precision", None, undefined_reason="no window was flagged")])
+    assert not any("flagged" in note for note in summary_table(hidden)["notes"])
+
+
+def test_the_strictest_rate_is_shown() -> None:
+    assert lowest_rate(results()) == "@1/h"
+    assert any(c["name"] == "event recall at 1 FA/h" for c in summary_table(results())["columns"])
+
+
+def test_captures_and_families_stay_out_of_the_scenario_table() -> None:
+    assert len(summary_table(results())["rows"]) == 8
+
+
+def test_headline_takes_each_figure_once() -> None:
+    for seeds in ((1,), (1, 2)):
+        shown = headline(results(seeds))
+        assert (
+            not shown.select("detector", "variant", "scenario", "capture", "attack", "metric")
+            .is_duplicated()
+            .any()
+        )
+
+
+def test_markdown_is_a_table_with_its_notes() -> None:
+    text = markdown(summary_table(results()))
+    lines = text.splitlines()
+    assert lines[0].startswith("| scenario | detector | variant | F1 |")
+    assert lines[1].count("---") == lines[0].count("|") - 1
+    assert lines[2].startswith("| s1 | gat | teacher |")
+    assert lines[3].startswith("|  | gat | student_kd |")
+    assert "Thresholds come from validation alone" in text
+
+
+def test_an_empty_result_is_an_empty_table() -> None:
+    assert summary_table(frame([]))["rows"] == []
+
+
+@pytest.mark.parametrize(
+    ("value", "digits", "text"),
+    [
+        (None, 3, UNDEFINED),
+        (1.0, 3, "1"),
+        (0.0, 3, "0"),
+        (0.9996, 3, "0.9996"),
+        (0.99999, 3, ">0.9999"),
+        (0.0004, 3, "0.0004"),
+        (0.000001, 4, "<0.00001"),
+        (0.98765, 3, "0.988"),
+        (-0.25, 3, "-0.250"),
+    ],
+)
+def test_a_share_is_never_rounded_to_perfection(value: float | None, digits: int, text: str) -> None:
+    assert share(value, digits) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(None, UNDEFINED), (0.0, "0"), (0.0391, "0.0391"), (1234.5, "1234"), (3e7, "3.00e+07")],
+)
+def test_quantities_have_three_digits(value: float | None, text: str) -> None:
+    assert quantity(value) == text
+
+
+def test_an_estimate_without_interval_is_its_value() -> None:
+    assert estimate({"value": 0.5}) == "0.500"
+    assert estimate({}) == UNDEFINED
