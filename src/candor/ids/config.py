@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Discriminator, Field, Tag
 
 from candor.config.base import Config, Runtime
+from candor.ids.captures.flows.config import FlowIngestConfig
 from candor.report.config import ReportConfig as ReportConfig
 
 PositiveInt = Annotated[int, Field(gt=0)]
@@ -55,6 +56,21 @@ class IngestConfig(Config):
     #: A file with a larger share of malformed rows is refused.
     max_quarantined_share: Share = 0.5
     workers: Annotated[PositiveInt, Runtime] = 2
+
+
+def _ingest_kind(value: Any) -> Any:
+    """Flows if the config says so: configs of bus captures, and so all keys made from them, stay as they were."""
+    if isinstance(value, dict):
+        return value.get("domain", "can")
+    return "flow" if isinstance(value, FlowIngestConfig) else "can"
+
+
+AnyIngest = Annotated[
+    Annotated[IngestConfig, Tag("can")] | Annotated[FlowIngestConfig, Tag("flow")],
+    Discriminator(
+        _ingest_kind, custom_error_type="ingest_kind", custom_error_message="domain must be flow, or left out"
+    ),
+]
 
 
 class SyntheticConfig(Config):
@@ -153,6 +169,16 @@ class AuditConfig(Config):
     split: SplitConfig = SplitConfig()
     #: Share of test windows with a twin in training from which it is an error, below it a warning.
     max_duplicate_windows: Share = 0.01
+
+
+class FlowAuditConfig(Config):
+    """The gate of flow data sets, see AuditConfig."""
+
+    allow: tuple[str, ...] = ()
+    window: Window = WindowConfig()
+    split: SplitConfig = SplitConfig()
+    #: Share of test flows whose measures all occur in one training flow too, from which it is worth a warning.
+    max_repeated_flows: Share = 0.5
 
 
 # ---------------------------------------------------------------- evaluation
@@ -415,9 +441,10 @@ class ExperimentConfig(Config):
     dataset: str
     seeds: Annotated[tuple[int, ...], Field(min_length=1)] = (1,)
     synthetic: SyntheticConfig | None = None
-    ingest: IngestConfig
+    ingest: AnyIngest
     calibration: CalibrationConfig = CalibrationConfig()
-    window: WindowConfig = WindowConfig()
+    #: Windows of seconds are for flows: audit and controls of a bus compare windows of equal length.
+    window: Window = WindowConfig()
     split: SplitConfig = SplitConfig()
     min_attack_frames: PositiveInt = 1
     #: See GraphConfig.

@@ -9,7 +9,7 @@ from candor.config.layers import Layer, Merged, build, merge, set_layers
 from candor.config.presets import load_preset
 from candor.config.settings import Settings
 from candor.errors import ConfigError, UnknownKey
-from candor.ids.catalog import DatasetPreset, dataset_preset, discover
+from candor.ids.catalog import DatasetPreset, dataset_preset, discover, discover_flows
 from candor.ids.config import ExperimentConfig, VariantConfig
 
 #: Sections that every variant has; stated at the top of a layer they hold for all variants.
@@ -50,7 +50,7 @@ def resolve(
     ]
     merged = merge(spread(layer, variants) for layer in layers)
     if not preset.generated:
-        sources = discover(preset, settings)
+        sources = discover_flows(preset, settings) if preset.domain == "flow" else discover(preset, settings)
         merged.values["ingest"]["sources"] = [s.model_dump() for s in sources]
         merged.origins["ingest.sources"] = f"presets/datasets/{dataset}.yaml"
     return _build(merged), merged.origins
@@ -61,6 +61,10 @@ def _dataset(preset: DatasetPreset) -> dict[str, Any]:
     implied: dict[str, Any] = {"ingest": {"dataset": preset.name}}
     if preset.generated:
         implied["synthetic"] = {}
+    if preset.domain == "flow":
+        implied["ingest"]["domain"] = "flow"
+        # Hosts are never known: there is no view of a vehicle shown as unknown, and none to be alarmed by.
+        implied["fusion"] = {"unfamiliar_alarm_rate": 0.0}
     return merge([Layer("implied", implied), Layer("stated", preset.defaults)]).values
 
 

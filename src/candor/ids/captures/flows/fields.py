@@ -18,10 +18,35 @@ CHUNK_ROWS: Final = 200_000
 
 #: Protocol names of Argus, Zeek and NetFlow, by IANA number.
 PROTOCOLS: Final = {
-    **{"hopopt": 0, "icmp": 1, "igmp": 2, "ggp": 3, "ipip": 4, "ipv4": 4, "st2": 5, "tcp": 6, "cbt": 7},
-    **{"egp": 8, "igp": 9, "udp": 17, "rdp": 27, "dccp": 33, "ipv6": 41, "rsvp": 46, "gre": 47, "esp": 50},
-    **{"ah": 51, "icmp6": 58, "ipv6-icmp": 58, "icmpv6": 58, "eigrp": 88, "ospf": 89, "pim": 103},
-    **{"vrrp": 112, "l2tp": 115, "sctp": 132, "udplite": 136},
+    "hopopt": 0,
+    "icmp": 1,
+    "igmp": 2,
+    "ggp": 3,
+    "ipip": 4,
+    "ipv4": 4,
+    "st2": 5,
+    "tcp": 6,
+    "cbt": 7,
+    "egp": 8,
+    "igp": 9,
+    "udp": 17,
+    "rdp": 27,
+    "dccp": 33,
+    "ipv6": 41,
+    "rsvp": 46,
+    "gre": 47,
+    "esp": 50,
+    "ah": 51,
+    "icmp6": 58,
+    "ipv6-icmp": 58,
+    "icmpv6": 58,
+    "eigrp": 88,
+    "ospf": 89,
+    "pim": 103,
+    "vrrp": 112,
+    "l2tp": 115,
+    "sctp": 132,
+    "udplite": 136,
 }
 OTHER_PROTOCOL: Final = 255
 #: How tools write "nothing".
@@ -75,7 +100,9 @@ def chunks(text: Text, needed: tuple[str, ...]) -> Iterator[pl.DataFrame]:
     A needed column that the file does not have is null.
     """
     for start in range(0, text.lines.height, CHUNK_ROWS):
-        part = text.lines.slice(start, CHUNK_ROWS).with_columns(fields=pl.col("raw").str.split(text.separator))
+        part = text.lines.slice(start, CHUNK_ROWS).with_columns(
+            fields=pl.col("raw").str.split(text.separator)
+        )
         columns = [
             _cell(pl.col("fields").list.get(text.names.index(name), null_on_oob=True)).alias(name)
             if name in text.names
@@ -116,7 +143,11 @@ def parquet_rows(table: pl.DataFrame, needed: tuple[str, ...], place: str) -> pl
     raw = pl.concat_str([pl.col(n).fill_null("") for n in needed], separator=",")
     nothing = pl.all_horizontal(pl.col(n).is_null() for n in needed)
     return rows.select(
-        pl.col("line").cast(pl.Int64), raw.alias("raw"), pl.lit(False).alias("broken"), nothing.alias("empty"), *needed
+        pl.col("line").cast(pl.Int64),
+        raw.alias("raw"),
+        pl.lit(False).alias("broken"),
+        nothing.alias("empty"),
+        *needed,
     )
 
 

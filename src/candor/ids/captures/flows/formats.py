@@ -11,7 +11,7 @@ from candor.errors import CaptureRejected, CaptureUnreadable, SchemaMismatch
 from candor.ids.captures import quarantine
 from candor.ids.captures.flows import cicids, fields, others, unsw
 from candor.ids.captures.flows.decode import Parsed, decode, join
-from candor.ids.captures.flows.layout import Layout
+from candor.ids.captures.flows.layout import Layout as Layout
 
 LAYOUTS: Final = {
     layout.name: layout
@@ -59,7 +59,9 @@ def read(content: bytes, place: str, *, name: str = "auto", max_quarantined_shar
 
 
 def _renamed(table: pl.DataFrame) -> pl.DataFrame:
-    return table.rename({a: b for a, b in cicids.RENAMED.items() if a in table.columns and b not in table.columns})
+    return table.rename(
+        {a: b for a, b in cicids.RENAMED.items() if a in table.columns and b not in table.columns}
+    )
 
 
 def _choose(columns: tuple[str, ...], name: str, place: str) -> Layout:
@@ -69,12 +71,16 @@ def _choose(columns: tuple[str, ...], name: str, place: str) -> Layout:
         missing = [column for column in LAYOUTS[name].required if column not in have]
         if missing:
             raise SchemaMismatch(
-                f"format '{name}' needs {', '.join(missing[:5])}", place=place, hint="Leave the format out to have it recognised."
+                f"format '{name}' needs {', '.join(missing[:5])}",
+                place=place,
+                hint="Leave the format out to have it recognised.",
             )
         return LAYOUTS[name]
     fitting = [layout for layout in LAYOUTS.values() if have.issuperset(layout.required)]
     if not fitting:
-        raise SchemaMismatch(f"columns {','.join(columns)[:120]} belong to no flow format", place=place, hint=_HINT)
+        raise SchemaMismatch(
+            f"columns {','.join(columns)[:120]} belong to no flow format", place=place, hint=_HINT
+        )
     return max(fitting, key=lambda layout: (layout.src is not None, len(layout.required)))
 
 
@@ -91,7 +97,12 @@ def _text(content: bytes, place: str, name: str) -> tuple[fields.Text, Layout]:
     names = [cell.strip(' "') for cell in first.split(separator)]
     for layout in LAYOUTS.values():
         wanted = name in ("auto", layout.name)
-        if wanted and layout.headerless and len(names) == len(layout.headerless) and any(map(_numeric, names)):
+        if (
+            wanted
+            and layout.headerless
+            and len(names) == len(layout.headerless)
+            and any(map(_numeric, names))
+        ):
             return fields.Text(layout.headerless, separator, lines), layout
     columns = tuple(cicids.RENAMED.get(column, column) for column in fields.unique(names))
     layout = _choose(columns, name, place)

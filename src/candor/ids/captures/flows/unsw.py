@@ -66,7 +66,18 @@ RAW: Final = Layout(
 
 SPLIT: Final = Layout(
     name="unsw_nb15_split",
-    required=("dur", "proto", "service", "state", "spkts", "dpkts", "sbytes", "dbytes", "attack_cat", "label"),
+    required=(
+        "dur",
+        "proto",
+        "service",
+        "state",
+        "spkts",
+        "dpkts",
+        "sbytes",
+        "dbytes",
+        "attack_cat",
+        "label",
+    ),
     t_start=None,
     src=None,
     dst=None,
