@@ -146,6 +146,10 @@ class ConvStack(nn.Module):
             outputs.append(h_NH)
         return outputs
 
+    def share(self, other: ConvStack) -> None:
+        """Use the other stack's blocks; the projection of the inputs to the hidden width stays its own."""
+        self.convs, self.norms = other.convs, other.norms
+
 
 class Pool(nn.Module):
     """One or several aggregations of node states, concatenated."""
