@@ -23,7 +23,9 @@ from candor.ids.graphs.calibration import calibrate
 from candor.ids.graphs.store import GraphStore
 from candor.ids.models.blocks import NodeInput
 from candor.ids.models.store import node_input
-from candor.learn.batching import BudgetSampler, GraphBatch, GraphLoader
+from candor.learn.batching import GraphBatch
+from candor.learn.loading import GraphLoader
+from candor.learn.sampling import BudgetSampler
 
 WINDOW, SPLIT = WindowConfig(window_frames=50, stride_frames=50), SplitConfig(blocks=10, embargo_frames=50)
 
