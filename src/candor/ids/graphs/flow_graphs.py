@@ -6,7 +6,7 @@ Legend: n flows, G windows, M entries, N nodes, U hosts of the capture, Q quanti
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -81,7 +81,8 @@ def build_flow_windows(
     """Graphs of the windows ``[start, stop)``. ``node_id`` is the host's code within its capture, for people only."""
     events = stream.events
     e = entries(events, start_G, stop_G)
-    made = edges(events, e)
+    # Without times there are no intervals; row numbers would make some up.
+    made = edges(events if stream.timed else replace(events, t_n=np.zeros(len(events))), e)
     y_G, attack_G, node_y_N = window_labels(events, e, min_attack_flows)
     return PackedGraphs(
         node_counts_G=e.node_counts_G,
