@@ -104,7 +104,7 @@ class TimeWindowConfig(Config):
     stride_s: Annotated[float, Field(gt=0)]
 
 
-def _window_kind(value: Any) -> Any:
+def window_kind(value: Any) -> Any:
     """Frames unless seconds are named: configs of count windows, and so all keys made from them, stay as they were."""
     if isinstance(value, dict):
         return "time" if "window_s" in value or "stride_s" in value else "frames"
@@ -113,7 +113,7 @@ def _window_kind(value: Any) -> Any:
 
 Window = Annotated[
     Annotated[WindowConfig, Tag("frames")] | Annotated[TimeWindowConfig, Tag("time")],
-    Discriminator(_window_kind),
+    Discriminator(window_kind),
 ]
 
 
