@@ -44,7 +44,7 @@ def test_the_command_line_page_is_what_help_prints(monkeypatch: pytest.MonkeyPat
 
 
 def test_the_feature_page_is_the_feature_table():
-    from candor.ids.graphs import features
+    from candor.ids.graphs import features, flow_features
 
     pages = [
         "# Features of a window graph\n",
@@ -53,6 +53,9 @@ def test_the_feature_page_is_the_feature_table():
         features.markdown(features.NODE_FEATURES),
         "## Edges\n",
         features.markdown(features.EDGE_FEATURES),
+        "## Hosts of network flows\n",
+        flow_features.__doc__,
+        features.markdown(flow_features.flow_features(["..."])),
     ]
     check("features.md", "\n".join(str(p) for p in pages))
 

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 from pydantic import Discriminator, Field, Tag
 
 from candor.config.base import Config, Runtime
+from candor.ids.captures.flows.config import FlowIngestConfig
 from candor.report.config import ReportConfig as ReportConfig
 
 PositiveInt = Annotated[int, Field(gt=0)]
@@ -82,6 +83,21 @@ class IngestConfig(Config):
     workers: Annotated[PositiveInt, Runtime] = 2
 
 
+def _ingest_kind(value: Any) -> Any:
+    """Flows if the config says so: configs of bus captures, and so all keys made from them, stay as they were."""
+    if isinstance(value, dict):
+        return value.get("domain", "can")
+    return "flow" if isinstance(value, FlowIngestConfig) else "can"
+
+
+AnyIngest = Annotated[
+    Annotated[IngestConfig, Tag("can")] | Annotated[FlowIngestConfig, Tag("flow")],
+    Discriminator(
+        _ingest_kind, custom_error_type="ingest_kind", custom_error_message="domain must be flow, or left out"
+    ),
+]
+
+
 class SyntheticConfig(Config):
     """The bus simulator: vehicles, their captures and the attacks on them."""
 
@@ -113,7 +129,7 @@ class TimeWindowConfig(Config):
     stride_s: Annotated[float, Field(gt=0)]
 
 
-def _window_kind(value: Any) -> Any:
+def window_kind(value: Any) -> Any:
     """Frames unless seconds are named: configs of count windows, and so all keys made from them, stay as they were."""
     if isinstance(value, dict):
         return "time" if "window_s" in value or "stride_s" in value else "frames"
@@ -122,7 +138,7 @@ def _window_kind(value: Any) -> Any:
 
 Window = Annotated[
     Annotated[WindowConfig, Tag("frames")] | Annotated[TimeWindowConfig, Tag("time")],
-    Discriminator(_window_kind),
+    Discriminator(window_kind),
 ]
 
 
@@ -221,6 +237,16 @@ class ProfileConfig(Config):
     alike_cv: Annotated[float, Field(gt=0)] = 0.1
     #: Bars of a histogram.
     bins: Annotated[int, Field(ge=4, le=100)] = 24
+
+
+class FlowAuditConfig(Config):
+    """The gate of flow data sets, see AuditConfig."""
+
+    allow: tuple[str, ...] = ()
+    window: Window = WindowConfig()
+    split: SplitConfig = SplitConfig()
+    #: Share of test flows whose measures all occur in one training flow too, from which it is worth a warning.
+    max_repeated_flows: Share = 0.5
 
 
 # ---------------------------------------------------------------- evaluation
@@ -486,9 +512,10 @@ class ExperimentConfig(Config):
     dataset: str
     seeds: Annotated[tuple[int, ...], Field(min_length=1)] = (1,)
     synthetic: SyntheticConfig | None = None
-    ingest: IngestConfig
+    ingest: AnyIngest
     calibration: CalibrationConfig = CalibrationConfig()
-    window: WindowConfig = WindowConfig()
+    #: Windows of seconds are for flows: audit and controls of a bus compare windows of equal length.
+    window: Window = WindowConfig()
     split: SplitConfig = SplitConfig()
     min_attack_frames: PositiveInt = 1
     #: See GraphConfig.

@@ -9,8 +9,8 @@ from candor.config.layers import Layer, Merged, build, merge, set_layers
 from candor.config.presets import load_preset
 from candor.config.settings import Settings
 from candor.errors import ConfigError, UnknownKey
-from candor.ids.catalog import DatasetPreset, dataset_preset, discover
-from candor.ids.config import ExperimentConfig, VariantConfig
+from candor.ids.catalog import DatasetPreset, dataset_preset, discover, discover_flows
+from candor.ids.config import ExperimentConfig, VariantConfig, window_kind
 from candor.ids.registry import filed_elsewhere
 
 #: Sections that every variant has; stated at the top of a layer they hold for all variants.
@@ -49,13 +49,18 @@ def resolve(
         chosen,
         *user,
     ]
-    merged = merge(spread(layer, variants) for layer in layers)
+    merged = merge(spread(layer, variants) for layer in _one_kind_of_window(layers))
     if not preset.generated:
-        sources = discover(preset, settings)
-        merged.values["ingest"]["sources"] = [s.model_dump() for s in sources]
-        merged.values["elsewhere"] = [e.model_dump() for e in filed_elsewhere(preset, sources, settings)]
-        for key in ("ingest.sources", "elsewhere"):
-            merged.origins[key] = f"presets/datasets/{dataset}.yaml"
+        origin = f"presets/datasets/{dataset}.yaml"
+        if preset.domain == "flow":
+            flows = discover_flows(preset, settings)
+            merged.values["ingest"]["sources"] = [s.model_dump() for s in flows]
+        else:
+            sources = discover(preset, settings)
+            merged.values["ingest"]["sources"] = [s.model_dump() for s in sources]
+            merged.values["elsewhere"] = [e.model_dump() for e in filed_elsewhere(preset, sources, settings)]
+            merged.origins["elsewhere"] = origin
+        merged.origins["ingest.sources"] = origin
     return _build(merged), merged.origins
 
 
@@ -64,7 +69,28 @@ def _dataset(preset: DatasetPreset) -> dict[str, Any]:
     implied: dict[str, Any] = {"ingest": {"dataset": preset.name}}
     if preset.generated:
         implied["synthetic"] = {}
+    if preset.domain == "flow":
+        implied["ingest"]["domain"] = "flow"
+        # Hosts are never known: there is no view of a vehicle shown as unknown, and none to be alarmed by.
+        implied["fusion"] = {"unfamiliar_alarm_rate": 0.0}
     return merge([Layer("implied", implied), Layer("stated", preset.defaults)]).values
+
+
+def _one_kind_of_window(layers: Sequence[Layer]) -> list[Layer]:
+    """Without the window of another kind than the last one stated: seconds replace frames, they do not join them."""
+    stated = [layer.values["window"] for layer in layers if isinstance(layer.values.get("window"), dict)]
+    if not stated:
+        return list(layers)
+    kind = window_kind(stated[-1])
+
+    def keeps(layer: Layer) -> bool:
+        window = layer.values.get("window")
+        return not isinstance(window, dict) or window_kind(window) == kind
+
+    return [
+        layer if keeps(layer) else Layer(layer.name, {k: v for k, v in layer.values.items() if k != "window"})
+        for layer in layers
+    ]
 
 
 def spread(layer: Layer, variants: Iterable[str]) -> Layer:

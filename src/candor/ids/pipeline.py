@@ -5,6 +5,9 @@
 
     * only where the dataset is synthetic. Models of every variant and seed form their own lane.
 
+A dataset of network flows goes the same way with stages of its own up to the graphs (ingest_flows, build_flows,
+audit_flows, controls_flows) and without calibration; the tasks keep their names, and models do not know the difference.
+
 What trains a model reads ``build_train`` alone; test windows first appear in ``score``.
 """
 
@@ -12,6 +15,7 @@ from __future__ import annotations
 
 from candor.errors import ConfigError
 from candor.flow.plan import Resources, TaskSpec
+from candor.ids.captures.flows.config import FlowIngestConfig
 from candor.ids.config import (
     AuditConfig,
     AutoencoderTask,
@@ -19,11 +23,13 @@ from candor.ids.config import (
     ControlsConfig,
     CurriculumTask,
     ExperimentConfig,
+    FlowAuditConfig,
     FusionTask,
     GraphConfig,
     ReportConfig,
     ScoreTask,
     VariantConfig,
+    WindowConfig,
 )
 from candor.ids.experiment import resolve
 
@@ -44,6 +50,10 @@ VERSIONS = {
     "score": 1,
     "evaluate": 1,
     "report": 1,
+    "ingest_flows": 1,
+    "build_flows": 1,
+    "audit_flows": 1,
+    "controls_flows": 1,
 }
 
 
@@ -74,7 +84,35 @@ def plan(config: ExperimentConfig) -> list[TaskSpec]:
     return tasks
 
 
+def _flow_tasks(config: ExperimentConfig) -> list[TaskSpec]:
+    """From flows to graphs; there is no calibration."""
+    train = GraphConfig(
+        splits=("train", "val"),
+        window=config.window,
+        split=config.split,
+        min_attack_frames=config.min_attack_frames,
+    )
+    test = train.model_copy(update={"splits": ("test",)})
+    graphs = {"ingest": "ingest", "build_train": "build_train", "build_test": "build_test"}
+    audit = FlowAuditConfig(allow=config.audit_allow, window=config.window, split=config.split)
+    return [
+        _task("ingest", "ingest_flows", config.ingest, {}),
+        _task("build_train", "build_flows", train, {"ingest": "ingest"}),
+        _task("build_test", "build_flows", test, {"ingest": "ingest"}),
+        _task("audit", "audit_flows", audit, graphs),
+        _task("controls", "controls_flows", ControlsConfig(), {**graphs, "audit": "audit"}),
+    ]
+
+
 def _data_tasks(config: ExperimentConfig) -> list[TaskSpec]:
+    if isinstance(config.ingest, FlowIngestConfig):
+        return _flow_tasks(config)
+    if not isinstance(config.window, WindowConfig):
+        raise ConfigError(
+            "windows of seconds are for datasets of flows: audit and controls of a bus compare windows of equal length",
+            place="window.window_s",
+            hint="Use window.window_frames.",
+        )
     tasks, raw = [], {}
     if config.synthetic is not None:
         tasks.append(_task("generate", "generate", config.synthetic, {}))

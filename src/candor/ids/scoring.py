@@ -41,7 +41,7 @@ def window_rows(folder: Path, split: str) -> pl.DataFrame:
             "split": [split] * len(window),
             "scenario": [captures[i].get("scenario") or "" for i in of],
             "capture": [captures[i]["capture"] for i in of],
-            "window": _numbers(window, int(meta["window"]["stride_frames"])),
+            "window": _numbers(window, meta["window"]),
             "t0": window["t0"],
             "t1": window["t1"],
             "y": np.load(folder / "y.npy"),
@@ -52,10 +52,17 @@ def window_rows(folder: Path, split: str) -> pl.DataFrame:
     )
 
 
-def _numbers(window: np.ndarray, stride_frames: int) -> np.ndarray:
-    """Ordinal of each window in its capture, plus the cuts before it."""
+def _numbers(window: np.ndarray, config: dict[str, Any]) -> np.ndarray:
+    """Ordinal of each window in its capture, plus the cuts before it.
+
+    Windows of frames continue each other a stride apart; those of seconds are known by their first frame, which lies
+    somewhere in them, so that a gap of more than stride and window together is a cut.
+    """
     same_capture = np.diff(window["capture"], prepend=-1) == 0
-    cut = same_capture & (np.diff(window["start"], prepend=0) != stride_frames)
+    if "stride_frames" in config:
+        cut = same_capture & (np.diff(window["start"], prepend=0) != int(config["stride_frames"]))
+    else:
+        cut = same_capture & (np.diff(window["t0"], prepend=0.0) > config["stride_s"] + config["window_s"])
     cuts = np.cumsum(cut)
     first = np.flatnonzero(~same_capture)
     before = np.repeat(cuts[first], np.diff(np.append(first, len(window))))

@@ -101,8 +101,39 @@ def test_teachers_that_form_a_circle_or_do_not_exist_are_refused(plan_of):
         plan_of("variants.student.teacher=nobody")
 
 
-def test_every_stage_of_the_plan_has_a_function_and_a_version(plan_of):
+def test_every_stage_of_the_plan_has_a_function_and_a_version(plan_of, tmp_path):
     from candor.ids.stages import STAGES
 
     assert set(pipeline.VERSIONS) == set(STAGES)
-    assert {t.stage for t in plan_of().tasks} == set(STAGES)
+    assert {t.stage for t in (*plan_of().tasks, *flow_plan(tmp_path).tasks)} == set(STAGES)
+
+
+def flow_plan(tmp_path, *sets):
+    folder = tmp_path / "data" / "unsw_nb15"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "UNSW-NB15_1_first1000_with_header.csv").write_text("x")
+    settings = Settings(data_root=tmp_path / "data", cache_root=tmp_path / "cache", run_root=tmp_path)
+    config, _ = resolve("kd", "unsw_nb15", sets, settings=settings)
+    return render("kd-unsw_nb15", pipeline.plan(config))
+
+
+def test_flows_take_the_same_way_with_stages_of_their_own(tmp_path, monkeypatch):
+    monkeypatch.setenv("CANDOR_SHARED_DATA", str(tmp_path / "nowhere"))
+    plan = flow_plan(tmp_path)
+    assert plan.task("ingest").stage == "ingest_flows"
+    assert "calibrate" not in {t.id for t in plan.tasks}
+    assert plan.task("fusion.teacher.s1").config["model"]["unfamiliar_alarm_rate"] == 0.0
+    for task in plan.tasks:
+        if task.stage in ("autoencoder", "curriculum", "fusion"):
+            assert not {"build_test", "ingest"} & set(task.inputs.values())
+            assert task.id in plan.dependants("audit")
+
+
+def test_windows_of_seconds_replace_those_of_flows(tmp_path):
+    plan = flow_plan(tmp_path, "window.window_s=10", "window.stride_s=5")
+    for task in ("build_train", "build_test", "audit"):
+        assert plan.task(task).config["window"] == {"window_s": 10.0, "stride_s": 5.0}
+
+
+def test_the_seed_of_the_pseudonyms_is_science(tmp_path):
+    assert "ingest" in changed(flow_plan(tmp_path), flow_plan(tmp_path, "ingest.host_seed=1"))

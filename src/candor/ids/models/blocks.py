@@ -29,6 +29,8 @@ class NodeInput(nn.Module):
     Graphs with less than ``min_known_share`` known nodes are taken for an unknown vehicle's and blanked as a whole.
     Measured on hcrl_sa, student, seed 1: without blanking edges and positions, 3 to 8 % of the benign windows of the
     unknown vehicle alarm (the GAT takes its bus rhythm for flooding); with it, under 0.7 %.
+
+    An empty vocabulary is that of a domain whose nodes have no names (hosts of network flows): nothing is blanked.
     """
 
     ids_V: Tensor
@@ -71,6 +73,8 @@ class NodeInput(nn.Module):
 
     def encode_ids(self, node_id_N: Tensor, batch_N: Tensor, num_graphs: int) -> Tensor:
         """Slot of each node: 0 for an unknown ID, for all of an unknown vehicle, and where training hides it."""
+        if not self.ids_V.numel():
+            return torch.zeros_like(node_id_N)
         at = torch.searchsorted(self.ids_V, node_id_N).clamp(max=self.ids_V.numel() - 1)
         slot_N = torch.where(self.ids_V[at] == node_id_N, at + 1, 0)
         ones_N = torch.ones_like(slot_N, dtype=torch.float32)
@@ -92,9 +96,10 @@ class NodeInput(nn.Module):
         clip = self.config.clip
         x_ND = ((batch.x - self.mean_D) / self.std_D).clamp(-clip, clip)
         x_ND = torch.where(self.aware_D & (slot_N == 0)[:, None], 0.0, x_ND)
-        known_E = (slot_N[batch.edge_index] > 0).all(dim=0)
         e_EF = ((batch.edge_attr - self.edge_mean_F) / self.edge_std_F).clamp(-clip, clip)
-        e_EF = torch.where(known_E[:, None], e_EF, 0.0)
+        if self.ids_V.numel():
+            known_E = (slot_N[batch.edge_index] > 0).all(dim=0)
+            e_EF = torch.where(known_E[:, None], e_EF, 0.0)
         return x_ND, slot_N, torch.cat([x_ND, self.embedding(slot_N)], dim=-1), e_EF
 
 
@@ -141,6 +146,10 @@ class ConvStack(nn.Module):
             h_NH = h_NH + self.dropout(torch.nn.functional.elu(message_NH))
             outputs.append(h_NH)
         return outputs
+
+    def share(self, other: ConvStack) -> None:
+        """Use the other stack's blocks; the projection of the inputs to the hidden width stays its own."""
+        self.convs, self.norms = other.convs, other.norms
 
 
 class Pool(nn.Module):

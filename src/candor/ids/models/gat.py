@@ -48,6 +48,16 @@ class Gat(nn.Module):
         self.embed = nn.Sequential(nn.Linear(self.pool.out_width, config.hidden), nn.ELU())
         self.classify = mlp([config.hidden, 2], config.dropout)
 
+    def serving(self, inputs: NodeInput) -> Gat:
+        """The same detector in another domain: its own projection of features to the hidden width, all else shared.
+
+        A batch of either model trains what both have in common.
+        """
+        other = Gat(self.config, inputs)
+        other.convs.share(self.convs)
+        other.jump, other.pool, other.embed, other.classify = self.jump, self.pool, self.embed, self.classify
+        return other
+
     def forward(self, batch: GraphBatch) -> GatOutput:
         _, _, h_NI, e_EF = self.inputs(batch)
         layers = self.convs(h_NI, batch.edge_index, e_EF)

@@ -24,9 +24,12 @@ ModelT = TypeVar("ModelT", Vgae, Gat)
 
 def node_input(config: NodeInputConfig, folder: Path) -> NodeInput:
     """Input block with the vocabulary and scaler found in ``folder`` (a build or a model artifact)."""
-    aware = torch.tensor([feature.view == "aware" for feature in NODE_FEATURES])
     vocabulary = Vocabulary.from_json(json.loads((folder / "vocabulary.json").read_text()))
     scalers = json.loads((folder / "scaler.json").read_text())
+    if scalers.get("domain", "can") == "can":
+        aware = torch.tensor([feature.view == "aware" for feature in NODE_FEATURES])
+    else:  # Features of hosts are all agnostic.
+        aware = torch.zeros(len(scalers["x"]["mean"]), dtype=torch.bool)
     return NodeInput(
         config,
         vocabulary=vocabulary,

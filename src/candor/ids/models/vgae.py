@@ -57,6 +57,13 @@ class Vgae(nn.Module):
         self.decode_features = mlp([config.latent, config.hidden, features])
         self.decode_ids = nn.Linear(config.latent, inputs.num_slots)
 
+    def serving(self, inputs: NodeInput) -> Vgae:
+        """The same model in another domain: its own projection of features and its own decoders, all else shared."""
+        other = Vgae(self.config, inputs)
+        other.convs.share(self.convs)
+        other.to_latent = self.to_latent
+        return other
+
     def forward(self, batch: GraphBatch) -> VgaeOutput:
         x_ND, slot_N, h_NI, e_EF = self.inputs(batch)
         h_NH = self.convs(h_NI, batch.edge_index, e_EF)[-1]

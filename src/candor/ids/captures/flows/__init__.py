@@ -1,0 +1,1 @@
+"""Network flows: importers, one strict schema, host pseudonyms."""

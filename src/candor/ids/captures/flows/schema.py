@@ -1,0 +1,180 @@
+"""The one table every flow capture becomes, and the arrays that later stages read.
+
+Legend: n flows of one capture, in order of time; K domain features.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import pandera.polars as pa
+import polars as pl
+from numpy.typing import NDArray
+from pandera.errors import SchemaError, SchemaErrors
+
+from candor.errors import CaptureUnreadable, SchemaMismatch
+
+#: Prefixes of a data set's own columns: a feature that models may see, one that is withheld from them.
+FEATURE, WITHHELD = "x_", "w_"
+
+#: What every format measures. Null where it says nothing (CTU-13 counts packets of both directions together).
+MEASURES: Final = (
+    "duration_s",
+    "bytes",
+    "packets",
+    "src_bytes",
+    "dst_bytes",
+    "src_packets",
+    "dst_packets",
+)
+
+#: t_start, t_end    s, as recorded (epoch; the row number where a format has no times)
+#: src, dst          host keys (see hosts.py); null in captures without addresses
+#: sport, dport      ports, −1 where the protocol has none
+#: proto             IANA number, 255 for a name that is not one of the usual
+#: label, attack     as in frames: 0, 1, null; family where label is 1, else ""
+#: file, row         which raw file of the capture, and the line (row of a Parquet file) it came from
+COLUMNS: Final[dict[str, pl.DataType]] = {
+    "t_start": pl.Float64(),
+    "t_end": pl.Float64(),
+    "src": pl.UInt64(),
+    "dst": pl.UInt64(),
+    "sport": pl.Int32(),
+    "dport": pl.Int32(),
+    "proto": pl.UInt8(),
+    **{name: pl.Float64() for name in MEASURES},
+    "label": pl.UInt8(),
+    "attack": pl.String(),
+    "file": pl.Int32(),
+    "row": pl.Int64(),
+}
+_NULLABLE: Final = {"src", "dst", "src_bytes", "dst_bytes", "src_packets", "dst_packets", "label"}
+_MAX_PORT: Final = 65535
+
+
+def _finite(data: pa.PolarsData) -> pl.LazyFrame:
+    return data.lazyframe.select(pl.col(data.key).is_finite())
+
+
+def _not_negative(data: pa.PolarsData) -> pl.LazyFrame:
+    return data.lazyframe.select(pl.col(data.key).is_finite() & (pl.col(data.key) >= 0))
+
+
+def _family_only_on_attacks(data: pa.PolarsData) -> pl.LazyFrame:
+    return data.lazyframe.select((pl.col("label").fill_null(0) == 1) == (pl.col("attack") != ""))
+
+
+def _in_order(data: pa.PolarsData) -> pl.LazyFrame:
+    later = pl.col("t_start").diff().fill_null(0.0) >= 0
+    return data.lazyframe.select(later & (pl.col("t_end") >= pl.col("t_start")))
+
+
+def _checks(name: str) -> list[pa.Check]:
+    if name in ("t_start", "t_end"):
+        return [pa.Check(_finite)]
+    if name in MEASURES:
+        return [pa.Check(_not_negative)]
+    if name in ("sport", "dport"):
+        return [pa.Check.in_range(-1, _MAX_PORT)]
+    return [pa.Check.isin([0, 1])] if name == "label" else []
+
+
+def flow_schema(own: tuple[str, ...]) -> pa.DataFrameSchema:
+    """Strict: the common columns, then the data set's ``own`` (f32, finite), in this order and no others."""
+    common = {
+        name: pa.Column(kind, _checks(name), nullable=name in _NULLABLE) for name, kind in COLUMNS.items()
+    }
+    extra = {name: pa.Column(pl.Float32(), pa.Check(_finite)) for name in own}
+    return pa.DataFrameSchema(
+        {**common, **extra},
+        checks=[
+            pa.Check(_family_only_on_attacks, name="attack family exactly where label is 1"),
+            pa.Check(_in_order, name="flows sorted by start, none ends before it starts"),
+        ],
+        strict=True,
+        ordered=True,
+    )
+
+
+def validate(df: pl.DataFrame, *, place: str | None = None) -> pl.DataFrame:
+    """Return ``df`` unchanged if it is a flow table. Raises SchemaMismatch naming the first offence."""
+    own = tuple(name for name in df.columns if name.startswith((FEATURE, WITHHELD)))
+    try:
+        flow_schema(own).validate(df)
+    except (SchemaError, SchemaErrors) as e:
+        first = str(e).strip().splitlines()[0].split(" DataFrameSchema ")[0]
+        raise SchemaMismatch(
+            f"not a flow table: {first}", place=place, hint="Ingest the raw capture again."
+        ) from e
+    return df
+
+
+def content_hash(df: pl.DataFrame) -> str:
+    """SHA-256 over what was measured; hosts (whose keys depend on a seed) and the place in the file are left out."""
+    digest = hashlib.sha256()
+    for name in ("t_start", "sport", "dport", "proto", "bytes", "packets", "duration_s", "label"):
+        digest.update(name.encode() + df[name].fill_null(255).to_numpy().tobytes())
+    return digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class FlowArrays:
+    """One capture as NumPy arrays.
+
+    Attributes:
+        t: f64[n], s since the first flow. src, dst: u64[n] host keys. dport: i32[n]. proto: u8[n].
+        measures_nM: f64, columns MEASURES, 0 where unknown.
+        features_nK: f32, the ``x_`` columns. feature_names: their names without prefix.
+        y: u8[n]. attack_code: i16[n], index into ``attack_names``, −1 benign.
+    """
+
+    t: NDArray[np.float64]
+    src: NDArray[np.uint64]
+    dst: NDArray[np.uint64]
+    dport: NDArray[np.int32]
+    proto: NDArray[np.uint8]
+    measures_nM: NDArray[np.float64]
+    features_nK: NDArray[np.float32]
+    feature_names: tuple[str, ...]
+    y: NDArray[np.uint8]
+    attack_code: NDArray[np.int16]
+    attack_names: list[str]
+
+    def __len__(self) -> int:
+        return len(self.t)
+
+
+def to_arrays(df: pl.DataFrame) -> FlowArrays:
+    """Flow table of n rows with addresses → arrays."""
+    names = sorted(df.filter(pl.col("attack") != "")["attack"].unique().to_list())
+    codes = {name: i for i, name in enumerate(names)}
+    own = [name for name in df.columns if name.startswith(FEATURE)]
+    t = df["t_start"].to_numpy()
+    return FlowArrays(
+        t=t - t[0] if len(t) else t.copy(),
+        src=df["src"].to_numpy(),
+        dst=df["dst"].to_numpy(),
+        dport=df["dport"].to_numpy(),
+        proto=df["proto"].to_numpy(),
+        measures_nM=df.select(pl.col(name).fill_null(0.0) for name in MEASURES).to_numpy(),
+        features_nK=df.select(own).to_numpy().astype(np.float32).reshape(df.height, len(own)),
+        feature_names=tuple(name.removeprefix(FEATURE) for name in own),
+        y=df["label"].fill_null(0).to_numpy(),
+        attack_code=df["attack"].replace_strict(codes, default=-1, return_dtype=pl.Int16).to_numpy(),
+        attack_names=names,
+    )
+
+
+def read(path: Path) -> pl.DataFrame:
+    """Read and validate one capture's flows. Raises CaptureUnreadable or SchemaMismatch."""
+    try:
+        df = pl.read_parquet(path)
+    except (OSError, pl.exceptions.PolarsError) as e:
+        raise CaptureUnreadable(
+            f"flows cannot be read: {e}", place=path.name, hint="Ingest the capture again."
+        ) from e
+    return validate(df, place=path.name)

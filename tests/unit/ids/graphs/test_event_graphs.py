@@ -1,0 +1,167 @@
+"""The general engine, held against the compiled CAN builder, and host features against plain loops."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+from flow_world import FlowWorld, make_flow_world
+from graph_cases import bus
+
+from candor.ids.captures.flows import schema
+from candor.ids.graphs.calibration import first_seconds
+from candor.ids.graphs.event_graphs import Events, edges, entries, window_labels
+from candor.ids.graphs.flow_features import HOST_FEATURES, QUANTITIES, VIEWS, flow_features
+from candor.ids.graphs.flow_graphs import build_flow_windows, flow_blocks, prepare_flows
+from candor.ids.graphs.kernels import build_windows
+from candor.ids.graphs.stream import prepare, relate
+
+
+@pytest.fixture(scope="module")
+def flow_world(tmp_path_factory: pytest.TempPathFactory) -> FlowWorld:
+    return make_flow_world(tmp_path_factory.mktemp("flows"))
+
+
+def test_transitions_as_events_give_the_edges_of_the_can_builder():
+    frames = bus(3.0)
+    stream = prepare(frames)
+    relative = relate(stream, first_seconds(frames, 1.0, vehicle="v", capture="c"))
+    start = np.arange(0, len(stream) - 60, 25)
+    packed = build_windows(stream, relative, start, window_frames=60)
+    n = len(stream) - 1
+    events = Events(
+        t_n=stream.t_n[1:],  # A transition happens when its second frame arrives.
+        source_n=stream.code_n[:-1],
+        target_n=stream.code_n[1:],
+        quantity_nQ=np.zeros((n, 0)),
+        y_n=np.zeros(n, np.uint8),
+        attack_n=np.full(n, -1, np.int16),
+        attack_names=(),
+    )
+    e = entries(events, start, start + 59)
+    made = edges(events, e)
+    assert np.array_equal(e.node_counts_G, packed.node_counts_G)
+    assert np.array_equal(stream.key_U[e.node_code_N], packed.node_id_N)
+    assert np.array_equal(made.counts_G, packed.edge_counts_G)
+    assert np.array_equal(made.index_2E, packed.edge_index_2E)
+    np.testing.assert_allclose(made.attr_E11, packed.edge_attr_E11, rtol=1e-4, atol=1e-6)
+
+
+def arrays(world: FlowWorld, capture: str = "late") -> schema.FlowArrays:
+    return schema.to_arrays(world.flows(capture))
+
+
+def test_host_features_are_what_the_table_says(flow_world: FlowWorld):
+    flows = arrays(flow_world)
+    start, stop = np.array([0, 40, 45]), np.array([20, 70, 65])
+    packed = build_flow_windows(prepare_flows(flows), start, stop)
+    names = [f.name for f in flow_features(flows.feature_names)]
+    node = 0
+    for g, (a, b) in enumerate(zip(start.tolist(), stop.tolist(), strict=True)):
+        hosts: list[int] = []
+        for i in range(a, b):
+            hosts += [h for h in (flows.src[i], flows.dst[i]) if h not in hosts]
+        assert packed.node_counts_G[g] == len(hosts)
+        for host in hosts:
+            expected = naive(flows, a, b, host, len(hosts))
+            got = dict(zip(names, packed.x_ND[node].tolist(), strict=True))
+            for name, value in expected.items():
+                assert got[name] == pytest.approx(value, rel=1e-5, abs=1e-6), name
+            node += 1
+
+
+def naive(flows: schema.FlowArrays, a: int, b: int, host: int, nodes: int) -> dict[str, float]:
+    width = b - a
+    out = [i for i in range(a, b) if flows.src[i] == host]
+    into = [i for i in range(a, b) if flows.dst[i] == host]
+    part = [i - a for i in range(a, b) if host in (flows.src[i], flows.dst[i])]
+
+    def share(values: list[bool]) -> float:
+        return sum(values) / max(len(out), 1)
+
+    found = {
+        "out_flows": len(out) / width,
+        "in_flows": len(into) / width,
+        "out_peers": len({flows.dst[i] for i in out}) / nodes,
+        "in_peers": len({flows.src[i] for i in into}) / nodes,
+        "out_ports": len({flows.dport[i] for i in out}) / max(len(out), 1),
+        "in_ports": len({flows.dport[i] for i in into}) / max(len(into), 1),
+        "out_low_ports": share([0 <= flows.dport[i] < 1024 for i in out]),
+        "out_tcp": share([flows.proto[i] == 6 for i in out]),
+        "out_udp": share([flows.proto[i] == 17 for i in out]),
+        "out_icmp": share([flows.proto[i] in (1, 58) for i in out]),
+        "first_position": min(part) / (width - 1),
+        "last_position": max(part) / (width - 1),
+        "window_rate": math.log(width / max(flows.t[b - 1] - flows.t[a], 1e-3)),
+        "window_hosts": nodes / (2 * width),
+    }
+    assert list(found) == [f.name for f in HOST_FEATURES]
+    columns = {name: flows.measures_nM[:, schema.MEASURES.index(name)] for name in QUANTITIES}
+    columns |= {name: flows.features_nK[:, k] for k, name in enumerate(flows.feature_names)}
+    for name, values in columns.items():
+        logs = [math.copysign(math.log1p(abs(float(v))), float(v)) for v in values]
+        found[f"{name}_out_mean"] = sum(logs[i] for i in out) / max(len(out), 1)
+        found[f"{name}_out_max"] = max((logs[i] for i in out), default=0.0)
+        found[f"{name}_in_mean"] = sum(logs[i] for i in into) / max(len(into), 1)
+    assert len(VIEWS) == 3
+    return found
+
+
+def test_blocks_are_the_whole_cut_in_pieces(flow_world: FlowWorld, monkeypatch: pytest.MonkeyPatch):
+    from candor.ids.graphs import flow_graphs
+
+    stream = prepare_flows(arrays(flow_world, "early"))
+    start = np.arange(0, 800, 10)
+    whole = build_flow_windows(stream, start, start + 20)
+    monkeypatch.setattr(flow_graphs, "BLOCK_ENTRIES", 300)
+    parts = list(flow_blocks(stream, (start, start + 20)))
+    assert len(parts) > 3
+    for field in ("x_ND", "edge_attr_E11", "node_counts_G", "y_G", "attack_G"):
+        joined = np.concatenate([getattr(p, field) for _, p in parts])
+        assert np.array_equal(joined, getattr(whole, field)), field
+    assert list(flow_blocks(stream, (start[:0], start[:0]))) == []
+
+
+def test_a_window_is_named_by_its_most_frequent_family():
+    events = Events(
+        t_n=np.arange(6.0),
+        source_n=np.array([0, 1, 2, 0, 1, 0]),
+        target_n=np.array([1, 0, 0, 1, 0, 1]),
+        quantity_nQ=np.zeros((6, 0)),
+        y_n=np.array([0, 1, 1, 1, 0, 0], np.uint8),
+        attack_n=np.array([-1, 0, 1, 1, -1, -1], np.int16),
+        attack_names=("dos", "scan"),
+    )
+    e = entries(events, np.array([0, 3]), np.array([4, 6]))
+    y, attack, node_y = window_labels(events, e, 1)
+    assert (y.tolist(), attack.tolist(), node_y.tolist()) == ([1, 1], [1, 1], [1, 1, 1, 1, 0])
+    assert window_labels(events, e, 2)[0].tolist() == [1, 0]
+
+
+def test_no_host_is_named_and_no_feature_depends_on_addresses(flow_world: FlowWorld, tmp_path: Path):
+    other = make_flow_world(tmp_path / "other", host_seed=99)
+    assert set(other.flows("late")["src"]) != set(flow_world.flows("late")["src"])
+    for split in ("train", "val", "test"):
+        a, b = flow_world.store(split), other.store(split)
+        assert np.array_equal(a.x_ND, b.x_ND)
+        assert np.array_equal(a.edge_attr_E11, b.edge_attr_E11)
+        assert a.meta["node_features"] == b.meta["node_features"]
+    vocabulary = (flow_world.done["build_train"] / "vocabulary.json").read_text()
+    assert '"ids": []' in vocabulary
+
+
+def test_train_validation_and_test_share_no_flow(flow_world: FlowWorld):
+    spans: dict[str, set[int]] = {}
+    for split in ("train", "val"):
+        window = flow_world.store(split).window_G
+        spans[split] = {i for s in window["start"].tolist() for i in range(s, s + 20)}
+    assert spans["train"]
+    assert spans["val"]
+    distance = min(abs(a - b) for a in spans["val"] for b in spans["train"])
+    assert distance > 20
+    early, late = flow_world.flows("early"), flow_world.flows("late")
+    assert not set(early["row"]) & set(late["row"])
+    assert isinstance(early, pl.DataFrame)

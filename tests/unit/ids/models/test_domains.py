@@ -1,0 +1,82 @@
+"""One model, two domains: what it shares, and that nothing of a host is known by name."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from flow_world import FlowWorld, make_flow_world
+from tiny_world import TinyWorld
+from torch import nn
+
+from candor.ids.config import GatConfig, NodeInputConfig, VgaeConfig
+from candor.ids.models.gat import Gat
+from candor.ids.models.store import load_gat, node_input, save_model
+from candor.ids.models.vgae import Vgae
+from candor.learn.batching import GraphBatch
+
+
+@pytest.fixture(scope="module")
+def flow_world(tmp_path_factory: pytest.TempPathFactory) -> FlowWorld:
+    return make_flow_world(tmp_path_factory.mktemp("flows"))
+
+
+def batch(flow_world: FlowWorld) -> GraphBatch:
+    store = flow_world.store("train")
+    return GraphBatch.of(store.gather(list(range(min(64, len(store))))))
+
+
+def test_no_feature_or_edge_of_a_flow_graph_is_blanked(flow_world: FlowWorld):
+    inputs = node_input(NodeInputConfig(), flow_world.done["build_train"]).eval()
+    given = batch(flow_world)
+    x, slot, _, e = inputs(given)
+    assert not slot.any()
+    scaled = (given.x - inputs.mean_D) / inputs.std_D
+    assert torch.equal(x, scaled.clamp(-8, 8))
+    assert torch.equal(e, ((given.edge_attr - inputs.edge_mean_F) / inputs.edge_std_F).clamp(-8, 8))
+    inputs.as_unknown = True
+    assert torch.equal(inputs(given)[0], x)
+
+
+def test_a_saved_flow_model_scores_as_before(flow_world: FlowWorld, tmp_path):
+    model = Gat(
+        GatConfig(hidden=16, layers=2), node_input(NodeInputConfig(), flow_world.done["build_train"])
+    ).eval()
+    save_model(tmp_path, model, flow_world.done["build_train"])
+    given = batch(flow_world)
+    assert torch.equal(load_gat(tmp_path)(given).logits_GC, model(given).logits_GC)
+
+
+def test_one_trunk_learns_from_both_domains(world: TinyWorld, flow_world: FlowWorld):
+    torch.manual_seed(0)
+    config = GatConfig(hidden=16, layers=2, dropout=0.0)
+    bus = Gat(config, world.inputs(config.inputs))
+    net = bus.serving(node_input(config.inputs, flow_world.done["build_train"]))
+    shared = {id(p) for p in bus.parameters()} & {id(p) for p in net.parameters()}
+    own = {name for name, p in net.named_parameters() if id(p) not in shared}
+    assert own == {"inputs.embedding.weight", "convs.enter.weight", "convs.enter.bias"}
+    store = world.store("train")
+    attacks, benign = (store.graphs[store.y_G == y][:32].tolist() for y in (1, 0))
+    sets = ((bus, world.batch("train", attacks + benign)), (net, batch(flow_world)))
+    together = nn.ModuleList([bus, net])
+    optimizer = torch.optim.Adam(together.parameters(), lr=5e-3)
+    first: list[float] = []
+    for step in range(60):
+        losses = [nn.functional.cross_entropy(m(b).logits_GC, b.y) for m, b in sets]
+        if step == 0:
+            first = [float(x) for x in losses]
+        optimizer.zero_grad()
+        sum(losses).backward()  # type: ignore[union-attr]
+        optimizer.step()
+    assert all(float(now) < 0.6 * then for now, then in zip(losses, first, strict=True))
+
+
+def test_an_autoencoder_keeps_decoders_per_domain(world: TinyWorld, flow_world: FlowWorld):
+    config = VgaeConfig(hidden=16, layers=2, latent=8)
+    bus = Vgae(config, world.inputs(config.inputs))
+    net = bus.serving(node_input(config.inputs, flow_world.done["build_train"]))
+    assert net.to_latent is bus.to_latent
+    assert net.decode_features is not bus.decode_features
+    output = net(batch(flow_world))
+    net.loss(output).backward()
+    assert bus.to_latent.weight.grad.abs().sum() > 0
+    assert output.x_hat_ND.shape[1] == flow_world.store("train").x_ND.shape[1]
