@@ -9,7 +9,8 @@ from candor.config.layers import Layer, Merged, build, merge, set_layers
 from candor.config.presets import load_preset
 from candor.config.settings import Settings
 from candor.errors import ConfigError, UnknownKey
-from candor.ids.catalog import DatasetPreset, dataset_preset, discover, discover_flows
+from candor.ids import flow_catalog
+from candor.ids.catalog import DatasetPreset, dataset_preset, discover
 from candor.ids.config import ExperimentConfig, VariantConfig, window_kind
 
 #: Sections that every variant has; stated at the top of a layer they hold for all variants.
@@ -50,7 +51,9 @@ def resolve(
     ]
     merged = merge(spread(layer, variants) for layer in _one_kind_of_window(layers))
     if not preset.generated:
-        sources = discover_flows(preset, settings) if preset.domain == "flow" else discover(preset, settings)
+        sources = (
+            flow_catalog.discover(preset, settings) if preset.domain == "flow" else discover(preset, settings)
+        )
         merged.values["ingest"]["sources"] = [s.model_dump() for s in sources]
         merged.origins["ingest.sources"] = f"presets/datasets/{dataset}.yaml"
     return _build(merged), merged.origins

@@ -48,13 +48,9 @@ def audit(config: AuditConfig, inputs: Inputs, out: Output) -> Result:
     Raises AuditFailed, naming every finding of level error that ``config.allow`` does not; the findings then lie in
     the task's scratch folder.
     """
-    return conclude(list(_findings(config, inputs, out)), config.allow, out)
-
-
-def conclude(findings: Sequence[Finding], allow: Sequence[str], out: Output) -> Result:
-    """Write the findings; raise AuditFailed for errors that are not allowed (see ``audit``)."""
-    text = json.dumps({"findings": [asdict(f) for f in findings], "allowed": sorted(allow)}, indent=1)
-    stopping = [f for f in findings if f.severity == "error" and f.id not in allow]
+    findings = list(_findings(config, inputs, out))
+    text = json.dumps({"findings": [asdict(f) for f in findings], "allowed": sorted(config.allow)}, indent=1)
+    stopping = [f for f in findings if f.severity == "error" and f.id not in config.allow]
     if stopping:
         out.scratch.mkdir(parents=True, exist_ok=True)
         (out.scratch / "findings.json").write_text(text)
@@ -66,7 +62,9 @@ def conclude(findings: Sequence[Finding], allow: Sequence[str], out: Output) -> 
         )
     (out.path / "findings.json").write_text(text)
     count = {s: sum(f.severity == s for f in findings) for s in ("error", "warning", "info")}
-    return Result({**count, "findings": list(dict.fromkeys(f.id for f in findings)), "allowed": list(allow)})
+    return Result(
+        {**count, "findings": list(dict.fromkeys(f.id for f in findings)), "allowed": list(config.allow)}
+    )
 
 
 def _findings(config: AuditConfig, inputs: Inputs, out: Output) -> Iterator[Finding]:
