@@ -101,12 +101,14 @@ def _wanted(row: Mapping[str, Any], attack: str, vehicle: str) -> bool:
 
 def _captures(dataset: str, settings: Settings) -> list[dict[str, Any]]:
     """Catalog rows of the newest ingest, else what the preset and the raw files tell."""
-    from candor.ids import catalog
+    from candor.ids import catalog, flow_catalog
 
     preset = catalog.dataset_preset(dataset, data_root=settings.data_root)
     ingested = catalog.ingested(dataset, settings.cache_root)
     if ingested is not None:
         return [{**row, "ingested": True} for row in ingested.captures]
+    if preset.domain == "flow":
+        return flow_catalog.planned(preset, settings)
     return catalog.planned(preset, settings)
 
 

@@ -18,8 +18,7 @@ from candor.config.base import Config
 from candor.config.settings import Settings
 from candor.errors import ArtifactCorrupted, ConfigError, SourceMissing
 from candor.ids.captures import files
-from candor.ids.captures.flows.config import FlowSource
-from candor.ids.captures.flows.registry import FlowCapture, flow_roots, flow_source, locate_flows
+from candor.ids.captures.flows.registry import FlowCapture
 from candor.ids.config import CaptureSource
 
 #: Names a variable that points to a pack of shared captures (``can/dataset=NAME/split=SPLIT/CAPTURE.parquet``).
@@ -133,53 +132,17 @@ def discover(
     folders = folders_of(preset, settings, env=env, cwd=cwd)
     found = {known.capture: locate(known, folders) for known in preset.captures}
     missing = [known.capture for known in preset.captures if not (found[known.capture] or known.optional)]
-    if preset.captures and not any(found.values()):
+    if missing or (preset.captures and not any(found.values())):
         missing = missing or list(found)
-    _refuse_missing(preset, missing, folders)
-    return tuple(
-        _source(known, path, settings) for known in preset.captures if (path := found[known.capture])
-    )
-
-
-def discover_flows(
-    preset: DatasetPreset,
-    settings: Settings,
-    *,
-    env: Mapping[str, str] | None = None,
-    cwd: Path | None = None,
-) -> tuple[FlowSource, ...]:
-    """As ``discover``, for a dataset of flows."""
-    folders = _flow_folders(preset, settings, env, cwd)
-    located = {capture.capture: locate_flows(capture, folders) for capture in preset.flows}
-    _refuse_missing(preset, [name for name, files in located.items() if files is None], folders)
-    return tuple(
-        FlowSource.model_validate(flow_source(capture, found, lambda path: digest(path, settings.cache_root)))
-        for capture in preset.flows
-        if (found := located[capture.capture])
-    )
-
-
-def _flow_folders(
-    preset: DatasetPreset, settings: Settings, env: Mapping[str, str] | None, cwd: Path | None
-) -> tuple[Path, ...]:
-    return flow_roots(
-        preset.name,
-        preset.packs,
-        settings.data_root,
-        env=os.environ if env is None else env,
-        cwd=cwd or Path.cwd(),
-        variable=SHARED_DATA_VARIABLE,
-    )
-
-
-def _refuse_missing(preset: DatasetPreset, missing: Sequence[str], folders: Sequence[Path]) -> None:
-    if missing:
         shown = ", ".join(missing[:3]) + (f" and {len(missing) - 3} more" if len(missing) > 3 else "")
         raise SourceMissing(
             f"{preset.name}: no file for {shown}",
             place="; ".join(str(folder) for folder in folders),
             hint=f"{preset.obtain.strip().rstrip('.')}. Or set {SHARED_DATA_VARIABLE}.",
         )
+    return tuple(
+        _source(known, path, settings) for known in preset.captures if (path := found[known.capture])
+    )
 
 
 def locate(known: DatasetCapture, folders: Sequence[Path]) -> Path | None:
@@ -295,30 +258,23 @@ def planned(
     cwd: Path | None = None,
 ) -> list[dict[str, Any]]:
     """Captures of a dataset that was not ingested: what the preset says, and the file if it is there (else None)."""
-    files = _files(preset, settings, env, cwd)
-    known: Sequence[DatasetCapture | FlowCapture] = preset.captures or preset.flows
+    folders = folders_of(preset, settings, env=env, cwd=cwd)
     return [
         {
             "dataset": preset.name,
-            **{n: getattr(c, n) for n in ("capture", "split", "scenario", "vehicle")},
-            "base_capture": c.base_capture or c.capture,
-            "attack": c.attack,
-            **dict.fromkeys(("rows", "duration_s", "ids", "attack_share", "quarantined")),
-            "file": files[c.capture],
+            "capture": known.capture,
+            "split": known.split,
+            "scenario": known.scenario,
+            "vehicle": known.vehicle,
+            "base_capture": known.base_capture or known.capture,
+            "attack": known.attack,
+            "rows": None,
+            "duration_s": None,
+            "ids": None,
+            "attack_share": None,
+            "quarantined": None,
+            "file": str(path) if (path := locate(known, folders)) else None,
             "ingested": False,
         }
-        for c in known
+        for known in preset.captures
     ]
-
-
-def _files(
-    preset: DatasetPreset, settings: Settings, env: Mapping[str, str] | None, cwd: Path | None
-) -> dict[str, str | None]:
-    """File of each capture (all of them, one behind the other), None where it is missing."""
-    if preset.flows:
-        folders = _flow_folders(preset, settings, env, cwd)
-        located = {c.capture: locate_flows(c, folders) for c in preset.flows}
-        return {name: " ".join(map(str, f.paths)) if f else None for name, f in located.items()}
-    folders = roots(preset.name, settings, env=os.environ if env is None else env, cwd=cwd or Path.cwd())
-    found = {c.capture: locate(c, folders) for c in preset.captures}
-    return {name: str(path) if path else None for name, path in found.items()}

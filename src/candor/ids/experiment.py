@@ -9,7 +9,8 @@ from candor.config.layers import Layer, Merged, build, merge, set_layers
 from candor.config.presets import load_preset
 from candor.config.settings import Settings
 from candor.errors import ConfigError, UnknownKey
-from candor.ids.catalog import DatasetPreset, dataset_preset, discover, discover_flows
+from candor.ids import flow_catalog
+from candor.ids.catalog import DatasetPreset, dataset_preset, discover
 from candor.ids.config import ExperimentConfig, VariantConfig, window_kind
 from candor.ids.registry import filed_elsewhere
 
@@ -53,7 +54,7 @@ def resolve(
     if not preset.generated:
         origin = f"presets/datasets/{dataset}.yaml"
         if preset.domain == "flow":
-            flows = discover_flows(preset, settings)
+            flows = flow_catalog.discover(preset, settings)
             merged.values["ingest"]["sources"] = [s.model_dump() for s in flows]
         else:
             sources = discover(preset, settings)

@@ -37,9 +37,6 @@ class Quiet:
     def __call__(self, *args: object) -> None: ...
 
 
-FLOWS = ["cicids2017", "ctu13", "iot23", "nf_bot_iot_v2", "unsw_nb15"]
-
-
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
     settings = Settings.from_env({"CANDOR_ROOT": str(tmp_path / "root"), "HOME": str(tmp_path)})
@@ -69,42 +66,6 @@ def test_shipped_and_own_datasets_are_listed(settings: Settings) -> None:
     assert own == {*shipped, "mine"}
     assert shipped >= {"hcrl_ch", "hcrl_sa", "road", "ciciov2024", "j1939_attack", "synthetic"}
     assert shipped >= {f"set_0{i}" for i in (1, 2, 3, 4)}
-    assert shipped >= set(FLOWS)
-
-
-@pytest.mark.parametrize("name", FLOWS)
-def test_shipped_flow_presets_are_valid(name: str) -> None:
-    preset = catalog.dataset_preset(name)
-    assert (preset.name, preset.domain, preset.captures) == (name, "flow", ())
-    assert {c.split for c in preset.flows} == {"train", "test"}
-    assert len({c.capture for c in preset.flows}) == len(preset.flows)
-    for capture in preset.flows:
-        assert (capture.split == "test") == bool(capture.scenario)
-        assert capture.files
-
-
-def test_every_flow_preset_finds_its_files_in_the_shared_pack(shared_data: Path, settings: Settings) -> None:
-    env = {"CANDOR_SHARED_DATA": str(shared_data)}
-    for name in FLOWS:
-        rows = catalog.planned(catalog.dataset_preset(name), settings, env=env, cwd=settings.data_root)
-        missing = [row["capture"] for row in rows if row["file"] is None]
-        assert len(missing) == (12 if name == "ctu13" else 0), name
-
-
-def test_the_full_files_go_before_a_sample_and_missing_ones_are_named(settings: Settings) -> None:
-    preset = catalog.dataset_preset("unsw_nb15")
-    folder = settings.data_root / "unsw_nb15"
-    with pytest.raises(SourceMissing, match="no file for unsw-early, unsw-late"):
-        catalog.discover_flows(preset, settings, env={}, cwd=settings.data_root)
-    put(folder / "UNSW-NB15_1_first1000_with_header.csv")
-    for number in (1, 2, 3):
-        put(folder / f"UNSW-NB15_{number}.csv")
-    found = catalog.discover_flows(preset, settings, env={}, cwd=settings.data_root)
-    assert [len(s.files) for s in found] == [1, 1]
-    put(folder / "UNSW-NB15_4.csv")
-    found = catalog.discover_flows(preset, settings, env={}, cwd=settings.data_root)
-    assert [Path(f.path).name for f in found[0].files] == [f"UNSW-NB15_{i}.csv" for i in (1, 2, 3, 4)]
-    assert found[0].part == (0.0, 0.69)
 
 
 @pytest.mark.parametrize("name", catalog.dataset_names())

@@ -55,19 +55,7 @@ def audit(config: AuditConfig, inputs: Inputs, out: Output) -> Result:
     findings += elsewhere.findings(config.elsewhere, catalog)
     findings.sort(key=lambda f: SEVERITIES.index(f.severity))
     content = _content(config, findings, captures.shortcuts, shared)
-    return conclude(findings, config.allow, out, content, catalog)
-
-
-def conclude(
-    findings: Sequence[Finding],
-    allow: Sequence[str],
-    out: Output,
-    content: dict[str, Any] | None = None,
-    catalog: pl.DataFrame | None = None,
-) -> Result:
-    """Write findings (and the page, where a catalog is given); raise AuditFailed for errors that are not allowed."""
-    content = content or {"findings": [asdict(f) for f in findings], "allowed": sorted(allow)}
-    stopping = [f for f in findings if f.severity == "error" and f.id not in allow]
+    stopping = [f for f in findings if f.severity == "error" and f.id not in config.allow]
     if stopping:
         out.scratch.mkdir(parents=True, exist_ok=True)
         _write(content, catalog, out.scratch)
@@ -80,7 +68,7 @@ def conclude(
     _write(content, catalog, out.path)
     summary: dict[str, Json] = {s: sum(f.severity == s for f in findings) for s in SEVERITIES}
     ids: list[Json] = list(dict.fromkeys(f.id for f in findings))
-    return Result({**summary, "findings": ids, "allowed": list(allow)})
+    return Result({**summary, "findings": ids, "allowed": list(config.allow)})
 
 
 def _content(
@@ -97,10 +85,9 @@ def _content(
     }
 
 
-def _write(content: dict[str, Any], catalog: pl.DataFrame | None, folder: Path) -> None:
+def _write(content: dict[str, Any], catalog: pl.DataFrame, folder: Path) -> None:
     (folder / "findings.json").write_text(json.dumps(content, indent=1), encoding="utf-8")
-    if catalog is not None:
-        (folder / "index.html").write_text(page(content, catalog), encoding="utf-8")
+    (folder / "index.html").write_text(page(content, catalog), encoding="utf-8")
 
 
 def _read(config: AuditConfig, ingest: Path, catalog: pl.DataFrame, out: Output) -> _Captures:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,11 +16,11 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from candor.flow.stage import Inputs, Output, Result
+from candor.errors import AuditFailed
+from candor.flow.stage import Inputs, Json, Output, Result
 from candor.ids.captures.flows.schema import FEATURE, MEASURES, WITHHELD
 from candor.ids.config import FlowAuditConfig
 from candor.ids.graphs import checks
-from candor.ids.graphs.audit import conclude
 from candor.ids.graphs.features import EDGE_FEATURES
 from candor.ids.graphs.findings import Finding
 from candor.ids.graphs.flow_features import flow_features
@@ -34,8 +35,29 @@ _NAMED: Final = {"src": "source address", "dst": "destination address", "dport":
 
 
 def audit_flows(config: FlowAuditConfig, inputs: Inputs, out: Output) -> Result:
-    """Stage: writes ``findings.json``. Raises AuditFailed, see ``audit``."""
-    return conclude(list(_findings(config, inputs)), config.allow, out)
+    """Stage: writes ``findings.json`` ({"findings", "allowed"}).
+
+    Raises AuditFailed, naming every finding of level error that ``config.allow`` does not; the findings then lie in
+    the task's scratch folder.
+    """
+    findings = list(_findings(config, inputs))
+    text = json.dumps({"findings": [asdict(f) for f in findings], "allowed": sorted(config.allow)}, indent=1)
+    stopping = [f for f in findings if f.severity == "error" and f.id not in config.allow]
+    folder = out.scratch if stopping else out.path
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "findings.json").write_text(text, encoding="utf-8")
+    if stopping:
+        allow = " ".join(f"--allow {name}" for name in sorted({f.id for f in stopping}))
+        raise AuditFailed(
+            "the audit stops this run: " + "; ".join(f"[{f.id}] {f.message}" for f in stopping),
+            place=str(folder / "findings.json"),
+            hint=f"Fix the splits, or accept it knowingly with {allow}.",
+        )
+    summary: dict[str, Json] = {
+        s: sum(f.severity == s for f in findings) for s in ("error", "warning", "info")
+    }
+    ids: list[Json] = list(dict.fromkeys(f.id for f in findings))
+    return Result({**summary, "findings": ids, "allowed": list(config.allow)})
 
 
 def _findings(config: FlowAuditConfig, inputs: Inputs) -> Iterator[Finding]:

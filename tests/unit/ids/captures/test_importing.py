@@ -148,7 +148,9 @@ def test_zstd_is_read(put) -> None:
         cut.digest()
 
 
-@pytest.mark.parametrize("packed", [gzip.compress(LOG)[:-9], gzip.compress(LOG)[:11] + b"\xff" * 30])
+@pytest.mark.parametrize(
+    "packed", [gzip.compress(LOG)[:-9], gzip.compress(LOG)[:11] + b"\xff" * 30], ids=["cut", "overwritten"]
+)
 def test_a_damaged_archive_is_said_so_and_leaves_nothing(put, tmp_path: Path, packed: bytes) -> None:
     raw = RawFile(put("a.log.gz", packed))
     with pytest.raises(CaptureUnreadable, match="archive"):

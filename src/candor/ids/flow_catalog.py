@@ -1,0 +1,79 @@
+"""Where the captures of a flow dataset lie on this machine. ``catalog`` knows those of a bus."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from candor.config.settings import Settings
+from candor.errors import SourceMissing
+from candor.ids.captures.flows.config import FlowSource
+from candor.ids.captures.flows.registry import Located, flow_roots, flow_source, locate_flows
+from candor.ids.catalog import SHARED_DATA_VARIABLE, DatasetPreset, digest
+
+
+def discover(
+    preset: DatasetPreset,
+    settings: Settings,
+    *,
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+) -> tuple[FlowSource, ...]:
+    """Find the files of every capture and their digests.
+
+    Raises SourceMissing with the captures that are missing, the folders looked at and how to obtain them.
+    """
+    folders, located = _look(preset, settings, env, cwd)
+    missing = [name for name, found in located.items() if found is None]
+    if missing:
+        shown = ", ".join(missing[:3]) + (f" and {len(missing) - 3} more" if len(missing) > 3 else "")
+        raise SourceMissing(
+            f"{preset.name}: no file for {shown}",
+            place="; ".join(str(folder) for folder in folders),
+            hint=f"{preset.obtain.strip().rstrip('.')}. Or set {SHARED_DATA_VARIABLE}.",
+        )
+    return tuple(
+        FlowSource.model_validate(flow_source(capture, found, lambda path: digest(path, settings.cache_root)))
+        for capture in preset.flows
+        if (found := located[capture.capture])
+    )
+
+
+def planned(
+    preset: DatasetPreset,
+    settings: Settings,
+    *,
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+) -> list[dict[str, Any]]:
+    """Captures of a dataset that was not ingested: what the preset says, and its files (None if any is missing)."""
+    _, located = _look(preset, settings, env, cwd)
+    return [
+        {
+            "dataset": preset.name,
+            **{name: getattr(c, name) for name in ("capture", "split", "scenario", "vehicle")},
+            "base_capture": c.base_capture or c.capture,
+            "attack": c.attack,
+            **dict.fromkeys(("rows", "duration_s", "ids", "attack_share", "quarantined")),
+            "file": " ".join(map(str, found.paths)) if (found := located[c.capture]) else None,
+            "ingested": False,
+        }
+        for c in preset.flows
+    ]
+
+
+def _look(
+    preset: DatasetPreset, settings: Settings, env: Mapping[str, str] | None, cwd: Path | None
+) -> tuple[tuple[Path, ...], dict[str, Located | None]]:
+    """Folders looked at, and the files of each capture."""
+    folders = flow_roots(
+        preset.name,
+        preset.packs,
+        settings.data_root,
+        env=os.environ if env is None else env,
+        cwd=cwd or Path.cwd(),
+        variable=SHARED_DATA_VARIABLE,
+    )
+    return folders, {capture.capture: locate_flows(capture, folders) for capture in preset.flows}
