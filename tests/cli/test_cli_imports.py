@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
+import resource
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -88,8 +88,10 @@ def test_a_dry_run_of_the_main_job_loads_no_training_library(tmp_path: Path) -> 
 def test_a_login_node_verb_answers_in_half_a_second(tmp_path: Path, args: list[str]) -> None:
     script = Path(sys.executable).parent / "candor"
     best = 10.0
-    for _ in range(5):  # The best of a few: the machine may be busy with other things.
-        since = time.perf_counter()
+    for _ in range(3):
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
         subprocess.run([script, *args], env={"CANDOR_ROOT": str(tmp_path)}, capture_output=True, check=False)
-        best = min(best, time.perf_counter() - since)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        # Processor time: the wall clock also tells what else this machine is doing.
+        best = min(best, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
     assert best < 0.5
