@@ -68,11 +68,11 @@ def test_shipped_and_own_datasets_are_listed(settings: Settings) -> None:
     assert shipped >= {f"set_0{i}" for i in (1, 2, 3, 4)}
 
 
-@pytest.mark.parametrize("name", catalog.dataset_names())
+@pytest.mark.parametrize(
+    "name", [n for n in catalog.dataset_names() if catalog.dataset_preset(n).domain == "can"]
+)
 def test_shipped_presets_are_valid(name: str) -> None:
     preset = catalog.dataset_preset(name)
-    if preset.domain != "can":
-        pytest.skip("flow datasets have tests of their own")
     assert preset.name == name
     assert preset.generated == (not preset.captures)
     assert len({c.capture for c in preset.captures}) == len(preset.captures)
