@@ -1,0 +1,106 @@
+"""Captures: where they come from, how they are read, how the simulated ones are made."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, TypeAlias
+
+from pydantic import Discriminator, Field, Tag
+
+from candor.config.base import Config, Runtime
+from candor.ids.captures.flows.config import FlowIngestConfig
+from candor.ids.config.types import PositiveInt, Share
+
+
+class AttackInterval(Config):
+    """One contiguous attack, in seconds since the capture's first frame."""
+
+    attack: str
+    t_start: float
+    t_end: float
+
+
+#: "auto" is told by content; the others are the names of captures.formats.FORMATS.
+CaptureFormat: TypeAlias = Literal[
+    "auto",
+    "can_train_and_test",
+    "hcrl_csv",
+    "hcrl_txt",
+    "candump",
+    "candump_labelled",
+    "candump_screen",
+    "asc",
+    "blf",
+    "trc",
+    "peak_csv",
+    "mf4",
+    "gvret",
+    "usbcan",
+    "crysys",
+    "canedge_csv",
+    "pcap",
+    "road",
+    "ciciov2024",
+    "j1939",
+]
+
+
+class CaptureSource(Config):
+    """One raw file and what is known of it without opening it."""
+
+    #: Names files and table rows: letters, digits, ``.``, ``_``, ``-``.
+    capture: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+    path: Annotated[str, Runtime]  # Where it lies today; its content is what counts.
+    sha256: str
+    format: CaptureFormat = "auto"
+    split: Literal["train", "test"]
+    scenario: str = ""
+    vehicle: str
+    base_capture: str
+    attack: str = ""
+    #: What a format without labels means: ``benign`` where the publisher says the recording is attack-free.
+    unlabelled_as: Literal["unknown", "benign"] = "unknown"
+    #: Attack intervals known from elsewhere (an attack that removes frames labels none); None: from frame labels.
+    events: tuple[AttackInterval, ...] | None = None
+
+
+class IngestConfig(Config):
+    """Raw files → validated frames. ``sources`` is empty when a generate task feeds it."""
+
+    dataset: str
+    sources: tuple[CaptureSource, ...] = ()
+    #: Attack frames closer than this belong to one event.
+    event_gap_s: Annotated[float, Field(gt=0)] = 1.0
+    #: A step back in time larger than this quarantines the row; smaller ones are kept and counted.
+    max_backstep_s: Annotated[float, Field(ge=0)] = 1.0
+    #: A file with a larger share of malformed rows is refused.
+    max_quarantined_share: Share = 0.5
+    workers: Annotated[PositiveInt, Runtime] = 2
+
+
+def _ingest_kind(value: Any) -> Any:
+    """Flows if the config says so: configs of bus captures, and so all keys made from them, stay as they were."""
+    if isinstance(value, dict):
+        return value.get("domain", "can")
+    return "flow" if isinstance(value, FlowIngestConfig) else "can"
+
+
+AnyIngest = Annotated[
+    Annotated[IngestConfig, Tag("can")] | Annotated[FlowIngestConfig, Tag("flow")],
+    Discriminator(
+        _ingest_kind, custom_error_type="ingest_kind", custom_error_message="domain must be flow, or left out"
+    ),
+]
+
+
+class SyntheticConfig(Config):
+    """The bus simulator: vehicles, their captures and the attacks on them."""
+
+    seed: int = 0
+    #: The last of several is unknown: it occurs in tests only.
+    vehicles: PositiveInt = 3
+    ids_per_vehicle: Annotated[int, Field(ge=10, le=200)] = 24
+    bitrate_bps: Annotated[int, Field(ge=250_000)] = 500_000
+    #: Length of an attack-free capture.
+    benign_s: Annotated[float, Field(ge=2)] = 60.0
+    #: Length of a capture with attacks, which start after 12 s.
+    attack_s: Annotated[float, Field(ge=15)] = 32.0

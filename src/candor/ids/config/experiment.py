@@ -1,0 +1,63 @@
+"""The experiment: everything a run computes, resolved."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from candor.config.base import Config
+from candor.ids.config.captures import AnyIngest, SyntheticConfig
+from candor.ids.config.evaluation import EvaluationConfig
+from candor.ids.config.graphs import (
+    AuditLimits,
+    CalibrationConfig,
+    FiledElsewhere,
+    ProfileConfig,
+    SplitConfig,
+    Window,
+    WindowConfig,
+)
+from candor.ids.config.models import DqnConfig, FusionConfig, GatConfig, VgaeConfig
+from candor.ids.config.training import CurriculumConfig, DistillationConfig, TrainingConfig
+from candor.ids.config.types import PositiveInt
+
+
+class VariantConfig(Config):
+    """One line of models through the pipeline: a VGAE, a GAT and a fusion policy of one scale."""
+
+    #: Model preset, ``presets/models/<scale>.yaml``.
+    scale: str
+    #: Name of the variant it is distilled from; none: it learns alone.
+    teacher: str | None = None
+    vgae: VgaeConfig = VgaeConfig()
+    gat: GatConfig = GatConfig()
+    fusion: FusionConfig = DqnConfig()
+    training: TrainingConfig = TrainingConfig()
+    curriculum: CurriculumConfig = CurriculumConfig()
+    distillation: DistillationConfig = DistillationConfig()
+
+
+class ExperimentConfig(Config):
+    """Everything a run computes, resolved. The parts of ``variants.NAME`` may also be set for all variants at once:
+    ``--set gat.hidden=32`` means ``variants.*.gat.hidden``."""
+
+    experiment: str
+    dataset: str
+    seeds: Annotated[tuple[int, ...], Field(min_length=1)] = (1,)
+    synthetic: SyntheticConfig | None = None
+    ingest: AnyIngest
+    calibration: CalibrationConfig = CalibrationConfig()
+    #: Windows of seconds are for flows: audit and controls of a bus compare windows of equal length.
+    window: Window = WindowConfig()
+    split: SplitConfig = SplitConfig()
+    min_attack_frames: PositiveInt = 1
+    #: See GraphConfig.
+    profiles: Annotated[tuple[Literal["auto", "stream"], ...], Field(min_length=1)] = ("auto",)
+    audit_allow: tuple[str, ...] = ()
+    audit: AuditLimits = AuditLimits()
+    #: Other places of the dataset's recordings, as its preset knows them.
+    elsewhere: tuple[FiledElsewhere, ...] = ()
+    profile: ProfileConfig = ProfileConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+    variants: Annotated[dict[str, VariantConfig], Field(min_length=1)]
