@@ -31,7 +31,8 @@ CORPUS = Path(__file__).parent / "corpus"
 SECONDS = float(os.environ.get("CANDOR_FUZZ_SECONDS", "60"))
 SEED = int(os.environ.get("CANDOR_FUZZ_SEED", "0")) or random.SystemRandom().randrange(1 << 32)
 #: A sample has under 10 kB; whatever takes longer than this hangs.
-LIMIT_S = 10.0
+#: Processor time: a busy machine, or a kernel that is compiled on its first call, is no hang.
+LIMIT_S = 60.0
 BITS = [
     *(
         b"\n",
@@ -96,13 +97,13 @@ def mutate(content: bytes, rng: random.Random) -> bytes:
 
 def check(content: bytes, kind: Format, block_bytes: int = 1 << 20) -> None:
     """The rules."""
-    started = time.monotonic()
+    started = time.process_time()
     parts: list[stream.Batch] = []
     with contextlib.suppress(CandorError):
         parts = list(
             stream.batches(io.BytesIO(content), kind, "x", max_backstep_s=1.0, block_bytes=block_bytes)
         )
-    assert time.monotonic() - started < LIMIT_S, "it hangs"
+    assert time.process_time() - started < LIMIT_S, "it hangs"
     if not parts:
         return
     frames = fr.validate(pl.concat([part.frames for part in parts]))

@@ -40,6 +40,8 @@ def request(
             raise ConfigError(
                 f"cannot read the seeds '{seed}'", place="--seed", hint="Write them as 1,2,3."
             ) from e
+        if not seeds:
+            raise ConfigError(f"no seed in '{seed}'", place="--seed", hint="Write them as 1,2,3.")
         if len(set(seeds)) < len(seeds):
             raise ConfigError(f"a seed is named twice in '{seed}'", place="--seed")
     return Request(experiment, dataset, list(sets or []), seeds, list(allow or []))

@@ -51,6 +51,7 @@ def resolve(
         *user,
     ]
     merged = merge(spread(layer, variants) for layer in _one_kind_of_window(layers))
+    _build(merged)  # A mistyped key is told before a missing file.
     if not preset.generated:
         origin = f"presets/datasets/{dataset}.yaml"
         if preset.domain == "flow":

@@ -20,7 +20,6 @@ from candor.ids.config import (
     AuditConfig,
     AutoencoderTask,
     CalibrationTask,
-    ControlsConfig,
     CurriculumTask,
     ExperimentConfig,
     FlowAuditConfig,
@@ -100,7 +99,7 @@ def _flow_tasks(config: ExperimentConfig) -> list[TaskSpec]:
         _task("build_train", "build_flows", train, {"ingest": "ingest"}),
         _task("build_test", "build_flows", test, {"ingest": "ingest"}),
         _task("audit", "audit_flows", audit, graphs),
-        _task("controls", "controls_flows", ControlsConfig(), {**graphs, "audit": "audit"}),
+        _task("controls", "controls_flows", config.controls, {**graphs, "audit": "audit"}),
     ]
 
 
@@ -145,7 +144,7 @@ def _data_tasks(config: ExperimentConfig) -> list[TaskSpec]:
         _task(
             "profile", "profile", config.profile, {"build_train": "build_train", "build_test": "build_test"}
         ),
-        _task("controls", "controls", ControlsConfig(), {**graphs, "audit": "audit"}),
+        _task("controls", "controls", config.controls, {**graphs, "audit": "audit"}),
     ]
 
 

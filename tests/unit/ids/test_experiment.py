@@ -95,3 +95,19 @@ def test_a_user_preset_in_the_data_root_extends_what_is_shipped(settings):
     config, _ = resolve("mine", "synthetic", settings=settings)
     assert list(config.variants) == ["only"]
     assert config.variants["only"].training.max_epochs == 2
+
+
+def test_a_mistyped_key_is_told_before_a_missing_file(settings, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CANDOR_SHARED_DATA", os.fspath(tmp_path))
+    with pytest.raises(UnknownKey, match=r"gat\.hiden"):
+        resolve("kd", "hcrl_sa", ["gat.hiden=32"], settings=settings)
+
+
+def test_a_negative_seed_is_refused_before_anything_runs(settings):
+    with pytest.raises(ConfigError, match="seeds"):
+        kd(settings, seeds=[-1])
+
+
+def test_controls_are_configured_like_everything_else(settings):
+    assert kd(settings, "controls.early_share=0.4")[0].controls.early_share == 0.4

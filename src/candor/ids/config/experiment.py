@@ -8,7 +8,7 @@ from pydantic import Field
 
 from candor.config.base import Config
 from candor.ids.config.captures import AnyIngest, SyntheticConfig
-from candor.ids.config.evaluation import EvaluationConfig
+from candor.ids.config.evaluation import ControlsConfig, EvaluationConfig
 from candor.ids.config.graphs import (
     AuditLimits,
     CalibrationConfig,
@@ -44,7 +44,7 @@ class ExperimentConfig(Config):
 
     experiment: str
     dataset: str
-    seeds: Annotated[tuple[int, ...], Field(min_length=1)] = (1,)
+    seeds: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)] = (1,)
     synthetic: SyntheticConfig | None = None
     ingest: AnyIngest
     calibration: CalibrationConfig = CalibrationConfig()
@@ -60,4 +60,5 @@ class ExperimentConfig(Config):
     elsewhere: tuple[FiledElsewhere, ...] = ()
     profile: ProfileConfig = ProfileConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
+    controls: ControlsConfig = ControlsConfig()
     variants: Annotated[dict[str, VariantConfig], Field(min_length=1)]
