@@ -31,6 +31,7 @@ def run_one(
     from candor.executors.signals import stop_on_sigterm
     from candor.flow.plan import read_plan
     from candor.flow.run import Run
+    from candor.flow.stage import LazyStages
     from candor.flow.task import run_task
     from candor.tracking.recorder import JsonlRecorder
 
@@ -39,13 +40,12 @@ def run_one(
     task = plan.task(task_id)
     run = Run(state.settings.run_root / "runs" / plan.run_id)
     run.path.mkdir(parents=True, exist_ok=True)
-    published = state.store.inspect(task.stage, task.key, verify=True)[0] == "published"
     try:
         with stop_on_sigterm():
             attempt = run_task(
                 plan,
                 task.id,
-                stages={} if published else state.workload.stages(),
+                stages=LazyStages(state.workload.stages),
                 store=state.store,
                 run=run,
                 recorder_factory=JsonlRecorder,

@@ -13,7 +13,7 @@ from candor.flow.artifact import ArtifactStore
 from candor.flow.attempt import Attempt
 from candor.flow.plan import Plan
 from candor.flow.run import Run
-from candor.flow.stage import Stage
+from candor.flow.stage import LazyStages, Stage
 from candor.flow.task import RecorderFactory, run_task
 
 
@@ -46,7 +46,7 @@ class InlineExecutor:
 
     @cached_property
     def _stages(self) -> Mapping[str, Stage]:
-        return self.load_stages()
+        return LazyStages(self.load_stages)
 
     def submit(self, plan: Plan, run: Run, task_id: str, after: Sequence[Job]) -> DoneJob:
         """Run the task now.

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -74,3 +75,26 @@ class Result:
 
 
 Stage = Callable[[Any, Inputs, Output], Result]
+
+
+class LazyStages(Mapping[str, Stage]):
+    """Stages that are loaded when one is first looked up.
+
+    Loading imports torch, which takes seconds; an attempt that is killed meanwhile must already have its record.
+    """
+
+    def __init__(self, load: Callable[[], Mapping[str, Stage]]) -> None:
+        self._load = load
+
+    @cached_property
+    def _stages(self) -> Mapping[str, Stage]:
+        return self._load()
+
+    def __getitem__(self, name: str) -> Stage:
+        return self._stages[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._stages)
+
+    def __len__(self) -> int:
+        return len(self._stages)
