@@ -132,17 +132,23 @@ def discover(
     folders = folders_of(preset, settings, env=env, cwd=cwd)
     found = {known.capture: locate(known, folders) for known in preset.captures}
     missing = [known.capture for known in preset.captures if not (found[known.capture] or known.optional)]
-    if missing or (preset.captures and not any(found.values())):
+    if preset.captures and not any(found.values()):
         missing = missing or list(found)
+    refuse_missing(preset, missing, folders)
+    return tuple(
+        _source(known, path, settings) for known in preset.captures if (path := found[known.capture])
+    )
+
+
+def refuse_missing(preset: DatasetPreset, missing: Sequence[str], folders: Sequence[Path]) -> None:
+    """Raise SourceMissing if any capture is ``missing``, with the folders looked at and how to obtain them."""
+    if missing:
         shown = ", ".join(missing[:3]) + (f" and {len(missing) - 3} more" if len(missing) > 3 else "")
         raise SourceMissing(
             f"{preset.name}: no file for {shown}",
             place="; ".join(str(folder) for folder in folders),
             hint=f"{preset.obtain.strip().rstrip('.')}. Or set {SHARED_DATA_VARIABLE}.",
         )
-    return tuple(
-        _source(known, path, settings) for known in preset.captures if (path := found[known.capture])
-    )
 
 
 def locate(known: DatasetCapture, folders: Sequence[Path]) -> Path | None:

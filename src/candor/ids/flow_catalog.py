@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from candor.config.settings import Settings
-from candor.errors import SourceMissing
 from candor.ids.captures.flows.config import FlowSource
 from candor.ids.captures.flows.registry import Located, flow_roots, flow_source, locate_flows
-from candor.ids.catalog import SHARED_DATA_VARIABLE, DatasetPreset, digest
+from candor.ids.catalog import SHARED_DATA_VARIABLE, DatasetPreset, digest, refuse_missing
 
 
 def discover(
@@ -27,13 +26,7 @@ def discover(
     """
     folders, located = _look(preset, settings, env, cwd)
     missing = [name for name, found in located.items() if found is None]
-    if missing:
-        shown = ", ".join(missing[:3]) + (f" and {len(missing) - 3} more" if len(missing) > 3 else "")
-        raise SourceMissing(
-            f"{preset.name}: no file for {shown}",
-            place="; ".join(str(folder) for folder in folders),
-            hint=f"{preset.obtain.strip().rstrip('.')}. Or set {SHARED_DATA_VARIABLE}.",
-        )
+    refuse_missing(preset, missing, folders)
     return tuple(
         FlowSource.model_validate(flow_source(capture, found, lambda path: digest(path, settings.cache_root)))
         for capture in preset.flows

@@ -13,7 +13,7 @@ from torch_geometric.nn import GATConv
 from torch_geometric.nn import TransformerConv as TransformerConvolution
 from torch_geometric.nn.aggr import MultiAggregation
 
-from candor.ids.config import ConvConfig, NodeInputConfig, Pooling
+from candor.ids.config import ConvConfig, GatConfig, NodeInputConfig, Pooling, VgaeConfig
 from candor.ids.graphs.scaler import Scaler
 from candor.ids.graphs.vocabulary import Vocabulary
 from candor.ids.models.fused_attention import FusedGatv2
@@ -129,14 +129,15 @@ def convolution(config: ConvConfig, in_width: int, out_width: int, edge_width: i
 class ConvStack(nn.Module):
     """Residual attention blocks; returns the output of every layer."""
 
-    def __init__(
-        self, config: ConvConfig, *, in_width: int, hidden: int, layers: int, edge_width: int, dropout: float
-    ) -> None:
+    def __init__(self, config: GatConfig | VgaeConfig, inputs: NodeInput) -> None:
         super().__init__()
-        self.enter = nn.Linear(in_width, hidden)
-        self.convs = nn.ModuleList(convolution(config, hidden, hidden, edge_width) for _ in range(layers))
+        hidden, layers, edge_width = config.hidden, config.layers, int(inputs.edge_mean_F.numel())
+        self.enter = nn.Linear(inputs.width, hidden)
+        self.convs = nn.ModuleList(
+            convolution(config.conv, hidden, hidden, edge_width) for _ in range(layers)
+        )
         self.norms = nn.ModuleList(nn.LayerNorm(hidden) for _ in range(layers))
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = nn.Dropout(config.dropout)
 
     def forward(self, h_NI: Tensor, edge_index_2E: Tensor, e_EF: Tensor) -> list[Tensor]:
         h_NH = torch.nn.functional.elu(self.enter(h_NI))

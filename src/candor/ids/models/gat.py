@@ -30,14 +30,7 @@ class Gat(nn.Module):
     def __init__(self, config: GatConfig, inputs: NodeInput) -> None:
         super().__init__()
         self.config, self.inputs = config, inputs
-        self.convs = ConvStack(
-            config.conv,
-            in_width=inputs.width,
-            hidden=config.hidden,
-            layers=config.layers,
-            edge_width=int(inputs.edge_mean_F.numel()),
-            dropout=config.dropout,
-        )
+        self.convs = ConvStack(config, inputs)
         self.jump = (
             None
             if config.jumping_knowledge == "last"

@@ -44,14 +44,7 @@ class Vgae(nn.Module):
     def __init__(self, config: VgaeConfig, inputs: NodeInput) -> None:
         super().__init__()
         self.config, self.inputs = config, inputs
-        self.convs = ConvStack(
-            config.conv,
-            in_width=inputs.width,
-            hidden=config.hidden,
-            layers=config.layers,
-            edge_width=int(inputs.edge_mean_F.numel()),
-            dropout=config.dropout,
-        )
+        self.convs = ConvStack(config, inputs)
         self.to_latent = nn.Linear(config.hidden, 2 * config.latent)
         features = int(inputs.mean_D.numel())
         self.decode_features = mlp([config.latent, config.hidden, features])
