@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from candor.errors import ArtifactMissing
+from candor.flow.workers import LocalWorkers, Workers
 
 Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
 
@@ -59,12 +60,14 @@ class Output:
         scratch: survives attempts (checkpoints live here), is never published, removed after success.
         recorder: metrics sink.
         progress: progress sink.
+        workers: does the parts of the stage in parallel; who runs the stage knows where.
     """
 
     path: Path
     scratch: Path
     recorder: Recorder
     progress: Progress
+    workers: Workers = field(default_factory=LocalWorkers)
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,7 @@ from candor.flow.process import ProcessId, code_version, peak_memory_bytes, rese
 from candor.flow.run import Run
 from candor.flow.stage import Inputs, Output, Progress, Recorder, Result, Stage
 from candor.flow.storage import chain, storage_full, write_atomic
+from candor.flow.workers import LocalWorkers, Workers
 
 log = logging.getLogger(__name__)
 
@@ -95,6 +96,7 @@ def run_task(
     run: Run,
     recorder_factory: RecorderFactory,
     progress: Progress = silent,
+    workers: Workers | None = None,
 ) -> Attempt:
     """Run one task, unless its artifact is there already, and leave a record however it ends.
 
@@ -121,7 +123,17 @@ def run_task(
         except OSError as e:
             raise storage_full(e, run.path) or e from e
         with attempt_log(attempt.log):
-            return _Execution(task, attempt, plan, stages, store, run, recorder_factory, progress).carry_out()
+            return _Execution(
+                task,
+                attempt,
+                plan,
+                stages,
+                store,
+                run,
+                recorder_factory,
+                progress,
+                workers or LocalWorkers(),
+            ).carry_out()
 
 
 def _begin(run: Run, task: PlannedTask) -> Attempt:
@@ -179,6 +191,7 @@ class _Execution:
     run: Run
     recorder_factory: RecorderFactory
     progress: Progress
+    workers: Workers
     _since: float = field(default_factory=time.monotonic)
     _last_pulse: float = field(default_factory=time.monotonic)
 
@@ -205,7 +218,7 @@ class _Execution:
         recorder = self.recorder_factory(scratch, task.id)
         if all(p == recorder.rows_path for p in scratch.iterdir()):
             recorder.clear()  # No checkpoint to resume from: the stage starts over, and logs every step again.
-        result = stage(config, inputs, Output(staging, scratch, recorder, self._pulse))
+        result = stage(config, inputs, Output(staging, scratch, recorder, self._pulse, self.workers))
         recorder.publish(staging)
         return store.publish(
             staging,

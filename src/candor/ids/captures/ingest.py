@@ -11,9 +11,6 @@ Layout of the artifact:
 from __future__ import annotations
 
 import json
-import multiprocessing
-from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -64,7 +61,9 @@ def ingest(config: IngestConfig, inputs: Inputs, out: Output) -> Result:
         raise DataError(fact, place=config.dataset, hint="Every capture of a dataset needs its own name.")
     jobs = [_Job(source, config, out.path) for source in sources]
     done: dict[str, _Ingested] = {}
-    for ingested in _run(jobs):
+    size = sum(path.stat().st_size for source in sources if (path := Path(source.path)).is_file())
+    at_most = config.workers if size >= _PARALLEL_BYTES else 1
+    for _, ingested in out.workers.map(_ingest_one, jobs, at_most=at_most):
         name = str(ingested.row["capture"])
         done[name] = ingested
         out.progress(len(done), len(jobs), name)
@@ -85,23 +84,6 @@ def read_sources(folder: Path) -> tuple[CaptureSource, ...]:
             f"captures.json is not a list of sources: {e.errors()[0]['msg']}", place=folder.name
         ) from e
     return tuple(source.model_copy(update={"path": str(folder / source.path)}) for source in sources)
-
-
-def _run(jobs: list[_Job]) -> Iterator[_Ingested]:
-    """Ingest in this process, or in several where the files are large enough. Order is not kept."""
-    size = sum(path.stat().st_size for job in jobs if (path := Path(job.source.path)).is_file())
-    workers = min(jobs[0].config.workers, len(jobs), multiprocessing.cpu_count())
-    if workers < 2 or size < _PARALLEL_BYTES:
-        yield from map(_ingest_one, jobs)
-        return
-    # Spawned, not forked: Polars' thread pool does not survive a fork.
-    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
-        futures = [pool.submit(_ingest_one, job) for job in jobs]
-        try:
-            for future in as_completed(futures):
-                yield future.result()
-        finally:
-            pool.shutdown(cancel_futures=True)
 
 
 def _ingest_one(job: _Job) -> _Ingested:

@@ -1,0 +1,46 @@
+"""Doing the parts of one stage in parallel, wherever the stage runs: processes here, Ray tasks on a cluster."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from typing import Protocol, TypeVar
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+class Workers(Protocol):
+    """Calls a function on many items.
+
+    ``function`` is a module-level function; it and the items must survive a trip to another process. What a part
+    leaves behind (a shard, a Parquet file) it publishes atomically under a folder that all workers share, so that an
+    interrupted stage resumes with the parts that are missing.
+    """
+
+    def map(self, function: Callable[[T], R], items: Sequence[T], *, at_most: int) -> Iterator[tuple[int, R]]:
+        """(position in ``items``, result) as they come, never more than ``at_most`` at a time.
+
+        The first failure is raised as it was, after what has not begun was cancelled.
+        """
+
+
+class LocalWorkers:
+    """Processes of this machine; this very process where one is enough."""
+
+    def map(self, function: Callable[[T], R], items: Sequence[T], *, at_most: int) -> Iterator[tuple[int, R]]:
+        """See Workers."""
+        at_most = min(at_most, len(items), len(os.sched_getaffinity(0)))
+        if at_most < 2:
+            yield from ((position, function(item)) for position, item in enumerate(items))
+            return
+        # Spawned, not forked: Polars' thread pool does not survive a fork.
+        with ProcessPoolExecutor(at_most, mp_context=multiprocessing.get_context("spawn")) as pool:
+            positions = {pool.submit(function, item): position for position, item in enumerate(items)}
+            try:
+                for future in as_completed(positions):
+                    yield positions[future], future.result()
+            finally:
+                pool.shutdown(cancel_futures=True)

@@ -1,0 +1,49 @@
+"""Parts of a stage in parallel."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from candor.errors import DataError
+from candor.flow.workers import LocalWorkers
+
+
+def square(number: int) -> int:
+    return number * number
+
+
+def process(_: int) -> int:
+    return os.getpid()
+
+
+def refuse(number: int) -> int:
+    if number == 2:
+        raise DataError("two is refused", place="here")
+    return number
+
+
+@pytest.mark.parametrize("at_most", [1, 2])
+def test_every_item_gives_one_result_with_its_position(at_most: int) -> None:
+    assert dict(LocalWorkers().map(square, [3, 1, 2], at_most=at_most)) == {0: 9, 1: 1, 2: 4}
+
+
+def test_one_at_a_time_needs_no_other_process() -> None:
+    assert dict(LocalWorkers().map(process, [0, 0], at_most=1)) == {0: os.getpid(), 1: os.getpid()}
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="needs two processors")
+def test_several_at_a_time_run_in_other_processes() -> None:
+    found = dict(LocalWorkers().map(process, [0, 0], at_most=2)).values()
+    assert os.getpid() not in found
+
+
+@pytest.mark.parametrize("at_most", [1, 2])
+def test_a_failure_arrives_as_it_was(at_most: int) -> None:
+    with pytest.raises(DataError, match="two is refused"):
+        list(LocalWorkers().map(refuse, [1, 2, 3], at_most=at_most))
+
+
+def test_no_items_give_no_results() -> None:
+    assert list(LocalWorkers().map(square, [], at_most=2)) == []
