@@ -41,7 +41,18 @@ def _inline(state: Session, display: Display, where: Where) -> Iterator[Executor
     yield InlineExecutor(state.store, state.workload.stages, JsonlRecorder, display)
 
 
-EXECUTORS: dict[str, Open] = {"inline": _inline}
+@contextmanager
+def _ray(state: Session, display: Display, where: Where) -> Iterator[Executor]:
+    from candor.executors.ray_cluster import connected
+
+    with connected(where.address):
+        from candor.executors.ray import RayExecutor
+        from candor.tracking.recorder import JsonlRecorder
+
+        yield RayExecutor(state.store, state.workload.stages, JsonlRecorder, display)
+
+
+EXECUTORS: dict[str, Open] = {"inline": _inline, "ray": _ray}
 
 
 def checked(where: Where) -> Where:
