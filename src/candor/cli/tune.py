@@ -1,0 +1,292 @@
+"""``candor tune`` and ``candor study``: search for better settings, and look at what was found."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
+
+import typer
+from pydantic import ValidationError
+
+from candor.cli import executors, options, output
+from candor.cli.output import Column
+from candor.cli.session import Session, session
+from candor.errors import ConfigError, StageFailed
+
+if TYPE_CHECKING:
+    from candor.learn.tuning.study import Study, StudyInfo, TrialRecord
+
+Model = Annotated[
+    str, typer.Argument(help="Search space, presets/spaces/MODEL.yaml: gat, vgae.", show_default=False)
+]
+_PRUNERS = ("none", "median", "asha")
+
+
+def tune(
+    ctx: typer.Context,
+    model: Model,
+    dataset: options.Dataset,
+    trials: Annotated[
+        int, typer.Option("--trials", min=1, help="Trials in all, those of an earlier start included.")
+    ] = 50,
+    experiment: Annotated[
+        str, typer.Option("--experiment", "-e", help="Experiment that trials are runs of.")
+    ] = "kd",
+    variant: Annotated[
+        str, typer.Option("--variant", help="Variant whose settings are searched.")
+    ] = "student",
+    prune: Annotated[
+        str, typer.Option("--prune", metavar="none|median|asha", help="Stop poor trials early.")
+    ] = "median",
+    at_most: Annotated[int, typer.Option("--max-concurrent", min=1, help="Trials at a time.")] = 1,
+    cpus: Annotated[float, typer.Option("--cpus", min=0.1, help="Processors for a trial (ray, slurm).")] = 1,
+    gpus: Annotated[
+        float, typer.Option("--gpus", min=0, help="GPUs for a trial, 0.25 for a quarter (ray).")
+    ] = 0,
+    sets: options.Sets = [],  # noqa: B006 - typer copies it.
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of every trial's training.")] = 1,
+    sampler_seed: Annotated[int, typer.Option("--sampler-seed", min=0, help="Seed of the search.")] = 0,
+    allow: options.Allow = [],  # noqa: B006
+    name: Annotated[
+        str, typer.Option("--name", help="Name of the study; the same name goes on with it.")
+    ] = "",
+    on: options.On = "inline",
+    address: options.Address = "",
+    as_json: options.AsJson = False,
+) -> None:
+    """Search for the settings with the best validation metric. Typing it again resumes; more --trials adds to it."""
+    from candor.learn.tuning.study import StudyInfo, open_study
+
+    state = session(ctx)
+    if prune not in _PRUNERS:
+        raise ConfigError(
+            f"no way of pruning called '{prune}'", place="--prune", hint=f"Choose {', '.join(_PRUNERS)}."
+        )
+    where = executors.checked(executors.Where(on, address))
+    info = StudyInfo(
+        study=name or f"{model}-{experiment}-{dataset}",
+        model=model,
+        space=_space(model, state),
+        experiment=experiment,
+        dataset=dataset,
+        sets=tuple(sets),
+        allow=tuple(allow),
+        variant=variant,
+        seed=seed,
+        sampler_seed=sampler_seed,
+        pruner=cast(Literal["none", "median", "asha"], prune),
+        trials=trials,
+    )
+    _refuse_what_no_plan_has(state, info)
+    study = open_study(state.settings.run_root, info)
+    try:
+        _search(state, study, where, at_most=at_most, cpus=cpus, gpus=gpus)
+    except KeyboardInterrupt:
+        output.note("Stopped. The same command goes on, trials under way included.")
+        raise typer.Exit(130) from None
+    _finish(state, study, as_json=as_json)
+
+
+def study(
+    ctx: typer.Context,
+    name: Annotated[str | None, typer.Argument(metavar="[STUDY]", help="A study; none lists all.")] = None,
+    as_json: options.AsJson = False,
+) -> None:
+    """List studies, or show the trials, the importances and the best values of one."""
+    from candor.learn.tuning.study import Study, find_study
+
+    state = session(ctx)
+    root = state.settings.run_root
+    if name is not None:
+        _show(find_study(root, name), as_json=as_json)
+        return
+    studies = [Study(p.parent) for p in sorted((root / "studies").glob("*/study.json"))]
+    rows = [_study_row(s) for s in studies]
+    if as_json:
+        output.as_json(rows)
+    elif not rows:
+        output.say("No studies yet. Start one with `candor tune`.")
+    else:
+        columns: list[Column | str] = [
+            "study",
+            Column("trials", "", "right"),
+            "metric",
+            Column("best", "", "right"),
+        ]
+        best = [("-" if r["best"] is None else f"{r['best']:.6g}") for r in rows]
+        output.table(
+            columns, [(r["study"], r["trials"], r["metric"], b) for r, b in zip(rows, best, strict=True)]
+        )
+
+
+def tune_worker(
+    ctx: typer.Context,
+    name: Annotated[str, typer.Argument(metavar="STUDY", help="An existing study.")],
+    worker: Annotated[int, typer.Option("--worker", min=0, help="Number of this worker, 0 upwards.")] = 0,
+) -> None:
+    """Take trials of a study until it has enough: what each job of an array runs."""
+    from candor.cli.trials import WorkerJob, work
+    from candor.learn.tuning.study import find_study
+
+    state = session(ctx)
+    found = find_study(state.settings.run_root, name)
+    try:
+        work(WorkerJob(state.workload, found.path, worker))
+    except KeyboardInterrupt:
+        raise typer.Exit(130) from None
+
+
+def _space(model: str, state: Session) -> Any:
+    from candor.config.layers import build, merge
+    from candor.config.presets import load_preset
+    from candor.learn.tuning.spaces import Space
+
+    return build(Space, merge([load_preset("spaces", model, data_root=state.settings.data_root)]))
+
+
+def _refuse_what_no_plan_has(state: Session, info: StudyInfo) -> None:
+    """Raises ConfigError if the first values of every parameter make no plan: a typing error costs no trial."""
+    from candor.cli.workload import Request
+
+    first = {
+        key: parameter.of[0] if parameter.kind == "choice" else parameter.low
+        for key, parameter in info.space.parameters.items()
+    }
+    try:
+        request = Request(info.experiment, info.dataset, info.overrides(first), [info.seed], list(info.allow))
+        state.planned(request, info.task)
+    except ValidationError as e:
+        raise ConfigError(str(e), place=f"presets/spaces/{info.model}.yaml") from e
+
+
+def _search(
+    state: Session, study: Study, where: executors.Where, *, at_most: int, cpus: float, gpus: float
+) -> None:
+    from candor.cli.trials import TrialRuns, WorkerJob, work_in_parallel
+    from candor.flow.workers import LocalWorkers
+    from candor.learn.tuning.search import Searcher
+
+    info = study.info()
+    runs = TrialRuns(state.workload, info)
+    if where.on == "ray":
+        from candor.executors.ray_cluster import connected
+        from candor.learn.tuning.on_ray import TrialResources, search_on_ray
+
+        with connected(where.address):
+            search_on_ray(
+                study, runs, at_most=at_most, resources=TrialResources(cpus, gpus), on_trial=_tell(info)
+            )
+    elif at_most == 1:
+        Searcher(study, runs, on_trial=_tell(info)).run()
+    else:
+        work_in_parallel([WorkerJob(state.workload, study.path, n) for n in range(at_most)], LocalWorkers())
+
+
+class _tell:  # noqa: N801 - used as a function.
+    """Says how a trial ended, as it ends."""
+
+    def __init__(self, info: StudyInfo) -> None:
+        self._info = info
+
+    def __call__(self, trial: TrialRecord) -> None:
+        value = "-" if trial.value is None else f"{trial.value:.6g}"
+        told = f"trial {trial.number}: {trial.state}, {self._info.space.metric} {value}"
+        output.note(told + (f" ({trial.reason})" if trial.reason else ""))
+
+
+def _finish(state: Session, study: Study, *, as_json: bool) -> None:
+    from candor.config.presets import load_preset
+
+    info = study.info()
+    experiment = load_preset("experiments", info.experiment, data_root=state.settings.data_root)
+    study.write_best(experiment.values)
+    _write_page(study)
+    _show(study, as_json=as_json)
+    if study.best() is None:
+        raise StageFailed(
+            "no trial completed", place=info.study, hint=f"`candor study {info.study}` lists the reasons."
+        )
+
+
+def _write_page(study: Study) -> Path:
+    from candor.flow.storage import write_atomic
+    from candor.learn.tuning.search import importances
+    from candor.report.study import StudyTrial, study_page
+
+    info, best = study.info(), study.best()
+    trials = [
+        StudyTrial(t.number, t.state, dict(t.values), t.value, t.reason, list(t.curve))
+        for t in study.trials()
+    ]
+    page = study_page(
+        info.study,
+        f"{info.space.metric} ({info.space.mode})",
+        trials,
+        importances(study),
+        best=best.number if best else None,
+        lower_is_better=info.space.mode == "min",
+    )
+    path = study.path / "index.html"
+    write_atomic(path, page)
+    return path
+
+
+def _study_row(study: Study) -> dict[str, Any]:
+    info, best = study.info(), study.best()
+    done = sum(t.state != "running" for t in study.trials())
+    return {
+        "study": info.study,
+        "trials": f"{done}/{info.trials}",
+        "metric": f"{info.space.metric} ({info.space.mode})",
+        "best": best.value if best else None,
+    }
+
+
+def _show(study: Study, *, as_json: bool) -> None:
+    from candor.learn.tuning.search import importances
+
+    info, best, trials = study.info(), study.best(), study.trials()
+    shares = importances(study)
+    if as_json:
+        told = {"importances": shares, "best": best.model_dump() if best else None}
+        output.as_json({**_study_row(study), **told, "all": [t.model_dump() for t in trials]})
+        return
+    columns: list[Column | str] = [
+        Column("trial", "", "right"),
+        "state",
+        Column(info.space.metric, "", "right"),
+        Column("duration", "s", "right"),
+        "values",
+        "reason",
+    ]
+    ranked = sorted(trials, key=lambda t: _rank(t, info))
+    output.table(columns, [_trial_row(t) for t in ranked])
+    if shares:
+        output.say("Importance: " + ", ".join(f"{key} {share:.0%}" for key, share in shares.items()))
+    if best is not None:
+        output.say(f"Best: trial {best.number}. As a preset: {study.path / 'best.yaml'}")
+    if (study.path / "index.html").is_file():
+        output.say(f"Page: {study.path / 'index.html'}")
+
+
+def _rank(trial: TrialRecord, info: StudyInfo) -> tuple[int, float]:
+    sign = 1 if info.space.mode == "min" else -1
+    order = ("complete", "pruned", "running", "failed").index(trial.state)
+    return order, sign * trial.value if trial.value is not None else 0.0
+
+
+def _trial_row(trial: TrialRecord) -> tuple[str, ...]:
+    def short(value: object) -> str:
+        return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+    values = ", ".join(
+        f"{key.removeprefix('training.')}={short(value)}" for key, value in trial.values.items()
+    )
+    return (
+        str(trial.number),
+        trial.state,
+        "-" if trial.value is None else f"{trial.value:.6g}",
+        "-" if trial.duration_s is None else f"{trial.duration_s:.1f}",
+        values,
+        trial.reason or " ",
+    )

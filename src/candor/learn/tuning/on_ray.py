@@ -1,0 +1,155 @@
+"""Trials on a Ray cluster: Ray Tune runs them, Optuna proposes them, ASHA stops the poor ones early.
+
+Only study records survive a search: what Ray Tune keeps for itself goes to a temporary folder. A search that is taken
+up again tells Optuna of every trial so far, and repeats those that were under way with the same values, which resumes
+their trainings from the last checkpoint.
+
+ASHA: Li et al. 2020 (arXiv:1810.05934).
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from candor.learn.tuning.search import Outcome, RunTrial, finished
+from candor.learn.tuning.spaces import Value
+from candor.learn.tuning.study import Study, TrialRecord
+
+
+@dataclass(frozen=True)
+class TrialResources:
+    """What one trial takes; a GPU may be shared (0.25)."""
+
+    cpus: float = 1
+    gpus: float = 0
+
+
+@dataclass(frozen=True)
+class _Call:
+    """Everything a trial needs on another machine."""
+
+    study: Study
+    run_trial: RunTrial
+    environment: dict[str, str]
+
+    def __call__(self, values: dict[str, Value]) -> None:
+        from ray import tune
+
+        os.environ.update(self.environment)
+        space = self.study.info().space
+        record = self.study.claim(values)
+        curve: list[tuple[int, float]] = []
+        started = time.monotonic()
+
+        def report(epoch: int, value: float) -> None:
+            if curve and epoch <= curve[-1][0]:
+                return
+            curve.append((epoch, value))
+            # Kept before Ray hears of it: the trial may be stopped right there.
+            self.study.write(
+                finished(record, Outcome(""), curve, space, time.monotonic() - started).model_copy(
+                    update={"state": "running"}
+                )
+            )
+            tune.report({space.metric: value, "epoch": epoch + 1})
+
+        outcome = self.run_trial(values, report)
+        ended = finished(record, outcome, curve, space, time.monotonic() - started)
+        self.study.write(ended)
+        if ended.state == "failed":
+            raise RuntimeError(ended.reason)
+
+
+def search_on_ray(
+    study: Study,
+    run_trial: RunTrial,
+    *,
+    at_most: int,
+    resources: TrialResources,
+    on_trial: Callable[[TrialRecord], None] = lambda record: None,
+) -> None:
+    """Run the study's missing trials. This process must be connected to Ray.
+
+    Args:
+        at_most: trials at a time.
+        on_trial: told of every trial at the end.
+    """
+    os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # Else it prints tables of its own between ours.
+    from ray import tune
+    from ray.tune.schedulers import ASHAScheduler, FIFOScheduler
+    from ray.tune.search import ConcurrencyLimiter
+
+    info = study.info()
+    before = study.trials()
+    missing = info.trials - sum(t.state != "running" for t in before)
+    if missing <= 0:
+        return
+    scheduler = (
+        FIFOScheduler()  # type: ignore[no-untyped-call]
+        if info.pruner == "none"
+        else ASHAScheduler(time_attr="epoch", grace_period=2, reduction_factor=3, max_t=10_000)
+    )
+    call = _Call(study, run_trial, _environment())
+    lost = [t for t in before if t.state == "running"]
+    for trial in lost:
+        (study.path / "trials" / f"{trial.number}.json").unlink()
+    with tempfile.TemporaryDirectory(prefix="candor-tune-") as folder:
+        tuner = tune.Tuner(
+            tune.with_resources(call.__call__, {"CPU": resources.cpus, "GPU": resources.gpus}),
+            tune_config=tune.TuneConfig(
+                metric=info.space.metric,
+                mode=info.space.mode,
+                search_alg=ConcurrencyLimiter(_optuna_search(study, before, lost), max_concurrent=at_most),
+                scheduler=scheduler,
+                num_samples=missing,
+                reuse_actors=True,  # A worker takes seconds to start and to import what a trial needs.
+            ),
+            run_config=tune.RunConfig(
+                name=info.study,
+                storage_path=folder,
+                verbose=0,
+                failure_config=tune.FailureConfig(max_failures=0),  # Out of memory stays out of memory.
+            ),
+        )
+        tuner.fit()
+    known = {t.number for t in before} - {t.number for t in lost}
+    for record in study.trials():
+        if record.number not in known:
+            on_trial(_settled(study, record))
+
+
+def _settled(study: Study, record: TrialRecord) -> TrialRecord:
+    """A trial that Ray ended without asking was stopped by the scheduler, or its worker died before any metric."""
+    if record.state != "running":
+        return record
+    lost = record.value is None
+    state, reason = ("failed", "its worker was lost") if lost else ("pruned", "stopped by ASHA")
+    settled = record.model_copy(update={"state": state, "reason": reason})
+    study.write(settled)
+    return settled
+
+
+def _optuna_search(study: Study, before: list[TrialRecord], lost: list[TrialRecord]) -> Any:
+    from ray.tune.search.optuna import OptunaSearch
+
+    info = study.info()
+    search = OptunaSearch(
+        info.space.distributions(),
+        metric=info.space.metric,
+        mode=info.space.mode,
+        seed=info.sampler_seed + len(before),
+        points_to_evaluate=[dict(t.values) for t in lost] or None,
+    )
+    for trial in before:
+        if trial.state in ("complete", "pruned") and trial.value is not None:
+            search.add_evaluated_point(dict(trial.values), trial.value)
+    return search
+
+
+def _environment() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if name.startswith("CANDOR_")}

@@ -1,0 +1,83 @@
+"""The same searches on a real Ray of this machine."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tuning_kit import bowl, fragile, info, long_bowl
+
+from candor.learn.tuning.study import Study, TrialRecord, open_study
+
+pytest.importorskip("ray")
+pytest.importorskip("optuna")
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("tune_on_ray")]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cluster() -> Iterator[None]:
+    from candor.executors.ray_cluster import connected
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", os.pathsep.join(p for p in sys.path if p))
+        with connected(cpus=3):
+            yield
+
+
+def search(study: Study, run_trial: object, at_most: int = 2) -> list[TrialRecord]:
+    from candor.learn.tuning.on_ray import TrialResources, search_on_ray
+
+    told: list[TrialRecord] = []
+    search_on_ray(study, run_trial, at_most=at_most, resources=TrialResources(), on_trial=told.append)  # type: ignore[arg-type]
+    return told
+
+
+def test_ray_runs_the_trials_and_records_are_as_anywhere(tmp_path: Path) -> None:
+    study = open_study(tmp_path, info(3))
+    told = search(study, bowl)
+    trials = study.trials()
+    assert [t.number for t in trials] == list(range(3)) == sorted(t.number for t in told)
+    assert all(t.state == "complete" and len(t.curve) == 3 for t in trials)
+    best = study.best()
+    assert best is not None
+    assert best.value == min(t.value for t in trials if t.value is not None)
+
+
+def test_a_second_search_adds_only_what_is_missing(tmp_path: Path) -> None:
+    study = open_study(tmp_path, info(2))
+    search(study, bowl)
+    first = study.trials()
+    open_study(tmp_path, info(3))
+    assert len(search(study, bowl)) == 1
+    assert study.trials()[:2] == first
+    assert search(study, bowl) == []
+
+
+def test_a_trial_that_was_under_way_is_repeated_with_its_values(tmp_path: Path) -> None:
+    study = open_study(tmp_path, info(2))
+    values = {"x": 1.25, "kind": "b", "n": 3}
+    study.write(TrialRecord(number=0, values=values))
+    search(study, bowl)
+    assert [t.state for t in study.trials()] == ["complete", "complete"]
+    assert values in [t.values for t in study.trials()]
+
+
+def test_asha_stops_poor_trials(tmp_path: Path) -> None:
+    study = open_study(tmp_path, info(6, pruner="asha"))
+    search(study, long_bowl, at_most=3)
+    stopped = [t for t in study.trials() if t.state == "pruned"]
+    assert stopped
+    assert all(len(t.curve) < 10 for t in stopped)
+    assert study.best() is not None
+
+
+def test_out_of_memory_fails_at_once_and_is_recorded(tmp_path: Path) -> None:
+    study = open_study(tmp_path, info(5))
+    search(study, fragile)
+    failed = [t for t in study.trials() if t.state == "failed"]
+    assert failed
+    assert all(t.out_of_memory for t in failed)
+    assert len(study.trials()) == 5
