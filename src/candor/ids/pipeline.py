@@ -90,6 +90,7 @@ def _flow_tasks(config: ExperimentConfig) -> list[TaskSpec]:
         window=config.window,
         split=config.split,
         min_attack_frames=config.min_attack_frames,
+        workers=config.build_workers,
     )
     test = train.model_copy(update={"splits": ("test",)})
     graphs = {"ingest": "ingest", "build_train": "build_train", "build_test": "build_test"}
@@ -122,6 +123,7 @@ def _data_tasks(config: ExperimentConfig) -> list[TaskSpec]:
         split=config.split,
         min_attack_frames=config.min_attack_frames,
         profiles=config.profiles,
+        workers=config.build_workers,
     )
     test = train.model_copy(update={"splits": ("test",), "profiles": config.profiles[:1]})
     frames = {"ingest": "ingest", "calibrate": "calibrate"}

@@ -128,7 +128,7 @@ def test_an_empty_store_opens_and_has_no_graph(tmp_path: Path) -> None:
 def test_joined_shards_equal_one_store_and_merge_their_attack_names(tmp_path: Path) -> None:
     a, b = graphs(0), graphs(1)
     shards = [write(tmp_path / "a", a), write(tmp_path / "b", b, name="d", attack="fuzzing")]
-    joined = concat([s.path for s in shards], tmp_path / "joined", block_graphs=3)
+    joined = concat([s.path for s in shards], tmp_path / "joined")
     np.testing.assert_array_equal(joined.x_ND, np.concatenate([a.x_ND, b.x_ND]))
     np.testing.assert_array_equal(
         joined.edge_index_2E, np.concatenate([a.edge_index_2E, b.edge_index_2E], axis=1)
@@ -151,7 +151,7 @@ def test_joining_ten_times_more_graphs_takes_the_same_memory(tmp_path: Path) -> 
 
     def peak(copies: int) -> int:
         tracemalloc.start()
-        concat([shard] * copies, tmp_path / f"x{copies}", block_graphs=16)
+        concat([shard] * copies, tmp_path / f"x{copies}")
         high = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         return high
