@@ -3,7 +3,8 @@
     generate* ─ ingest ─ calibrate ─┬─ build_train ─┬─ audit (gate) ─┬─ autoencoder ─ curriculum ─ fusion ─ score ─┐
                                     └─ build_test ──┴─ profile       └─ controls ─────────────────────────────────┴─ evaluate ─ report
 
-    * only where the dataset is synthetic. Models of every variant and seed form their own lane.
+    * only where the dataset is synthetic. Models of every variant and seed form their own lane. With
+    ``training.batch_budget=auto`` a budget task for each model of a variant lies between build_train and its training.
 
 A dataset of network flows goes the same way with stages of its own up to the graphs (ingest_flows, build_flows,
 audit_flows, controls_flows) and without calibration; the tasks keep their names, and models do not know the difference.
@@ -19,6 +20,7 @@ from candor.ids.captures.flows.config import FlowIngestConfig
 from candor.ids.config import (
     AuditConfig,
     AutoencoderTask,
+    BudgetTask,
     CalibrationTask,
     CurriculumTask,
     ExperimentConfig,
@@ -43,6 +45,7 @@ VERSIONS = {
     "audit": 2,
     "profile": 1,
     "controls": 1,
+    "budget": 1,
     "autoencoder": 1,
     "curriculum": 1,
     "fusion": 1,
@@ -61,6 +64,9 @@ def plan(config: ExperimentConfig) -> list[TaskSpec]:
     tasks = _data_tasks(config)
     scores: dict[str, str] = {"scores.controls": "controls"}
     history: dict[str, str] = {}
+    for name, variant in config.variants.items():
+        if variant.training.batch_budget == "auto":
+            tasks += _budget_tasks(name, config)
     for seed in config.seeds:
         for name in _teachers_first(config.variants):
             variant = config.variants[name]
@@ -159,13 +165,16 @@ def _model_tasks(name: str, variant: VariantConfig, seed: int) -> list[TaskSpec]
     def taught_by(stage: str) -> dict[str, str]:
         return {"teacher": f"{stage}.{variant.teacher}.s{seed}"} if variant.teacher else {}
 
+    def sized_by(model: str) -> dict[str, str]:
+        return {"budget": f"budget.{name}.{model}"} if variant.training.batch_budget == "auto" else {}
+
     training = variant.training
     return [
         _task(
             vgae,
             "autoencoder",
             AutoencoderTask(model=variant.vgae, training=training, distillation=learns, seed=seed),
-            {**graphs, **taught_by("autoencoder")},
+            {**graphs, **taught_by("autoencoder"), **sized_by("vgae")},
             cpus=2,
         ),
         _task(
@@ -178,7 +187,7 @@ def _model_tasks(name: str, variant: VariantConfig, seed: int) -> list[TaskSpec]
                 distillation=learns,
                 seed=seed,
             ),
-            {**graphs, "vgae": vgae, **taught_by("curriculum")},
+            {**graphs, "vgae": vgae, **taught_by("curriculum"), **sized_by("gat")},
             cpus=2,
         ),
         _task(
@@ -201,6 +210,33 @@ def _model_tasks(name: str, variant: VariantConfig, seed: int) -> list[TaskSpec]
             cpus=2,
         ),
     ]
+
+
+def _budget_tasks(name: str, config: ExperimentConfig) -> list[TaskSpec]:
+    """One for each model of a variant. Seeds share them, and so do variants of the same models."""
+    variant = config.variants[name]
+    training, device = variant.training, variant.training.device
+    if device == "auto":
+        raise ConfigError(
+            "a batch budget is found for one type of device, and none is named",
+            place=f"variants.{name}.training.device",
+            hint="Set training.device=cpu or training.device=cuda.",
+        )
+    teacher = config.variants.get(variant.teacher or "")
+    tasks = []
+    for model in ("vgae", "gat"):
+        task = BudgetTask(
+            scale=variant.scale,
+            model=getattr(variant, model),
+            teacher=getattr(teacher, model) if teacher else None,
+            distillation=variant.distillation if teacher else None,
+            precision=training.precision,
+            device=device,
+            search=training.budget,
+            threads=training.threads,
+        )
+        tasks.append(_task(f"budget.{name}.{model}", "budget", task, {"build_train": "build_train"}, cpus=2))
+    return tasks
 
 
 def _teachers_first(variants: dict[str, VariantConfig]) -> list[str]:

@@ -35,6 +35,8 @@ from candor.ids.config.models import Pooling as Pooling
 from candor.ids.config.models import TransformerConv as TransformerConv
 from candor.ids.config.models import VgaeConfig as VgaeConfig
 from candor.ids.config.training import AutoencoderTask as AutoencoderTask
+from candor.ids.config.training import BudgetConfig as BudgetConfig
+from candor.ids.config.training import BudgetTask as BudgetTask
 from candor.ids.config.training import CurriculumConfig as CurriculumConfig
 from candor.ids.config.training import CurriculumTask as CurriculumTask
 from candor.ids.config.training import DistillationConfig as DistillationConfig
