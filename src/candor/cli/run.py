@@ -34,12 +34,19 @@ def run(
     ] = False,
     seed: options.Seeds = "",
     allow: options.Allow = [],  # noqa: B006
+    profile: Annotated[
+        bool,
+        typer.Option(
+            "--profile", help="Time the steps of every training that runs, and leave Chrome traces."
+        ),
+    ] = False,
     as_json: options.AsJson = False,
 ) -> None:
     """Run an experiment on a dataset: only what is not published yet, resuming what was stopped."""
     from candor.flow.survey import survey
 
     state = session(ctx)
+    sets = [*sets, "training.profile=true"] if profile else sets
     planned = state.planned(options.request(experiment, dataset, sets, seed, allow), until)
     states = survey(planned.plan, state.store, earlier=state.earlier_plans(planned.plan))
     if dry_run:
@@ -61,6 +68,10 @@ def run(
             f"Run {run.id}: {output.count(len(todo), 'task')} done, {len(states) - len(todo)} published before."
         )
         final.show(planned.plan, state.store)
+        if profile:
+            from candor.cli import profile_train
+
+            profile_train.show_profiles(planned.plan, state.store, todo)
     exit_if_failed(run, report)
 
 

@@ -20,7 +20,6 @@ from candor.ids.captures.flows.config import FlowIngestConfig
 from candor.ids.config import (
     AuditConfig,
     AutoencoderTask,
-    BudgetTask,
     CalibrationTask,
     CurriculumTask,
     ExperimentConfig,
@@ -33,6 +32,7 @@ from candor.ids.config import (
     WindowConfig,
 )
 from candor.ids.experiment import resolve
+from candor.ids.targets import KINDS, Target, budget_task
 
 __all__ = ["VERSIONS", "plan", "resolve"]
 
@@ -214,29 +214,18 @@ def _model_tasks(name: str, variant: VariantConfig, seed: int) -> list[TaskSpec]
 
 def _budget_tasks(name: str, config: ExperimentConfig) -> list[TaskSpec]:
     """One for each model of a variant. Seeds share them, and so do variants of the same models."""
-    variant = config.variants[name]
-    training, device = variant.training, variant.training.device
+    device = config.variants[name].training.device
     if device == "auto":
         raise ConfigError(
             "a batch budget is found for one type of device, and none is named",
             place=f"variants.{name}.training.device",
             hint="Set training.device=cpu or training.device=cuda.",
         )
-    teacher = config.variants.get(variant.teacher or "")
-    tasks = []
-    for model in ("vgae", "gat"):
-        task = BudgetTask(
-            scale=variant.scale,
-            model=getattr(variant, model),
-            teacher=getattr(teacher, model) if teacher else None,
-            distillation=variant.distillation if teacher else None,
-            precision=training.precision,
-            device=device,
-            search=training.budget,
-            threads=training.threads,
-        )
-        tasks.append(_task(f"budget.{name}.{model}", "budget", task, {"build_train": "build_train"}, cpus=2))
-    return tasks
+    graphs = {"build_train": "build_train"}
+    targets = [Target(name, kind) for kind in KINDS]
+    return [
+        _task(f"budget.{t.name}", "budget", budget_task(config, t, device), graphs, cpus=2) for t in targets
+    ]
 
 
 def _teachers_first(variants: dict[str, VariantConfig]) -> list[str]:

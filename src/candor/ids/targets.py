@@ -7,10 +7,10 @@ from typing import Literal
 
 from candor.config.layers import nearest
 from candor.errors import NotFound
-from candor.ids.config import ExperimentConfig, GatConfig, VgaeConfig
+from candor.ids.config import BudgetTask, ExperimentConfig, GatConfig, VgaeConfig
 
 Kind = Literal["vgae", "gat"]
-_KINDS: tuple[Kind, ...] = ("vgae", "gat")
+KINDS: tuple[Kind, ...] = ("vgae", "gat")
 
 
 @dataclass(frozen=True)
@@ -36,14 +36,30 @@ def choose(config: ExperimentConfig, wanted: str = "") -> Target:
         **{name: name for name in config.variants},
     }
     at, _, kind = wanted.partition(".")
-    known = [f"{name}.{k}" for name in config.variants for k in _KINDS]
-    if wanted and (at not in variants or (kind and kind not in _KINDS)):
+    known = [f"{name}.{k}" for name in config.variants for k in KINDS]
+    if wanted and (at not in variants or (kind and kind not in KINDS)):
         near = nearest(wanted, known)
         hint = (f"Did you mean '{near}'? " if near else "") + f"Models: {', '.join(known)}."
         raise NotFound(f"no model '{wanted}'", place=f"experiment {config.experiment}", hint=hint)
     names = [variants[at]] if wanted else list(config.variants)
-    kinds = [k for k in _KINDS if k == kind] or list(_KINDS)
+    kinds = [k for k in KINDS if k == kind] or list(KINDS)
     return max((Target(name, k) for name in names for k in kinds), key=lambda t: _size(config, t))
+
+
+def budget_task(config: ExperimentConfig, target: Target, device: str) -> BudgetTask:
+    """The task that finds the batch budget of a model on a type of device."""
+    variant = config.variants[target.variant]
+    teacher = config.variants.get(variant.teacher or "")
+    return BudgetTask(
+        scale=variant.scale,
+        model=getattr(variant, target.kind),
+        teacher=getattr(teacher, target.kind) if teacher else None,
+        distillation=variant.distillation if teacher else None,
+        precision=variant.training.precision,
+        device=device,
+        search=variant.training.budget,
+        threads=variant.training.threads,
+    )
 
 
 def _size(config: ExperimentConfig, target: Target) -> int:

@@ -28,6 +28,7 @@ from candor.learn.checkpoints import count_parameters, load_weights, save_weight
 from candor.learn.curriculum import CurriculumSampler, Schedule
 from candor.learn.fit import FitReport, accelerator, fit, use_threads
 from candor.learn.loading import GraphLoader
+from candor.learn.profiling import PARTS, StepProfile
 from candor.learn.sampling import BudgetSampler
 
 #: Quantile of the benign validation anomaly from which DqnConfig.anomaly_margin is measured.
@@ -201,10 +202,15 @@ def _loader(store: GraphStore, training: TrainingConfig, *, shuffle: bool, seed:
     return GraphLoader(store, sampler)
 
 
+def _shares(profile: StepProfile) -> dict[str, Json]:
+    return {f"{part.replace(' ', '_')}_share": round(profile.share(part), 4) for part in PARTS}
+
+
 def _summary(model: Vgae | Gat, report: FitReport, training: TrainingConfig) -> dict[str, Json]:
     found: dict[str, Json] = {"max_nodes": training.max_nodes, "max_edges": training.max_edges}
     return {
         **(found if training.batch_budget == "auto" else {}),
+        **(_shares(report.profile) if report.profile else {}),
         "parameters": count_parameters(model),
         "epochs": report.epochs,
         "best_epoch": report.best_epoch,

@@ -45,6 +45,8 @@ class TrainingConfig(Config):
     tolerance: Annotated[float, Field(ge=0)] = 1e-3
     device: Annotated[Literal["auto", "cpu", "cuda"], Runtime] = "auto"
     threads: Annotated[int, Runtime, Field(ge=0)] = 0
+    #: Leave a Chrome trace and a table of where the time of a step goes (``candor run --profile``).
+    profile: Annotated[bool, Runtime] = False
 
 
 class CurriculumConfig(Config):
