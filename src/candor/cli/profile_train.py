@@ -88,5 +88,9 @@ def show(name: str, content: Mapping[str, Any], folder: Path) -> None:
     output.say(
         f"Message passing takes {share:.1%} of a step; the gate for cuGraph (more than {gate:.0%}) is {verdict}."
     )
+    if content["device"] != "cuda":
+        output.say(
+            "Its kernels run on CUDA, and this was measured on the CPU: measure there before you decide."
+        )
     if (folder / "trace.json.gz").is_file():
         output.say(f"Trace, for chrome://tracing or ui.perfetto.dev: {folder / 'trace.json.gz'}")

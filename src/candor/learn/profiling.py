@@ -25,7 +25,7 @@ from candor.learn.loading import GraphLoader
 
 Part = Literal["message passing", "other compute", "optimizer", "loading", "idle"]
 PARTS: tuple[Part, ...] = get_args(Part)
-#: docs: cuGraph's kernels speed up message passing alone, so below this share of a step they cannot pay.
+#: docs/batches-and-steps.md: cuGraph's kernels speed up message passing alone, so below this share of a step they cannot pay.
 CUGRAPH_GATE = 0.30
 WARM_UP, TIMED, TRACED = 3, 30, 5
 TABLE, TRACE = "steps.json", "trace.json.gz"
