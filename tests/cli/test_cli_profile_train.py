@@ -44,4 +44,7 @@ def test_a_run_can_profile_its_trainings_without_changing_a_key(tmp_path: Path) 
     assert (candor.artifact("autoencoder") / "profile" / "steps.json").is_file()
     record = json.loads((candor.artifact("autoencoder") / "record.json").read_text())
     assert 0 < record["summary"]["message_passing_share"] < 1
+    again = candor.run_kd(more=("--until", "autoencoder.student.s1", "--profile"))
+    assert "Nothing to do" in again.stdout
+    assert "nothing was profiled" in again.stderr
     assert "Nothing to do" in candor.run_kd(more=("--until", "autoencoder.student.s1")).stdout

@@ -57,6 +57,10 @@ def run(
     todo = [s.task.id for s in states if s.state != "cached"]
     if not todo:
         _show_nothing_to_do(state, planned, as_json=as_json)
+        if profile:
+            output.note(
+                "Nothing was trained, so nothing was profiled: `candor profile-train` times the steps of a model."
+            )
         return
     _warn_of_corrupted(states)
     track.begin(state, run, tracking)
