@@ -37,6 +37,7 @@ CaptureFormat: TypeAlias = Literal[
     "usbcan",
     "crysys",
     "canedge_csv",
+    "python_can_csv",
     "pcap",
     "road",
     "ciciov2024",
