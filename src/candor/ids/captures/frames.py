@@ -134,16 +134,17 @@ def content_hash(df: pl.DataFrame) -> str:
     return digest.hexdigest()
 
 
-def content_hash_of_file(path: Path) -> str:
-    """As content_hash, of a frame table on disk, a column and a row group at a time. "" without a file."""
+def content_hash_of_file(path: Path, *, unlabelled: int = 255) -> str:
+    """As content_hash, of a frame table on disk, in bounded memory. "" without a file.
+
+    ``unlabelled``: what a missing label counts as; 0 gives the hash the frames would have if they were benign.
+    """
     if not path.is_file():
         return ""
-    file = pq.ParquetFile(path)
     digest = hashlib.sha256()
 
     def column(name: str) -> Iterator[pl.Series]:
-        for group in range(file.num_row_groups):
-            yield pl.DataFrame(pl.from_arrow(file.read_row_group(group, columns=[name])))[name]
+        return (part[name] for part in parts(path, [name]))
 
     for name in ("timestamp", "id", "dlc", "flags"):
         digest.update(name.encode())
@@ -151,13 +152,20 @@ def content_hash_of_file(path: Path) -> str:
             digest.update(part.to_numpy().tobytes())
     digest.update(b"label")
     for part in column("label"):
-        digest.update(part.fill_null(255).to_numpy().tobytes())
+        digest.update(part.fill_null(unlabelled).to_numpy().tobytes())
     digest.update(b"data")
     for part in column("data"):
         digest.update(part.bin.size().cast(pl.UInt8).to_numpy().tobytes())
     for part in column("data"):
         digest.update(b"".join(part.to_list()))
     return digest.hexdigest()
+
+
+def parts(path: Path, columns: list[str]) -> Iterator[pl.DataFrame]:
+    """Columns of a frame table on disk, a row group at a time."""
+    file = pq.ParquetFile(path)
+    for group in range(file.num_row_groups):
+        yield pl.DataFrame(pl.from_arrow(file.read_row_group(group, columns=columns)))
 
 
 @contextmanager

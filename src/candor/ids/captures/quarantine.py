@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
 import polars as pl
@@ -39,23 +40,26 @@ def counts(quarantined: pl.DataFrame) -> dict[str, int]:
     return dict(table.iter_rows())
 
 
+def by_count(reasons: Mapping[str, int]) -> dict[str, int]:
+    """As counts, from what was counted."""
+    return dict(sorted(reasons.items(), key=lambda item: (-item[1], item[0])))
+
+
 def malformed(quarantined: pl.DataFrame) -> pl.DataFrame:
     """Quarantined rows that speak against the file; a logger's status records do not."""
     return quarantined.filter(pl.col("reason") != "not_a_frame")
 
 
-def refuse_if_mostly(
-    quarantined: pl.DataFrame, rows: int, max_share: float, *, place: str, likely: str = ""
-) -> None:
-    """Raise CaptureRejected when more than ``max_share`` of ``rows`` lines is malformed, quoting the first three."""
+def refuse_if_mostly(quarantined: pl.DataFrame, rows: int, max_share: float, *, place: str) -> None:
+    """As refuse_count, from all quarantined rows."""
     bad = malformed(quarantined)
-    refuse_count(bad.height, rows, max_share, first=bad, place=place, likely=likely)
+    refuse_count(bad.height, rows, max_share, first=bad, place=place)
 
 
 def refuse_count(
     bad: int, rows: int, max_share: float, *, first: pl.DataFrame, place: str, likely: str = ""
 ) -> None:
-    """As refuse_if_mostly, from the number of malformed rows and the first few of them."""
+    """Raise CaptureRejected when more than ``max_share`` of ``rows`` lines is malformed, quoting the ``first`` three."""
     if rows == 0 or bad <= max_share * rows:
         return
     shown = [f"line {line}: {reason} '{raw[:80]}'" for line, reason, raw in first.head(3).iter_rows()]

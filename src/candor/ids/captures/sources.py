@@ -9,7 +9,7 @@ import shutil
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,12 +57,14 @@ class RawFile:
                 return archive.getinfo(self.member).file_size
         return self.path.stat().st_size
 
-    def digest(self) -> str:
-        """SHA-256 of the content, unpacked: a log and its gzip are the same capture."""
+    def digest(self, told: Callable[[int, int], None] = lambda done, total: None) -> str:
+        """SHA-256 of the content, unpacked: a log and its gzip are the same capture. ``told``: see transcribe."""
         known = hashlib.sha256()
-        with self.open() as stream:
+        total = self.size_bytes
+        with self.reading() as (stream, position):
             while chunk := stream.read(_CHUNK_BYTES):
                 known.update(chunk)
+                told(position(), total)
         return known.hexdigest()
 
     @contextmanager
@@ -71,20 +73,29 @@ class RawFile:
 
         Raises SourceMissing or CaptureUnreadable, also while it is read.
         """
+        with self.reading(seekable=seekable) as (stream, _):
+            yield stream
+
+    @contextmanager
+    def reading(self, *, seekable: bool = False) -> Iterator[tuple[BinaryIO, Callable[[], int]]]:
+        """As open, and how many of ``size_bytes`` have been read so far."""
         with ExitStack() as stack:
-            stream, packed = self._unpacked(stack)
+            inner, stream, packed = self._unpacked(stack)
             guarded = cast(BinaryIO, stack.enter_context(_Guarded(stream, self.place)))
             if not seekable:
-                yield guarded
+                yield guarded, inner.tell
             elif not packed:
-                yield stream
+                yield stream, inner.tell
             else:
                 spool = stack.enter_context(tempfile.TemporaryFile(prefix="candor-"))
                 shutil.copyfileobj(guarded, spool, _CHUNK_BYTES)
+                size = spool.tell() or 1
                 spool.seek(0)
-                yield cast(BinaryIO, spool)
+                whole = self.size_bytes
+                yield cast(BinaryIO, spool), lambda: spool.tell() * whole // size
 
-    def _unpacked(self, stack: ExitStack) -> tuple[BinaryIO, bool]:
+    def _unpacked(self, stack: ExitStack) -> tuple[BinaryIO, BinaryIO, bool]:
+        """The stream whose place tells how far it is, the one to read, and whether that one is unpacked on the way."""
         if self.member:
             archive = stack.enter_context(_zip(self.path))
             try:
@@ -98,10 +109,10 @@ class RawFile:
         buffered = cast(BinaryIO, io.BufferedReader(cast(io.RawIOBase, inner)))
         start = _peek(buffered, self.place)
         if start.startswith(_GZIP):
-            return cast(BinaryIO, stack.enter_context(gzip.GzipFile(fileobj=buffered))), True
+            return inner, cast(BinaryIO, stack.enter_context(gzip.GzipFile(fileobj=buffered))), True
         if start.startswith(_ZSTD):
-            return _zstd(buffered, stack, self.place), True
-        return buffered, bool(self.member)
+            return inner, _zstd(buffered, stack, self.place), True
+        return inner, buffered, bool(self.member)
 
 
 class _Guarded(io.RawIOBase):
