@@ -1,6 +1,6 @@
 """The times candump prints: seconds (``-ta``, ``-tz``), a local date (``-tA``), or seconds since the line before (``-td``).
 
-Nothing in a file says which: dates look like dates, and where a fifth of the first steps go back, times are differences.
+Nothing in a file says which: dates look like dates, and where a tenth of the first steps go back, times are differences.
 A date has no zone and is taken for UTC. Linux can-utils, candump.c ``sprint_timestamp``.
 """
 
@@ -18,7 +18,7 @@ from candor.ids.captures.rows import RawRows
 PATTERN: Final = r"[^()\s]+(?: [^()\s]+)?"
 #: Fewer steps than this do not tell differences from a clock.
 _TELLING_STEPS = 10
-_TELLING_SHARE = 0.2
+_TELLING_SHARE = 0.1
 #: No bus that is logged is silent for a day.
 _LONGEST_SILENCE_S = 86_400.0
 _DATE = r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(\.\d{1,9})?$"
