@@ -42,5 +42,19 @@ def _merged(spans: pl.DataFrame, gap_s: float) -> pl.DataFrame:
 
 def declared(intervals: Sequence[AttackInterval], capture: str) -> pl.DataFrame:
     """Declared intervals as an event table."""
-    rows = [{"capture": capture, **interval.model_dump()} for interval in intervals]
+    shown = {"attack", "t_start", "t_end"}
+    rows = [{"capture": capture, **interval.model_dump(include=shown)} for interval in intervals]
     return pl.DataFrame(rows, schema=SCHEMA).sort("t_start")
+
+
+def injected(interval: AttackInterval, start: float) -> pl.Expr:
+    """Whether a frame is the interval's attack's, in a capture whose first frame is at ``start``."""
+    t = pl.col("timestamp") - start
+    # A log has microseconds, of which a difference of doubles is off by less than half a one.
+    hit = t.is_between(interval.t_start - 5e-7, interval.t_end + 5e-7)
+    if interval.id is not None:
+        hit &= pl.col("id") == interval.id
+    if interval.payload:
+        pattern = interval.payload.lower().replace("x", ".")
+        hit &= pl.col("data").bin.encode("hex").str.contains(f"^{pattern}$")
+    return hit

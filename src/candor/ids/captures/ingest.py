@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -113,7 +112,7 @@ def _ingest_one(job: _Job) -> _Ingested:
             kind,
             to,
             job.out / "quarantine" / f"{source.capture}.parquet",
-            label=partial(_label, source=source),
+            label=_Labels(source),
             max_backstep_s=config.max_backstep_s,
             max_quarantined_share=config.max_quarantined_share,
             told=told,
@@ -127,11 +126,27 @@ def _ingest_one(job: _Job) -> _Ingested:
     return _Ingested(row, found)
 
 
-def _label(table: pl.DataFrame, source: CaptureSource) -> pl.DataFrame:
-    """Give attack frames the file's family, and unlabelled frames the declared meaning."""
-    family = pl.when(pl.col("label") == 1).then(pl.lit(source.attack or "attack")).otherwise(pl.lit(""))
-    label = pl.col("label").fill_null(0) if source.unlabelled_as == "benign" else pl.col("label")
-    return table.with_columns(label=label, attack=family)
+class _Labels:
+    """Gives attack frames the file's family, unlabelled ones the declared meaning, and both where intervals tell."""
+
+    def __init__(self, source: CaptureSource) -> None:
+        self._source = source
+        self._telling = [interval for interval in source.events or () if interval.tells_frames]
+        self._start: float | None = None
+
+    def __call__(self, table: pl.DataFrame) -> pl.DataFrame:
+        if self._start is None and table.height:
+            self._start = float(table["timestamp"][0])
+        known = self._source.unlabelled_as == "benign" or bool(self._telling)
+        label = pl.col("label").fill_null(0) if known else pl.col("label")
+        named = pl.lit(self._source.attack or "attack")
+        for interval in self._telling if self._start is not None else ():
+            hit = events.injected(interval, self._start or 0.0)
+            label = pl.when(hit).then(1).otherwise(label).cast(pl.UInt8)
+            named = pl.when(hit).then(pl.lit(interval.attack)).otherwise(named)
+        labelled = table.with_columns(label=label, attack=named)
+        family = pl.when(pl.col("label") == 1).then(pl.col("attack")).otherwise(pl.lit(""))
+        return labelled.with_columns(attack=family)
 
 
 def _row(
