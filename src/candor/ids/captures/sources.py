@@ -12,9 +12,10 @@ import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO, Final, cast
+from typing import IO, BinaryIO, Final, cast
 
 from candor.errors import CaptureUnreadable, ExtraMissing, SourceMissing
 
@@ -83,16 +84,15 @@ class RawFile:
             inner, stream, packed = self._unpacked(stack)
             guarded = cast(BinaryIO, stack.enter_context(_Guarded(stream, self.place)))
             if not seekable:
-                yield guarded, inner.tell
+                yield guarded, partial(_place, inner, self.size_bytes)
             elif not packed:
-                yield stream, inner.tell
+                yield stream, partial(_place, inner, self.size_bytes)
             else:
                 spool = stack.enter_context(tempfile.TemporaryFile(prefix="candor-"))
                 shutil.copyfileobj(guarded, spool, _CHUNK_BYTES)
-                size = spool.tell() or 1
+                size, whole = spool.tell(), self.size_bytes
                 spool.seek(0)
-                whole = self.size_bytes
-                yield cast(BinaryIO, spool), lambda: spool.tell() * whole // size
+                yield cast(BinaryIO, spool), lambda: _place(spool, size) * whole // max(size, 1)
 
     def _unpacked(self, stack: ExitStack) -> tuple[BinaryIO, BinaryIO, bool]:
         """The stream whose place tells how far it is, the one to read, and whether that one is unpacked on the way."""
@@ -113,6 +113,11 @@ class RawFile:
         if start.startswith(_ZSTD):
             return inner, _zstd(buffered, stack, self.place), True
         return inner, buffered, bool(self.member)
+
+
+def _place(stream: IO[bytes], size: int) -> int:
+    """How far a stream is; some libraries close what they have read to its end."""
+    return size if stream.closed else stream.tell()
 
 
 class _Guarded(io.RawIOBase):

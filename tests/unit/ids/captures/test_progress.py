@@ -87,6 +87,16 @@ def test_the_bytes_read_end_at_the_bytes_in_all(tmp_path: Path, kind: str, seeka
         assert position() == raw.size_bytes
 
 
+@pytest.mark.parametrize("kind", ["log", "gz", "zip"])
+def test_a_library_that_closes_the_file_has_read_all_of_it(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / f"a.{kind}"
+    path.write_bytes(packed(kind))
+    [raw] = sources.find([path])
+    with raw.reading(seekable=True) as (content, position):
+        content.close()
+        assert position() == raw.size_bytes
+
+
 def test_an_import_tells_of_its_bytes_batch_by_batch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "a.log"
     path.write_bytes(LOG)
