@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from candor.cli import audit, config, data, ingest, output, profile, run, status, task
+from candor.cli import audit, config, data, ingest, output, profile, run, status, task, track
 from candor.cli.session import Session
 from candor.cli.workload import IdsWorkload, Workload
 from candor.errors import CandorError
@@ -67,6 +67,7 @@ def build_app() -> typer.Typer:
     app.add_typer(config.app, name="config")
     app.add_typer(task.app, name="task")
     app.add_typer(data.app, name="data")
+    app.add_typer(track.app, name="track")
     return app
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from candor.cli import options, output
+from candor.cli import options, output, track
 from candor.cli.session import Planned, Session, session
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ def run(
     ] = False,
     seed: options.Seeds = "",
     allow: options.Allow = [],  # noqa: B006
+    tracking: track.Track = "offline",
     as_json: options.AsJson = False,
 ) -> None:
     """Run an experiment on a dataset: only what is not published yet, resuming what was stopped."""
@@ -51,6 +52,7 @@ def run(
         _show_nothing_to_do(state, planned, as_json=as_json)
         return
     _warn_of_corrupted(states)
+    track.begin(state, run, tracking)
     report = execute_planned(state, planned, run, todo)
     if as_json:
         output.as_json(_json(state, planned, report))
@@ -107,12 +109,12 @@ def open_planned(state: Session, planned: Planned) -> Run:
 def execute_planned(state: Session, planned: Planned, run: Run, todo: list[str]) -> RunReport:
     from candor.executors.base import execute
     from candor.executors.inline import InlineExecutor
-    from candor.tracking.recorder import JsonlRecorder
+    from candor.tracking.device import DeviceRecorder
 
     state.store.sweep()
     try:
         with _display(len(todo)) as display:
-            executor = InlineExecutor(state.store, state.workload.stages, JsonlRecorder, display)
+            executor = InlineExecutor(state.store, state.workload.stages, DeviceRecorder, display)
             return execute(executor, planned.plan, run, todo)
     except KeyboardInterrupt:
         output.note("Stopped. Run the same command to resume.")
