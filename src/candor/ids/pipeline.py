@@ -49,7 +49,7 @@ VERSIONS = {
     "score": 1,
     "evaluate": 1,
     "report": 1,
-    "ingest_flows": 1,
+    "ingest_flows": 2,
     "build_flows": 1,
     "audit_flows": 1,
     "controls_flows": 1,

@@ -15,15 +15,18 @@ SCHEMA: Final = pl.Schema(
 )
 
 
-def from_labels(frames: pl.DataFrame, capture: str, gap_s: float) -> pl.DataFrame:
+def from_labels(
+    frames: pl.DataFrame, capture: str, gap_s: float, *, start: float | None = None
+) -> pl.DataFrame:
     """Runs of attack frames of one family, no two neighbours further apart than ``gap_s``.
 
     An event reaches from its first attack frame to its last, so a single injected frame is an event of length zero.
+    ``start``: time of the capture's first frame, where ``frames`` are a stretch of it.
     """
-    start = frames["timestamp"].min()
+    begin = frames["timestamp"].min() if start is None else start
     hits = (
         frames.filter(pl.col("label") == 1)
-        .select("attack", t=pl.col("timestamp") - start)
+        .select("attack", t=pl.col("timestamp") - begin)
         .sort("attack", "t")
     )
     new = (pl.col("t").diff() > gap_s).over("attack").fill_null(True)
@@ -34,6 +37,18 @@ def from_labels(frames: pl.DataFrame, capture: str, gap_s: float) -> pl.DataFram
         .sort("t_start")
         .cast(SCHEMA)
     )
+
+
+def join(stretches: Sequence[pl.DataFrame], gap_s: float) -> pl.DataFrame:
+    """Events of consecutive stretches of one capture; what goes on across a border is one event."""
+    table = pl.concat([pl.DataFrame(schema=SCHEMA), *stretches]).sort("attack", "t_start", "t_end")
+    reach = pl.col("t_end").cum_max().shift().over("attack")
+    new = (pl.col("t_start") - reach > gap_s).fill_null(True)
+    runs = table.with_columns(run=new.cum_sum()).group_by("run", maintain_order=True)
+    joined = runs.agg(
+        pl.col("capture", "attack").first(), t_start=pl.col("t_start").min(), t_end=pl.col("t_end").max()
+    )
+    return joined.select(*SCHEMA).sort("t_start", maintain_order=True).cast(SCHEMA)
 
 
 def declared(intervals: Sequence[AttackInterval], capture: str) -> pl.DataFrame:

@@ -18,11 +18,9 @@ from collections import Counter
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any, Final, Self
+from typing import Annotated, Final
 
 import polars as pl
-import pyarrow as pa
-import pyarrow.parquet as pq
 from pydantic import Field, ValidationError
 
 from candor.config.base import Config
@@ -30,6 +28,7 @@ from candor.errors import CaptureRejected
 from candor.ids.captures import formats, frames, quarantine, stream
 from candor.ids.captures.format import Format
 from candor.ids.captures.sources import RawFile
+from candor.ids.captures.tables import TableWriter
 from candor.ids.config import CaptureFormat
 
 _QUOTED_ROWS = 3
@@ -200,8 +199,8 @@ def _write(raw: RawFile, draft: Path, options: ImportOptions, capture: str, dige
     tally = _Tally()
     with (
         raw.open(seekable=kind.blocks is not None) as content,
-        _Table(draft / "frames.parquet", _FRAMES) as good,
-        _Table(draft / "quarantine.parquet", _QUARANTINE) as bad,
+        TableWriter(draft / "frames.parquet", _FRAMES) as good,
+        TableWriter(draft / "quarantine.parquet", _QUARANTINE) as bad,
     ):
         for batch in stream.batches(content, kind, raw.place, max_backstep_s=options.max_backstep_s):
             told = stream.Batch(_labelled(batch.frames, options), batch.quarantined, batch.time_reversals)
@@ -240,27 +239,3 @@ def _labelled(table: pl.DataFrame, options: ImportOptions) -> pl.DataFrame:
         family = pl.when(pl.col("label") == 1).then(pl.lit(options.label)).otherwise(pl.lit(""))
         return table.with_columns(attack=family)
     return table
-
-
-class _Table:
-    """A Parquet file written batch by batch, made with its first row."""
-
-    def __init__(self, path: Path, schema: pa.Schema) -> None:
-        self._path, self._schema = path, schema
-        self._writer: pq.ParquetWriter | None = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def append(self, table: pl.DataFrame) -> None:
-        if table.is_empty():
-            return
-        with frames.storage(self._path):
-            if self._writer is None:
-                self._writer = pq.ParquetWriter(self._path, self._schema, compression="zstd")
-            self._writer.write_table(table.to_arrow().cast(self._schema))
-
-    def __exit__(self, *_: Any) -> None:
-        if self._writer is not None:
-            with frames.storage(self._path):
-                self._writer.close()

@@ -33,14 +33,14 @@ def is_parquet(start: bytes) -> bool:
 
 def names(stream: BinaryIO, place: str) -> list[str]:
     """Column names. Raises CaptureUnreadable."""
-    return list(_open(stream, place).schema_arrow.names)
+    return list(open_file(stream, place).schema_arrow.names)
 
 
 def blocks(
     stream: BinaryIO, place: str, columns: Columns, convert: Callable[[pl.DataFrame], RawRows]
 ) -> Iterator[RawRows]:
     """Batches of the wanted columns with column line, each converted. Raises SchemaMismatch, CaptureUnreadable."""
-    file = _open(stream, place)
+    file = open_file(stream, place)
     found = list(file.schema_arrow.names)
     missing = [name for name in columns if name not in found]
     if missing:
@@ -60,17 +60,19 @@ def blocks(
             yield convert(numbered)
             done += table.height
     except (OSError, pa.ArrowException, pl.exceptions.PolarsError, UnicodeDecodeError) as e:
-        raise _unreadable(e, place) from e
+        raise unreadable(e, place) from e
 
 
-def _open(stream: BinaryIO, place: str) -> pq.ParquetFile:
+def open_file(stream: BinaryIO, place: str) -> pq.ParquetFile:
+    """The file at its footer. Raises CaptureUnreadable."""
     try:
         return pq.ParquetFile(stream)
     except (OSError, pa.ArrowException, UnicodeDecodeError) as e:
-        raise _unreadable(e, place) from e
+        raise unreadable(e, place) from e
 
 
-def _unreadable(e: Exception, place: str) -> CaptureUnreadable:
+def unreadable(e: Exception, place: str) -> CaptureUnreadable:
+    """The error for a file that is damaged."""
     return CaptureUnreadable(f"Parquet cannot be read: {e}", place=place, hint="Fetch the file again.")
 
 

@@ -83,7 +83,7 @@ def _text(
 ) -> Iterator[tuple[Checked, Lookup | None]]:
     assert kind.open is not None
     opened = kind.open(files.lines(start), place)
-    for content, first_line in _blocks(stream, start, block_bytes):
+    for content, first_line in text_blocks(stream, start, block_bytes):
         if opened.fast:
             plain = fast.read(content, first_line, opened.fast)
             careful = _careful(plain.rest, kind, opened)
@@ -109,7 +109,7 @@ def untimed(raw: RawRows) -> RawRows:
     return RawRows(raw.table.with_columns(t=pl.col("line") * UNTIMED_STEP_S), raw.labels)
 
 
-def _blocks(stream: BinaryIO, start: bytes, block_bytes: int) -> Iterator[tuple[bytes, int]]:
+def text_blocks(stream: BinaryIO, start: bytes, block_bytes: int) -> Iterator[tuple[bytes, int]]:
     """Whole lines, about ``block_bytes`` at a time, and the number of the first; ``start`` was read already.
 
     A line longer than a block (a binary file taken for text) is cut, so that memory stays bounded.

@@ -13,6 +13,8 @@ from typing import Final
 import numpy as np
 import pandera.polars as pa
 import polars as pl
+import pyarrow as pa_lib
+import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from pandera.errors import SchemaError, SchemaErrors
 
@@ -113,11 +115,18 @@ def validate(df: pl.DataFrame, *, place: str | None = None) -> pl.DataFrame:
     return df
 
 
-def content_hash(df: pl.DataFrame) -> str:
-    """SHA-256 over what was measured; hosts (whose keys depend on a seed) and the place in the file are left out."""
+def content_hash(path: Path) -> str:
+    """SHA-256 over what was measured, of a flow table on disk, a column and a piece at a time.
+
+    Hosts, whose keys depend on a seed, and the place in the raw file are left out.
+    """
     digest = hashlib.sha256()
-    for name in ("t_start", "sport", "dport", "proto", "bytes", "packets", "duration_s", "label"):
-        digest.update(name.encode() + df[name].fill_null(255).to_numpy().tobytes())
+    with pq.ParquetFile(path) as file:
+        for name in ("t_start", "sport", "dport", "proto", "bytes", "packets", "duration_s", "label"):
+            digest.update(name.encode())
+            for batch in file.iter_batches(columns=[name]):
+                column = pl.DataFrame(pl.from_arrow(pa_lib.Table.from_batches([batch])))[name]
+                digest.update(column.fill_null(255).to_numpy().tobytes())
     return digest.hexdigest()
 
 
