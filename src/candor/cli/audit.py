@@ -80,4 +80,4 @@ def _print_shortcuts(measured: Sequence[Mapping[str, Any]]) -> None:
         [c, *(None if own[n] is None else f"{own[n]:.3f}" for n in names)] for c, own in found.items()
     ]
     output.say("")
-    output.table(heads, rows, title="AUROC of what should not tell attack frames from benign ones")
+    output.table(heads, rows, title="AUROC of what should not tell attacks from benign traffic")

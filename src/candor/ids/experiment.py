@@ -12,6 +12,7 @@ from candor.errors import ConfigError, UnknownKey
 from candor.ids import flow_catalog
 from candor.ids.catalog import DatasetPreset, dataset_preset, discover
 from candor.ids.config import ExperimentConfig, VariantConfig, window_kind
+from candor.ids.graphs.findings import refuse_unknown
 from candor.ids.registry import filed_elsewhere
 
 #: Sections that every variant has; stated at the top of a layer they hold for all variants.
@@ -31,7 +32,7 @@ def resolve(
     Returns the config and, for every dotted key that a layer states, that layer's name.
 
     Raises:
-        PresetNotFound, UnknownKey, ConfigError: a name, key or value is wrong.
+        PresetNotFound, UnknownKey, ConfigError: a name, key or value is wrong, or ``allow`` names no finding.
         SourceMissing: captures of the dataset are not on this machine.
     """
     settings = settings or Settings.from_env()
@@ -51,7 +52,8 @@ def resolve(
         *user,
     ]
     merged = merge(spread(layer, variants) for layer in _one_kind_of_window(layers))
-    _build(merged)  # A mistyped key is told before a missing file.
+    # A mistyped key or finding is told before a missing file.
+    refuse_unknown(_build(merged).audit_allow)
     if not preset.generated:
         origin = f"presets/datasets/{dataset}.yaml"
         if preset.domain == "flow":

@@ -40,7 +40,7 @@ VERSIONS = {
     "ingest": 1,
     "calibrate": 1,
     "build": 2,
-    "audit": 2,
+    "audit": 3,
     "profile": 1,
     "controls": 1,
     "autoencoder": 1,
@@ -51,7 +51,7 @@ VERSIONS = {
     "report": 1,
     "ingest_flows": 2,
     "build_flows": 1,
-    "audit_flows": 1,
+    "audit_flows": 2,
     "controls_flows": 1,
 }
 
@@ -99,8 +99,14 @@ def _flow_tasks(config: ExperimentConfig) -> list[TaskSpec]:
         _task("build_train", "build_flows", train, {"ingest": "ingest"}),
         _task("build_test", "build_flows", test, {"ingest": "ingest"}),
         _task("audit", "audit_flows", audit, graphs),
+        _profile_task(config),
         _task("controls", "controls_flows", config.controls, {**graphs, "audit": "audit"}),
     ]
+
+
+def _profile_task(config: ExperimentConfig) -> TaskSpec:
+    inputs = {name: name for name in ("build_train", "build_test")}
+    return _task("profile", "profile", config.profile, inputs)
 
 
 def _data_tasks(config: ExperimentConfig) -> list[TaskSpec]:
@@ -141,9 +147,7 @@ def _data_tasks(config: ExperimentConfig) -> list[TaskSpec]:
         _task("build_train", "build", train, frames),
         _task("build_test", "build", test, frames),
         _task("audit", "audit", audit, {**graphs, "calibrate": "calibrate"}),
-        _task(
-            "profile", "profile", config.profile, {"build_train": "build_train", "build_test": "build_test"}
-        ),
+        _profile_task(config),
         _task("controls", "controls", config.controls, {**graphs, "audit": "audit"}),
     ]
 

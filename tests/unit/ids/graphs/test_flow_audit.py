@@ -59,8 +59,22 @@ def test_a_temporal_split_passes_and_the_attackers_address_is_told(flow_world: F
     assert not [f for f in found.values() if f["severity"] == "error"]
     assert found["temporal_split"]["evidence"]["gap_flows"] == 60
     assert found["shortcuts"]["severity"] == "warning"
-    assert found["shortcuts"]["evidence"]["auroc"]["src"] > 0.99
+    assert found["shortcuts"]["evidence"]["auroc"]["source_address"] > 0.99
     assert found["shortcuts"]["evidence"]["auroc"]["sttl"] == 0.5
+
+
+def test_the_page_shows_findings_and_the_shortcuts_of_every_test_capture(flow_world: FlowWorld):
+    findings(flow_world)
+    folder = flow_world.done["audit"]
+    content = json.loads((folder / "findings.json").read_text())
+    assert {m["capture"] for m in content["shortcuts"]} == {"late"}
+    assert {"source_address", "destination_port", "measures", "delta_t", "row_order"} <= {
+        m["shortcut"] for m in content["shortcuts"]
+    }
+    text = (folder / "index.html").read_text()
+    assert "temporal_split" in text
+    assert "over the flows of each test capture" in text
+    assert "Shared recordings" not in text
 
 
 def test_parts_that_touch_stop_the_run(tmp_path: Path):
@@ -177,6 +191,51 @@ def test_validation_that_touches_training_is_found(flow_world: FlowWorld):
         findings(
             flow_world,
             split=SplitConfig(blocks=10, embargo_frames=500),
-            allow=["none"],
             window=WindowConfig(window_frames=20),
         )
+
+
+def test_a_stretch_of_training_flows_in_a_test_file_is_found(tmp_path: Path):
+    raw = make_traffic(tmp_path / "a.csv", flows=1500)
+    other = make_traffic(tmp_path / "b.csv", flows=1500, seed=3)
+    lines = raw.read_text().splitlines()
+    other.write_text(other.read_text() + "\n".join(lines[200:400]) + "\n")
+    world = rebuilt(tmp_path, (source(raw), source(other, capture="b", base_capture="b", split="test")))
+    with pytest.raises(AuditFailed, match=r"\[near_duplicates_across_splits\] 11\.8% of the flows of b"):
+        findings(world)
+
+
+def test_one_flow_with_two_labels_bounds_every_detector(tmp_path: Path):
+    raw = make_traffic(tmp_path / "t.csv", flows=1500)
+    lines = raw.read_text().splitlines()
+    twice = [line.rsplit(",", 2)[0] + ", Worms ,1" for line in lines[1100:1120]]
+    raw.write_text("\n".join(lines + twice) + "\n")
+    parts = (
+        source(raw, capture="early", part=(0.0, 0.6)),
+        source(raw, capture="late", part=(0.65, 1.0), split="test"),
+    )
+    world = rebuilt(tmp_path, parts)
+    captures = findings(world)["label_sanity"]["evidence"]["captures"]
+    assert {name: found["flows"] for name, found in captures.items()} == {"late": 20}
+
+
+def test_an_attack_capture_without_attack_flows_is_named(tmp_path: Path):
+    raw = make_traffic(tmp_path / "t.csv", flows=1500)
+    other = make_traffic(tmp_path / "u.csv", flows=800, seed=5)
+    quiet = "\n".join(line for line in other.read_text().splitlines() if line.endswith(",0"))
+    other.write_text(quiet + "\n")
+    sources = (source(raw), source(other, capture="b", base_capture="b", split="test", attack="virut"))
+    found = findings(rebuilt(tmp_path, sources))
+    assert found["attack_without_positive_labels"]["evidence"]["unlabelled"] == ["b"]
+
+
+def test_a_vocabulary_that_names_hosts_stops_the_run(flow_world: FlowWorld, tmp_path: Path):
+    import shutil
+
+    spoiled = FlowWorld(tmp_path, dict(flow_world.done))
+    spoiled.done["build_train"] = tmp_path / "spoiled"
+    shutil.copytree(flow_world.done["build_train"], spoiled.done["build_train"])
+    path = spoiled.done["build_train"] / "vocabulary.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"ids": [7]}))
+    with pytest.raises(AuditFailed, match="vocabulary_scope"):
+        findings(spoiled)
