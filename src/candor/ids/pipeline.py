@@ -47,7 +47,7 @@ VERSIONS = {
     "curriculum": 1,
     "fusion": 1,
     "score": 1,
-    "evaluate": 1,
+    "evaluate": 2,
     "report": 1,
     "ingest_flows": 2,
     "build_flows": 1,
@@ -68,9 +68,8 @@ def plan(config: ExperimentConfig) -> list[TaskSpec]:
             lane = f"{name}.s{seed}"
             scores[f"scores.{lane}"] = f"score.{lane}"
             history |= {f"history.{s}.{lane}": f"{s}.{lane}" for s in ("autoencoder", "curriculum", "fusion")}
-    tasks.append(
-        _task("evaluate", "evaluate", config.evaluation, {"ingest": "ingest", "audit": "audit", **scores})
-    )
+    judged = {name: name for name in ("ingest", "audit", "build_train")}
+    tasks.append(_task("evaluate", "evaluate", config.evaluation, {**judged, **scores}))
     report = ReportConfig(title=f"{config.experiment} on {config.dataset}", headline=("fusion",))
     tasks.append(
         _task(
