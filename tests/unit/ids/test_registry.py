@@ -3,12 +3,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from data_roots import own_preset, put, roots
 
 from candor.config.settings import Settings
 from candor.errors import ConfigError, DataError, SourceMissing
 from candor.ids import catalog, flow_catalog, registry
 
-CSV = b"timestamp,arbitration_id,data_field,attack\n1.0,316,00,0\n1.1,316,01,1\n"
 PRESET = """\
 name: mine
 title: Mine
@@ -25,22 +25,12 @@ captures:
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
-    settings = Settings.from_env({"CANDOR_ROOT": str(tmp_path / "root"), "HOME": str(tmp_path)})
-    own = settings.data_root / "presets" / "datasets"
-    own.mkdir(parents=True)
-    (own / "mine.yaml").write_text(PRESET)
-    return settings
+    return roots(tmp_path)
 
 
 @pytest.fixture
 def preset(settings: Settings) -> catalog.DatasetPreset:
-    return catalog.dataset_preset("mine", data_root=settings.data_root)
-
-
-def put(path: Path, content: bytes = CSV) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(content)
-    return path
+    return own_preset(settings, PRESET)
 
 
 def test_a_download_is_compared_with_the_preset(preset: catalog.DatasetPreset, tmp_path: Path) -> None:
@@ -146,8 +136,7 @@ flows:
 
 @pytest.fixture
 def flows(settings: Settings) -> catalog.DatasetPreset:
-    (settings.data_root / "presets" / "datasets" / "net.yaml").write_text(FLOWS)
-    return catalog.dataset_preset("net", data_root=settings.data_root)
+    return own_preset(settings, FLOWS)
 
 
 def test_a_download_of_flows_is_compared_file_by_file(flows: catalog.DatasetPreset, tmp_path: Path) -> None:
