@@ -39,12 +39,14 @@ class Quiet:
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
-    return roots(tmp_path)
+    settings = roots(tmp_path)
+    own_preset(settings, PRESET)
+    return settings
 
 
 @pytest.fixture
 def preset(settings: Settings) -> catalog.DatasetPreset:
-    return own_preset(settings, PRESET)
+    return catalog.dataset_preset("mine", data_root=settings.data_root)
 
 
 def discover(preset: catalog.DatasetPreset, settings: Settings, **env: str) -> tuple[CaptureSource, ...]:

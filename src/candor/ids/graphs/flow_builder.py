@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from candor.errors import CaptureRejected
@@ -32,10 +33,21 @@ DOMAIN = "flow"
 
 @dataclass
 class _Fit:
-    """Moments of the benign training windows."""
+    """Moments of the benign training windows, and how rare benign flows are."""
 
     nodes: Moments
     edges: Moments
+    flows: int = 0
+    benign: int = 0
+    longest: int = 0
+
+    def count(self, y_n: npt.NDArray[np.uint8]) -> None:
+        """The labels of a capture in order."""
+        border = np.flatnonzero(np.diff(np.concatenate([[1], y_n != 0, [1]])))
+        runs = border[1::2] - border[::2]
+        self.flows += len(y_n)
+        self.benign += int((y_n == 0).sum())
+        self.longest = max(self.longest, int(runs.max(initial=0)))
 
     def add(self, graphs: PackedGraphs) -> None:
         benign = graphs.y_G == 0
@@ -72,6 +84,7 @@ def build_flows(config: GraphConfig, inputs: Inputs, out: Output) -> Result:
                 out.progress(done, len(config.splits), f"{split}: {row['capture']}")
             summary[split] = _summary(writer)
         if fit is not None:
+            _refuse_without_benign(fit, catalog["dataset"][0])
             _write_fit(fit, features, out.path)
     return Result(summary)
 
@@ -98,6 +111,8 @@ def _add_capture(
     ranges = split_ranges(flows.t, side, config.window, config.split)
     attacks, captures = writer.meta["attacks"], writer.meta["captures"]
     attacks += [name for name in flows.attack_names if name not in attacks]
+    if fit is not None:
+        fit.count(flows.y)
     for first, graphs in flow_blocks(stream, ranges, min_attack_flows=config.min_attack_frames):
         codes = [attacks.index(name) for name in flows.attack_names]
         writer.append(graphs, capture=len(captures), first_index=first, attack_codes=codes)
@@ -116,13 +131,26 @@ def _summary(writer: StoreWriter) -> dict[str, Any]:
     return {"graphs": writer.num_graphs, "captures": len(captures), "captures_without_window": empty}
 
 
+def _refuse_without_benign(fit: _Fit, dataset: str) -> None:
+    """Raise CaptureRejected if no training window is benign, with the widest window that could be."""
+    if fit.nodes.count:
+        return
+    hint = (
+        f"The longest stretch of benign flows has {fit.longest}: take window.window_frames of that or less, "
+        "or give more training data."
+        if fit.longest > 1
+        else "No two benign flows follow each other, so no window can be benign: take the whole data set instead of a "
+        "sample of it, or the tabular baselines."
+    )
+    raise CaptureRejected(
+        f"no training window is benign: {fit.benign:,} of {fit.flows:,} training flows are, scattered among attacks, and "
+        "what is normal cannot be learnt from attacks",
+        place=dataset,
+        hint=hint,
+    )
+
+
 def _write_fit(fit: _Fit, features: tuple[Feature, ...], folder: Path) -> None:
-    if not fit.nodes.count:
-        raise CaptureRejected(
-            "the training split has no benign window",
-            place="build",
-            hint="Use shorter windows, or a higher min_attack_frames.",
-        )
     (folder / "vocabulary.json").write_text(json.dumps({"unknown": 0, "extended_bit": 29, "ids": []}))
     scaler = {
         "domain": DOMAIN,

@@ -4,10 +4,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import polars as pl
 import pytest
-from flow_texts import NF_HEAD
+from flow_texts import nf_text
 from flow_world import SPLIT, WINDOW, FlowWorld, make_flow_world, make_traffic, source
 
 from candor.errors import AuditFailed, CaptureRejected
@@ -122,17 +121,6 @@ def test_a_scaler_that_saw_other_data_is_found(flow_world: FlowWorld, tmp_path: 
         findings(spoiled)
 
 
-def nf_text(rows: int) -> str:
-    rng = np.random.default_rng(0)
-    lines = []
-    for i in range(rows):
-        attack = i % 97 > 80
-        host = "9.9.9.9" if attack else f"10.0.0.{rng.integers(1, 9)}"
-        label = "1,DDoS" if attack else "0,Benign"
-        lines.append(f"{host},1,10.0.1.1,80,6,{rng.integers(100, 900)},2,40,1,10,64,{label},NF")
-    return NF_HEAD + "\n".join(lines) + "\n"
-
-
 def test_flows_without_time_stop_the_run_and_leave_controls_of_time_undefined(tmp_path: Path):
     raw = tmp_path / "nf.csv"
     raw.write_text(nf_text(2000))
@@ -239,3 +227,21 @@ def test_a_vocabulary_that_names_hosts_stops_the_run(flow_world: FlowWorld, tmp_
     path.write_text(json.dumps(json.loads(path.read_text()) | {"ids": [7]}))
     with pytest.raises(AuditFailed, match="vocabulary_scope"):
         findings(spoiled)
+
+
+@pytest.mark.parametrize(
+    ("benign", "told"), [(6, "benign flows has 6: take window.window_frames"), (1, "No two benign")]
+)
+def test_a_data_set_of_attacks_is_refused_with_the_window_that_would_do(
+    tmp_path: Path, benign: int, told: str
+):
+    head, *rows = nf_text(400).strip().split("\n")
+    attacks = [row.replace("0,Benign", "1,DDoS") for row in rows]
+    for at in (100, 250):
+        attacks[at : at + benign] = [row.replace("1,DDoS", "0,Benign") for row in attacks[at : at + benign]]
+    raw = tmp_path / "nf.csv"
+    raw.write_text("\n".join([head, *attacks]) + "\n")
+    with pytest.raises(CaptureRejected) as error:
+        rebuilt(tmp_path, (source(raw),))
+    assert f"no training window is benign: {2 * benign} of 400 training flows are" in str(error.value)
+    assert told in str(error.value)
