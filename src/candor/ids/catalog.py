@@ -60,6 +60,7 @@ class DatasetPreset(Config):
 
     Attributes:
         packs: folders of the shared pack to look in; ``can/dataset=NAME`` where none is named.
+        dbc: vehicle → DBC file below the dataset's folder that names its signals; "" is for all others.
     """
 
     name: str
@@ -72,6 +73,7 @@ class DatasetPreset(Config):
     captures: tuple[DatasetCapture, ...] = ()
     flows: tuple[FlowCapture, ...] = ()
     packs: tuple[str, ...] = ()
+    dbc: dict[str, str] = Field(default_factory=dict)
     defaults: Annotated[dict[str, Any], Field(default_factory=dict)]
 
 

@@ -96,6 +96,22 @@ def same_frames(dataset: str, settings: Settings) -> list[tuple[str, str, str]]:
     return found
 
 
+def dbc_files(
+    preset: DatasetPreset,
+    settings: Settings,
+    *,
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+) -> dict[str, Path]:
+    """Vehicle → its DBC file, of those that the preset declares and that are on this machine."""
+    folders = catalog.folders_of(preset, settings, env=env, cwd=cwd)
+    found = {
+        vehicle: next((path for folder in folders if (path := folder / name).is_file()), None)
+        for vehicle, name in preset.dbc.items()
+    }
+    return {vehicle: path for vehicle, path in found.items() if path is not None}
+
+
 # ---------------------------------------------------------------- what a download holds
 
 

@@ -25,6 +25,7 @@ from candor.ids.graphs.findings import Finding, Severity
 from candor.ids.graphs.gate import close
 from candor.ids.graphs.store import GraphStore
 from candor.ids.graphs.stream import bus_frames
+from candor.ids.graphs.telltale import Telltale, telltales
 
 
 @dataclass(frozen=True)
@@ -33,17 +34,19 @@ class _Captures:
 
     Attributes:
         hashes: of every bus frame. benign: of those that are no attack. shortcuts: measured on test captures.
-        lengths: shortest and longest payload in bytes, and the number of IDs.
+        lengths: shortest and longest payload in bytes, and the number of IDs. telltales: IDs with attacks, of test
+            captures.
     """
 
     hashes: dict[str, U64]
     benign: dict[str, U64]
     shortcuts: list[shortcuts.Measured]
     lengths: dict[str, tuple[int, int, int]]
+    telltales: list[Telltale]
 
 
 def audit(config: AuditConfig, inputs: Inputs, out: Output) -> Result:
-    """Stage: writes ``findings.json`` ({"findings", "allowed", "shortcuts", "shared_runs"}) and a page, ``index.html``.
+    """Stage: writes ``findings.json`` ({"findings", "allowed", "shortcuts", "telltales", "shared_runs"}) and a page, ``index.html``.
 
     Raises AuditFailed, naming every finding of level error that ``config.allow`` does not; both files then lie in
     the task's scratch folder.
@@ -57,13 +60,14 @@ def audit(config: AuditConfig, inputs: Inputs, out: Output) -> Result:
     findings += elsewhere.findings(config.elsewhere, catalog)
     measured = {
         "shortcuts": [asdict(m) for m in captures.shortcuts],
+        "telltales": [asdict(t) for t in captures.telltales],
         "shared_runs": {"run_frames": config.run_frames, "pairs": [asdict(s) for s in shared]},
     }
     return close(findings, config.allow, measured, catalog, out)
 
 
 def _read(config: AuditConfig, ingest: Path, catalog: pl.DataFrame, out: Output) -> _Captures:
-    found = _Captures({}, {}, [], {})
+    found = _Captures({}, {}, [], {}, [])
     free: dict[str, FrameArrays] = {}
     # Attack-free captures first: one of each vehicle stands beside its captures of attacks only.
     rows = catalog.sort(pl.col("attack") != "", maintain_order=True).select(
@@ -80,6 +84,7 @@ def _read(config: AuditConfig, ingest: Path, catalog: pl.DataFrame, out: Output)
             free.setdefault(vehicle, frames)
         if split == "test":
             found.shortcuts.extend(shortcuts.measure(capture, frames, config, beside=free.get(vehicle)))
+            found.telltales.extend(telltales(capture, frames))
         out.progress(done, len(catalog) + 1, f"reading {capture}")
     return found
 

@@ -9,8 +9,10 @@ from typing import Any
 
 import polars as pl
 
-from candor.report.html import Cell, Row, document, section, sortable, word
+from candor.report.html import Cell, Row, count, document, section, sortable, word
 
+#: Bits of an identifier; the next one says whether it is of 29 bits.
+_ID = 0x1FFF_FFFF
 Findings = Sequence[Mapping[str, Any]]
 
 
@@ -88,7 +90,27 @@ def _recordings(content: Mapping[str, Any], catalog: pl.DataFrame) -> list[tuple
     """What captures of a bus have in common; flows are compared one by one, and a finding says so."""
     if "shared_runs" not in content:
         return []
-    return [("shared", "Shared recordings", _shared(content["shared_runs"], catalog))]
+    return [
+        ("telltales", "What tells", _telltales(content["telltales"])),
+        ("shared", "Shared recordings", _shared(content["shared_runs"], catalog)),
+    ]
+
+
+def _telltales(found: Sequence[Mapping[str, Any]]) -> str:
+    heads = [("capture", "left"), ("ID", "left"), ("attack frames", "right"), ("benign frames", "right")]
+    heads += [("byte", "right"), ("AUROC", "right")]
+    rows = []
+    for t in found:
+        auroc = Cell("–") if t["auroc"] is None else Cell(f"{t['auroc']:.3f}", repr(t["auroc"]))
+        byte = Cell("–") if t["byte"] is None else Cell(str(t["byte"]), str(t["byte"]))
+        counts = (count(t["attack_frames"]), count(t["benign_frames"]))
+        rows.append(Row([word(t["capture"]), word(f"0x{t['id'] & _ID:X}"), *counts, byte, auroc]))
+    lead = (
+        "The IDs with most attack frames of each test capture, and the byte whose value alone tells them best from the "
+        "benign frames of the same ID. A dash: the ID has attack frames only. `candor audit --dbc FILE` names signals."
+    )
+    body = sortable("telltales-table", heads, rows) if rows else "<p>No test capture has an attack frame.</p>"
+    return section("telltales", "What tells", lead, body)
 
 
 def _shortcuts(measured: Sequence[Mapping[str, Any]], lead: str) -> str:
