@@ -110,7 +110,7 @@ def test_mutated_files_are_accounted_for(name: str) -> None:
         try:
             check(content)
             check(content, name)
-        except Exception as e:
+        except (Exception, pl.exceptions.PanicException) as e:  # A panic of Polars is no Exception.
             path = keep(CORPUS, content, name)
             raise AssertionError(f"CANDOR_FUZZ_SEED={SEED}: {type(e).__name__} on {path.name}: {e}") from e
 

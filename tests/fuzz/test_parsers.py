@@ -71,7 +71,7 @@ def test_mutated_files_are_accounted_for(name: str) -> None:
             check(content, FORMATS[name])
             if max(map(len, content.split(b"\n"))) < 500:
                 check(content, FORMATS[name], rng.choice([500, 700, 1000]))
-        except Exception as e:
+        except (Exception, pl.exceptions.PanicException) as e:  # A panic of Polars is no Exception.
             path = keep(CORPUS, content, name)
             raise AssertionError(f"CANDOR_FUZZ_SEED={SEED}: {type(e).__name__} on {path.name}: {e}") from e
 

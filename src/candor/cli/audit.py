@@ -130,8 +130,8 @@ def _print_shortcuts(measured: Sequence[Mapping[str, Any]]) -> None:
     if not found:
         return
     heads: list[output.Column | str] = [
-        "test capture",
-        *(output.Column(n.replace("_", " "), "", "right") for n in names),
+        output.Column("test capture", whole=True),
+        *(output.Column(n.replace("_", " "), "", "right", whole=True) for n in names),
     ]
     rows: list[list[str | None]] = [
         [c, *(None if own[n] is None else f"{own[n]:.3f}" for n in names)] for c, own in found.items()

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal
 
+from candor.config.layers import nearest
 from candor.config.settings import Settings
 from candor.errors import ConfigError, DataError, PresetNotFound, SourceMissing, StorageFull
 from candor.ids import catalog
@@ -20,6 +21,20 @@ from candor.ids.config import CaptureSource, FiledElsewhere
 
 #: What people call a domain → what presets call it.
 DOMAINS: Final = {"automotive": "can", "vehicle": "can", "network": "flow"}
+
+
+def domain(word: str) -> str:
+    """What presets call a domain. Raises ConfigError for a word that is none."""
+    found = DOMAINS.get(word, word)
+    if found not in DOMAINS.values():
+        names = sorted({*DOMAINS, *DOMAINS.values()})
+        near = nearest(word, names)
+        meant = f" Did you mean '{near}'?" if near else ""
+        raise ConfigError(
+            f"no domain '{word}'", place="--domain", hint=f"Domains: {', '.join(names)}.{meant}"
+        )
+    return found
+
 
 How = Literal["link", "copy"]
 

@@ -52,7 +52,7 @@ def blocks(
     done = 0
     try:
         for batch in file.iter_batches(_BATCH_ROWS, columns=list(columns)):
-            table = pl.DataFrame(pl.from_arrow(pa.Table.from_batches([batch])))
+            table = as_table(batch)
             _check_types(table, columns, place)
             numbered = table.with_row_index("line", offset=done + 1).with_columns(
                 pl.col("line").cast(pl.Int64)
@@ -69,6 +69,18 @@ def open_file(stream: BinaryIO, place: str) -> pq.ParquetFile:
         return pq.ParquetFile(stream)
     except (OSError, pa.ArrowException, UnicodeDecodeError) as e:
         raise unreadable(e, place) from e
+
+
+def as_table(batch: pa.RecordBatch) -> pl.DataFrame:
+    """Rows of a batch. Raises UnicodeDecodeError for a damaged name.
+
+    Polars does not check the names and notes that a damaged file gives a column, and panics over them.
+    """
+    bare = pa.Table.from_arrays(batch.columns, names=batch.schema.names)
+    try:
+        return pl.DataFrame(pl.from_arrow(bare))
+    except pl.exceptions.PanicException as e:
+        raise pa.ArrowInvalid(str(e)) from e
 
 
 def unreadable(e: Exception, place: str) -> CaptureUnreadable:

@@ -157,7 +157,7 @@ class ParquetFlows:
         done = 0
         try:
             for batch in self._file.iter_batches(CHUNK_ROWS, columns=wanted):
-                table = pl.DataFrame(pl.from_arrow(pa.Table.from_batches([batch])))
+                table = parquet.as_table(batch)
                 yield _as_text(
                     table.select(wanted).rename(dict(zip(wanted, kept, strict=True))),
                     needed,
