@@ -34,7 +34,7 @@ class _Captures:
 
     Attributes:
         hashes: of every bus frame. benign: of those that are no attack. shortcuts: measured on test captures.
-        lengths: shortest and longest payload in bytes, and the number of IDs. telltales: IDs with attacks, of test
+        steps: of time, see there. lengths: shortest and longest payload in bytes, and the number of IDs. telltales: IDs with attacks, of test
             captures.
     """
 
@@ -43,6 +43,7 @@ class _Captures:
     shortcuts: list[shortcuts.Measured]
     lengths: dict[str, tuple[int, int, int]]
     telltales: list[Telltale]
+    steps: dict[str, recorded_checks.TimeSteps]
 
 
 def audit(config: AuditConfig, inputs: Inputs, out: Output) -> Result:
@@ -67,7 +68,7 @@ def audit(config: AuditConfig, inputs: Inputs, out: Output) -> Result:
 
 
 def _read(config: AuditConfig, ingest: Path, catalog: pl.DataFrame, out: Output) -> _Captures:
-    found = _Captures({}, {}, [], {}, [])
+    found = _Captures({}, {}, [], {}, [], {})
     free: dict[str, FrameArrays] = {}
     # Attack-free captures first: one of each vehicle stands beside its captures of attacks only.
     rows = catalog.sort(pl.col("attack") != "", maintain_order=True).select(
@@ -77,6 +78,7 @@ def _read(config: AuditConfig, ingest: Path, catalog: pl.DataFrame, out: Output)
         frames = _on_the_bus(Frames.arrays(ingest / "frames" / f"{capture}.parquet"))
         found.hashes[capture] = frame_hashes(frames)
         found.benign[capture] = found.hashes[capture][frames.y == 0]
+        found.steps[capture] = recorded_checks.time_steps(frames)
         if len(frames):
             dlc = frames.dlc
             found.lengths[capture] = int(dlc.min()), int(dlc.max()), len(np.unique(frames.id))
@@ -120,6 +122,7 @@ def _findings(
         recorded_checks.without_time(catalog),
         recorded_checks.overlapping_times(ingest, catalog),
         recorded_checks.constant_length(captures.lengths),
+        recorded_checks.injected(captures.steps),
         _calibration(events, (train, val, test)),
     )
     for step in steps:

@@ -46,6 +46,7 @@ CHECKS: Final[dict[str, tuple[str, str, str]]] = {
     "recording_in_other_dataset": ("can", "warning", "another dataset holds a recording of this one"),
     "captures_without_time": ("can", "warning", "the format has no timestamps: every interval is made up"),
     "times_overlap": ("can", "info", "captures claim the same hours: never sort them together by time"),
+    "injection_time_steps": ("can", "warning", "time stands still, or goes back, at attack frames alone"),
     "shortcut_delta_t": ("can", "error", "a time step of zero or less tells attacks"),
     "shortcut_row_order": ("can", "warning", "the place in the file tells attacks"),
     "shortcut_id": ("can", "warning", "the ID tells attacks"),

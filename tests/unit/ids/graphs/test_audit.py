@@ -296,3 +296,25 @@ def test_a_handful_of_attacks_is_an_anecdote(tmp_path: Path) -> None:
     )
     found = run(tmp_path, pipeline(tmp_path, [*HONEST, Case("two", few, "test", attack="claim")]))
     assert found["few_attacks"]["evidence"]["captures"] == {"two": 2}
+
+
+def test_a_clock_that_stands_still_at_a_few_attacks_alone_is_found(tmp_path: Path) -> None:
+    f = bus(4.0, seed=1)
+    y = np.zeros_like(f.y)
+    y[200:1400:10] = 1
+    attacks = np.flatnonzero(y)
+    code = np.where(y == 1, 0, -1).astype(np.int16)
+    few = replace(f, y=y, attack_code=code, attack_names=["dos"])
+
+    def audited(name: str, t: np.ndarray) -> dict[str, dict]:
+        cases = [HONEST[0], replace(HONEST[1], frames=replace(few, t=t)), HONEST[2]]
+        return run(tmp_path / name, pipeline(tmp_path / name, cases))
+
+    t = f.t.copy()
+    t[attacks[10:60:8]] = t[attacks[10:60:8] - 1]
+    found = audited("a", t)
+    steps = found["injection_time_steps"]["evidence"]["captures"]["hit"]
+    assert (steps["still"], steps["at_attacks"]) == (7, 7)
+    # As many steps away from attacks, and nothing follows from one.
+    t[attacks[10:60:8] + 5] = t[attacks[10:60:8] + 4]
+    assert "injection_time_steps" not in audited("b", t)
