@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -23,6 +24,10 @@ Seeds = Annotated[
 ]
 Allow = Annotated[
     list[str], typer.Option("--allow", metavar="FINDING", help="Run despite this audit finding; repeatable.")
+]
+DbcFile = Annotated[
+    Path | None,
+    typer.Option("--dbc", help="DBC file that names messages and signals of the bus.", show_default=False),
 ]
 Until = Annotated[str, typer.Option("--until", metavar="STAGE", help="Stop after this stage or task.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]

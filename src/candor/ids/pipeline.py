@@ -42,7 +42,7 @@ VERSIONS = {
     "ingest": 1,
     "calibrate": 1,
     "build": 2,
-    "audit": 2,
+    "audit": 3,
     "profile": 1,
     "controls": 1,
     "budget": 1,
@@ -50,11 +50,11 @@ VERSIONS = {
     "curriculum": 1,
     "fusion": 1,
     "score": 1,
-    "evaluate": 1,
+    "evaluate": 2,
     "report": 1,
-    "ingest_flows": 1,
+    "ingest_flows": 2,
     "build_flows": 1,
-    "audit_flows": 1,
+    "audit_flows": 2,
     "controls_flows": 1,
 }
 
@@ -74,9 +74,8 @@ def plan(config: ExperimentConfig) -> list[TaskSpec]:
             lane = f"{name}.s{seed}"
             scores[f"scores.{lane}"] = f"score.{lane}"
             history |= {f"history.{s}.{lane}": f"{s}.{lane}" for s in ("autoencoder", "curriculum", "fusion")}
-    tasks.append(
-        _task("evaluate", "evaluate", config.evaluation, {"ingest": "ingest", "audit": "audit", **scores})
-    )
+    judged = {name: name for name in ("ingest", "audit", "build_train")}
+    tasks.append(_task("evaluate", "evaluate", config.evaluation, {**judged, **scores}))
     report = ReportConfig(title=f"{config.experiment} on {config.dataset}", headline=("fusion",))
     tasks.append(
         _task(
@@ -106,8 +105,14 @@ def _flow_tasks(config: ExperimentConfig) -> list[TaskSpec]:
         _task("build_train", "build_flows", train, {"ingest": "ingest"}),
         _task("build_test", "build_flows", test, {"ingest": "ingest"}),
         _task("audit", "audit_flows", audit, graphs),
+        _profile_task(config),
         _task("controls", "controls_flows", config.controls, {**graphs, "audit": "audit"}),
     ]
+
+
+def _profile_task(config: ExperimentConfig) -> TaskSpec:
+    inputs = {name: name for name in ("build_train", "build_test")}
+    return _task("profile", "profile", config.profile, inputs)
 
 
 def _data_tasks(config: ExperimentConfig) -> list[TaskSpec]:
@@ -149,9 +154,7 @@ def _data_tasks(config: ExperimentConfig) -> list[TaskSpec]:
         _task("build_train", "build", train, frames),
         _task("build_test", "build", test, frames),
         _task("audit", "audit", audit, {**graphs, "calibrate": "calibrate"}),
-        _task(
-            "profile", "profile", config.profile, {"build_train": "build_train", "build_test": "build_test"}
-        ),
+        _profile_task(config),
         _task("controls", "controls", config.controls, {**graphs, "audit": "audit"}),
     ]
 

@@ -13,10 +13,12 @@ from candor.config.fingerprint import digest
 from candor.errors import SourceMissing
 from candor.flow.stage import Inputs, Output, Result
 from candor.report import sections
+from candor.report.audited import allowed, allowed_notes, read_findings
 from candor.report.config import ReportConfig
 from candor.report.html import document, plain, section
 from candor.report.look import Palette
 from candor.report.tables import Table, markdown, summary_table
+from candor.report.verdicts import read_thresholds
 
 _FROM_EVALUATE = ("results.parquet", "predictions.parquet", "operating.parquet", "thresholds.json")
 
@@ -29,19 +31,19 @@ def report(config: ReportConfig, inputs: Inputs, out: Output) -> Result:
 
     Raises:
         SourceMissing: evaluate left no results.
+        AuditFailed: a threshold that does not come from validation.
     """
     evaluated = inputs.path("evaluate")
     for name in _FROM_EVALUATE:
         if not (evaluated / name).is_file():
             raise SourceMissing(f"the evaluate artifact has no {name}", hint="Run the evaluate stage again.")
     results = pl.read_parquet(evaluated / "results.parquet")
-    findings = _findings(inputs)
+    findings = read_findings(inputs.paths.get("audit"))
     heading = config.title or "Detectors by scenario"
-    allowed = [_allowed(f) for f in findings if f["severity"] == "error"]
     table = summary_table(results, heading=heading)
     printed = summary_table(results, heading=heading, detectors=config.headline)
     for each in (table, printed):
-        each["notes"] += allowed
+        each["notes"] += allowed_notes(findings)
     out.progress(1, 3, "drawing")
     page = _page(config, inputs, results, table, findings)
     (out.path / "index.html").write_text(page, encoding="utf-8")
@@ -59,7 +61,7 @@ def _page(
     evaluated = inputs.path("evaluate")
     colours = Palette(results.select("detector", "variant").unique().iter_rows())
     predictions = pl.read_parquet(evaluated / "predictions.parquet")
-    thresholds = json.loads((evaluated / "thresholds.json").read_text())
+    thresholds = read_thresholds(evaluated / "thresholds.json")
     history = _history(inputs)
     catalog = inputs.paths.get("ingest")
     parts = [
@@ -88,26 +90,12 @@ _SUMMARY = (
 )
 
 
-def _findings(inputs: Inputs) -> list[dict[str, Any]]:
-    """Findings of the audit: those of level error were allowed by name, or the run would have stopped."""
-    folder = inputs.paths.get("audit")
-    if folder is None or not (folder / "findings.json").is_file():
-        return []
-    content = json.loads((folder / "findings.json").read_text())
-    found = content["findings"] if isinstance(content, dict) else content
-    return [dict(f) for f in found]
-
-
-def _allowed(finding: dict[str, Any]) -> str:
-    return f"The audit's error '{finding['id']}' was allowed: {finding['message']}"
-
-
 def _head(findings: list[dict[str, Any]]) -> str:
     """Allowed errors and warnings, above everything else."""
     shown = []
     for f in sorted(findings, key=lambda f: f["severity"] != "error"):
         if f["severity"] in ("error", "warning"):
-            text = _allowed(f) if f["severity"] == "error" else f"Audit, {f['id']}: {f['message']}"
+            text = allowed(f) if f["severity"] == "error" else f"Audit, {f['id']}: {f['message']}"
             shown.append(f'<div class="finding {f["severity"]}" role="note">{escape(text)}</div>')
     return "".join(shown)
 

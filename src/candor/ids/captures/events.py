@@ -40,6 +40,14 @@ def _merged(spans: pl.DataFrame, gap_s: float) -> pl.DataFrame:
     ).drop("run")
 
 
+def join(stretches: Sequence[pl.DataFrame], gap_s: float) -> pl.DataFrame:
+    """Events of consecutive stretches of one capture; what goes on across a border is one event."""
+    table = pl.concat([pl.DataFrame(schema=SCHEMA), *stretches])
+    capture = table["capture"].first()
+    named = _merged(table.drop("capture"), gap_s).with_columns(capture=pl.lit(capture))
+    return named.select(*SCHEMA).sort("t_start", maintain_order=True).cast(SCHEMA)
+
+
 def declared(intervals: Sequence[AttackInterval], capture: str) -> pl.DataFrame:
     """Declared intervals as an event table."""
     shown = {"attack", "t_start", "t_end"}

@@ -108,12 +108,17 @@ def validate(df: pl.DataFrame, *, place: str | None = None) -> pl.DataFrame:
     """Return ``df`` unchanged if it is a frame table. Raises SchemaMismatch naming the first offence."""
     if is_frame_table(df):
         return df
+    return checked(df, FRAME_SCHEMA, "frame", place)
+
+
+def checked(df: pl.DataFrame, schema: pa.DataFrameSchema, what: str, place: str | None) -> pl.DataFrame:
+    """Return ``df`` unchanged if it has the schema of a ``what`` table. Raises SchemaMismatch naming the first offence."""
     try:
-        FRAME_SCHEMA.validate(df)
+        schema.validate(df)
     except (SchemaError, SchemaErrors) as e:
         first = str(e).strip().splitlines()[0].split(" DataFrameSchema ")[0]
         raise SchemaMismatch(
-            f"not a frame table: {first}", place=place, hint="Ingest the raw capture again."
+            f"not a {what} table: {first}", place=place, hint="Ingest the raw capture again."
         ) from e
     return df
 
@@ -190,13 +195,17 @@ def write(df: pl.DataFrame, path: Path) -> None:
 
 def read(path: Path) -> pl.DataFrame:
     """Read and validate one capture's frames. Raises CaptureUnreadable or SchemaMismatch."""
+    return validate(stored(path, "frames"), place=path.name)
+
+
+def stored(path: Path, what: str) -> pl.DataFrame:
+    """A table that ingest wrote. Raises CaptureUnreadable."""
     try:
-        df = pl.read_parquet(path)
+        return pl.read_parquet(path)
     except (OSError, pl.exceptions.PolarsError) as e:
         raise CaptureUnreadable(
-            f"frames cannot be read: {e}", place=path.name, hint="Ingest the capture again."
+            f"{what} cannot be read: {e}", place=path.name, hint="Ingest the capture again."
         ) from e
-    return validate(df, place=path.name)
 
 
 @dataclass(frozen=True)

@@ -86,7 +86,7 @@ def _text(
     assert kind.open is not None
     opened = kind.open(files.lines(start), place)
     line = 1
-    for content in _blocks(stream, start, block_bytes):
+    for content in text_blocks(stream, start, block_bytes):
         if opened.fast:
             plain = fast.read(content, line, opened.fast)
             line += plain.lines
@@ -122,7 +122,7 @@ def untimed(raw: RawRows) -> RawRows:
     return RawRows(raw.table.with_columns(t=pl.col("line") * UNTIMED_STEP_S), raw.labels)
 
 
-def _blocks(stream: BinaryIO, start: bytes, block_bytes: int) -> Iterator[bytes]:
+def text_blocks(stream: BinaryIO, start: bytes, block_bytes: int) -> Iterator[bytes]:
     """Whole lines, about ``block_bytes`` at a time; ``start`` was read already.
 
     A line longer than a block (a binary file taken for text) is cut, so that memory stays bounded.

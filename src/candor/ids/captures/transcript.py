@@ -9,16 +9,15 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Final
 
 import polars as pl
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from candor.errors import CaptureRejected
 from candor.ids.captures import formats, frames, quarantine, stream
 from candor.ids.captures.format import Format
 from candor.ids.captures.sources import RawFile
+from candor.ids.captures.tables import TableWriter
 from candor.ids.config import CaptureFormat
 
 _QUOTED_ROWS = 3
@@ -119,8 +118,8 @@ def transcribe(
     total = raw.size_bytes
     with (
         raw.reading(seekable=kind.blocks is not None) as (content, position),
-        _Table(to, _FRAMES) as good,
-        _Table(aside, _QUARANTINE) as bad,
+        TableWriter(to, _FRAMES) as good,
+        TableWriter(aside, _QUARANTINE) as bad,
     ):
         for batch in stream.batches(content, kind, raw.place, max_backstep_s=max_backstep_s):
             labelled = stream.Batch(label(batch.frames), batch.quarantined, batch.time_reversals)
@@ -130,27 +129,3 @@ def transcribe(
             told(position(), total)
     tally.refuse_if_useless(raw, max_quarantined_share)
     return tally
-
-
-class _Table:
-    """A Parquet file written batch by batch, made with its first row."""
-
-    def __init__(self, path: Path, schema: pa.Schema) -> None:
-        self._path, self._schema = path, schema
-        self._writer: pq.ParquetWriter | None = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def append(self, table: pl.DataFrame) -> None:
-        if table.is_empty():
-            return
-        with frames.storage(self._path):
-            if self._writer is None:
-                self._writer = pq.ParquetWriter(self._path, self._schema, compression="zstd")
-            self._writer.write_table(table.to_arrow().cast(self._schema))
-
-    def __exit__(self, *_: Any) -> None:
-        if self._writer is not None:
-            with frames.storage(self._path):
-                self._writer.close()

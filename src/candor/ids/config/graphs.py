@@ -144,3 +144,5 @@ class FlowAuditConfig(Config):
     split: SplitConfig = SplitConfig()
     #: Share of test flows whose measures all occur in one training flow too, from which it is worth a warning.
     max_repeated_flows: Share = 0.5
+    #: Share of a test capture's flows that lie in training, times and ports included, from which it is an error.
+    max_shared_flows: Share = 0.01

@@ -17,23 +17,27 @@ from candor.errors import DataError, SourceMissing
 from candor.flow.stage import Inputs, Output, Result
 from candor.ids.config import EvaluationConfig
 from candor.ids.evaluation.measure import Row, measure
+from candor.ids.evaluation.scope import refuse_foreign, validation_windows
 from candor.ids.evaluation.seeds import over_seeds
 from candor.ids.evaluation.timeline import operating_curve, rate_threshold, timeline
 from candor.ids.evaluation.truth import Slice, event_only, fingerprint, slices
 from candor.ids.scoring import DETECTOR_KEY, read_scores
 from candor.ids.thresholds import Threshold, choose
 from candor.lake.schemas import METRICS, PREDICTIONS
+from candor.report.audited import allowed_notes, read_findings
 from candor.report.tables import summary_table
+from candor.report.verdicts import CHOSEN_ON
 
 _EVENTS = {"capture": pl.String, "attack": pl.String, "t_start": pl.Float64, "t_end": pl.Float64}
 
 
 @dataclass(frozen=True)
 class _Known:
-    """What ingest says of the captures."""
+    """What ingest says of the captures, and which windows may choose a threshold."""
 
     events: pl.DataFrame
     unlabelled: set[str]
+    validation: pl.DataFrame
 
 
 @dataclass(frozen=True)
@@ -49,7 +53,8 @@ class _Judged:
 def evaluate(config: EvaluationConfig, inputs: Inputs, out: Output) -> Result:
     """Judge every detector, variant and seed found in the inputs.
 
-    Inputs: ``scores.NAME`` (scores.parquet each), ``ingest`` (events.parquet, catalog.parquet).
+    Inputs: ``scores.NAME`` (scores.parquet each), ``ingest`` (events.parquet, catalog.parquet), ``build_train`` (the
+    validation graphs); optional ``audit`` (findings.json: errors that were allowed are printed below the table).
 
     Writes results.parquet (lake METRICS), predictions.parquet (lake PREDICTIONS), operating.parquet (event recall
     against false alarms per hour over test thresholds: to look at, not to choose from), thresholds.json (the choices,
@@ -57,9 +62,10 @@ def evaluate(config: EvaluationConfig, inputs: Inputs, out: Output) -> Result:
 
     Raises:
         DataError: a detector has no validation or no test windows, or a score is not finite.
+        AuditFailed: windows scored as validation are none of the validation graphs.
     """
     scores = read_scores(path / "scores.parquet" for path in inputs.group("scores").values())
-    known = _read_ingest(inputs.path("ingest"))
+    known = _read(inputs.path("ingest"), inputs.path("build_train"))
     truths: dict[str, list[Slice]] = {}
     judged: list[_Judged] = []
     groups = list(_detectors(scores))
@@ -75,18 +81,20 @@ def evaluate(config: EvaluationConfig, inputs: Inputs, out: Output) -> Result:
     pl.concat([j.curves for j in judged]).write_parquet(out.path / "operating.parquet")
     _write_json([j.thresholds for j in judged], out.path / "thresholds.json")
     table = summary_table(results)
+    table["notes"] += allowed_notes(read_findings(inputs.paths.get("audit")))
     _write_json(table, out.path / "table.json")
     scenarios = sorted({row["scenario"] for j in judged for row in j.rows})
     return Result({"detectors": len(groups), "scenarios": list(scenarios), "rows": len(results)})
 
 
-def _read_ingest(folder: Path) -> _Known:
-    """Events and unlabelled captures. Raises SourceMissing where ingest left no events table."""
+def _read(folder: Path, build_train: Path) -> _Known:
+    """Events, unlabelled captures, validation windows. Raises SourceMissing where ingest left no events table."""
     if not (folder / "events.parquet").is_file():
         raise SourceMissing("the ingest artifact has no events.parquet", hint="Run the ingest stage again.")
     events = pl.read_parquet(folder / "events.parquet").select(*_EVENTS).cast(pl.Schema(_EVENTS))
     catalog = pl.read_parquet(folder / "catalog.parquet", columns=["capture", "labelled"])
-    return _Known(events, set(catalog.filter(~pl.col("labelled"))["capture"].to_list()))
+    bare = set(catalog.filter(~pl.col("labelled"))["capture"].to_list())
+    return _Known(events, bare, validation_windows(build_train))
 
 
 def _detectors(scores: pl.DataFrame) -> Iterator[tuple[dict[str, Any], pl.DataFrame]]:
@@ -109,6 +117,7 @@ def _judge(
     for split, part in (("validation", val), ("test", test)):
         if part.is_empty():
             raise DataError(f"no {split} windows were scored", place=place, hint="Score both splits.")
+    refuse_foreign(val, known.validation, place)
     threshold, rates, hours = _thresholds(val, known, config, place)
     key = fingerprint(test)
     if key not in truths:
@@ -125,6 +134,8 @@ def _judge(
         thresholds={
             **name,
             **asdict(threshold),
+            "chosen_on": CHOSEN_ON,
+            "validation_sha256": fingerprint(val),
             "validation_benign_hours": hours,
             "at_rates": [
                 {"false_alarms_per_hour": r, "threshold": t, "reason": _coarse(r, hours)}

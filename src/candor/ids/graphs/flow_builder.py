@@ -7,10 +7,12 @@ one; what models see of a host is what it did in the window (flow_features.py sa
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import polars as pl
 
 from candor.errors import CaptureRejected
@@ -82,6 +84,8 @@ def build_flows(config: GraphConfig, inputs: Inputs, out: Output) -> Result:
             fit = Fit.empty(len(features), len(EDGE_FEATURES))
             for folder in folders:
                 merge_fit(folder, fit)
+            if not fit.nodes.count:
+                raise _no_benign_window(ingest, [job.row for job in jobs if job.split == "train"])
             _write_fit(fit, features, out.path)
     return Result(summary)
 
@@ -118,13 +122,31 @@ def _build_capture(job: _Job) -> None:
         writer.meta |= {"captures": [facts], "attacks": list(flows.attack_names)}
 
 
+def _no_benign_window(ingest: Path, rows: Sequence[dict[str, Any]]) -> CaptureRejected:
+    """Says how rare benign flows are, and the widest window that could be benign."""
+    flows = benign = longest = 0
+    for row in rows:
+        y_n = schema.to_arrays(schema.read(ingest / "flows" / f"{row['capture']}.parquet")).y
+        border = np.flatnonzero(np.diff(np.concatenate([[1], y_n != 0, [1]])))
+        runs = border[1::2] - border[::2]
+        flows, benign = flows + len(y_n), benign + int((y_n == 0).sum())
+        longest = max(longest, int(runs.max(initial=0)))
+    hint = (
+        f"The longest stretch of benign flows has {longest}: take window.window_frames of that or less, "
+        "or give more training data."
+        if longest > 1
+        else "No two benign flows follow each other, so no window can be benign: take the whole data set instead of a "
+        "sample of it, or the tabular baselines."
+    )
+    return CaptureRejected(
+        f"no training window is benign: {benign:,} of {flows:,} training flows are, scattered among attacks, and "
+        "what is normal cannot be learnt from attacks",
+        place=str(rows[0]["dataset"]) if rows else "build",
+        hint=hint,
+    )
+
+
 def _write_fit(fit: Fit, features: tuple[Feature, ...], folder: Path) -> None:
-    if not fit.nodes.count:
-        raise CaptureRejected(
-            "the training split has no benign window",
-            place="build",
-            hint="Use shorter windows, or a higher min_attack_frames.",
-        )
     (folder / "vocabulary.json").write_text(json.dumps({"unknown": 0, "extended_bit": 29, "ids": []}))
     scaler = {
         "domain": DOMAIN,
