@@ -56,7 +56,7 @@ def test_the_same_run_again_does_nothing_says_so_and_loads_no_torch(done: tuple[
     candor, printed = done
     before = {p: p.stat().st_mtime_ns for p in candor.root.rglob("record.json")}
     again = candor.run_kd().stdout
-    assert "Nothing to do: all 22 tasks" in again
+    assert "Nothing to do: all 24 tasks" in again
     assert again.strip().splitlines()[-1] == printed.strip().splitlines()[-1]
     assert {p: p.stat().st_mtime_ns for p in candor.root.rglob("record.json")} == before
     probe = (
@@ -83,7 +83,7 @@ def test_every_detector_is_scored_on_the_same_windows_and_thresholds_come_from_v
     predictions = pl.read_parquet(candor.artifact("evaluate") / "predictions.parquet")
     counts = predictions.group_by("detector", "variant", "seed").len()
     assert counts["len"].n_unique() == 1
-    assert len(counts) == 3 * 3 + 4
+    assert len(counts) == 3 * 3 + 5 + 3 + 4  # Models, specialists and their OR, baselines, controls.
     assert (
         predictions.group_by("detector", "variant", "seed")
         .agg(pl.col("threshold").n_unique())["threshold"]

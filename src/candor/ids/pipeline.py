@@ -3,7 +3,8 @@
     generate* ─ ingest ─ calibrate ─┬─ build_train ─┬─ audit (gate) ─┬─ autoencoder ─ curriculum ─ fusion ─ score ─┐
                                     └─ build_test ──┴─ profile       └─ controls ─────────────────────────────────┴─ evaluate ─ report
 
-    * only where the dataset is synthetic. Models of every variant and seed form their own lane.
+    * only where the dataset is synthetic. Models of every variant and seed form their own lane. Beside ``controls`` stand
+    ``specialists`` (which read the profiles too), ``baselines`` and, where asked for, ``baselines_pygod``.
 
 A dataset of network flows goes the same way with stages of its own up to the graphs (ingest_flows, build_flows,
 audit_flows, controls_flows) and without calibration; the tasks keep their names, and models do not know the difference.
@@ -21,6 +22,7 @@ from candor.ids.config import (
     AutoencoderTask,
     CalibrationTask,
     CurriculumTask,
+    DistillationConfig,
     ExperimentConfig,
     FlowAuditConfig,
     FusionTask,
@@ -38,28 +40,35 @@ __all__ = ["VERSIONS", "plan", "resolve"]
 VERSIONS = {
     "generate": 1,
     "ingest": 1,
-    "calibrate": 1,
+    "calibrate": 2,
     "build": 2,
     "audit": 2,
     "profile": 1,
     "controls": 1,
+    "specialists": 1,
+    "baselines": 1,
+    "baselines_pygod": 1,
     "autoencoder": 1,
     "curriculum": 1,
     "fusion": 1,
     "score": 1,
-    "evaluate": 1,
-    "report": 1,
+    "evaluate": 2,
+    "report": 2,
     "ingest_flows": 1,
     "build_flows": 1,
     "audit_flows": 1,
     "controls_flows": 1,
 }
 
+#: Stages whose scores stand beside those of the models.
+_BESIDE_MODELS = ("controls", "controls_flows", "specialists", "baselines", "baselines_pygod")
+
 
 def plan(config: ExperimentConfig) -> list[TaskSpec]:
     """Every task of a resolved experiment. Raises ConfigError if the variants' teachers form no tree."""
     tasks = _data_tasks(config)
-    scores: dict[str, str] = {"scores.controls": "controls"}
+    judges = [t.id for t in tasks if t.stage in _BESIDE_MODELS]
+    scores: dict[str, str] = {f"scores.{name}": name for name in judges}
     history: dict[str, str] = {}
     for seed in config.seeds:
         for name in _teachers_first(config.variants):
@@ -68,9 +77,10 @@ def plan(config: ExperimentConfig) -> list[TaskSpec]:
             lane = f"{name}.s{seed}"
             scores[f"scores.{lane}"] = f"score.{lane}"
             history |= {f"history.{s}.{lane}": f"{s}.{lane}" for s in ("autoencoder", "curriculum", "fusion")}
-    tasks.append(
-        _task("evaluate", "evaluate", config.evaluation, {"ingest": "ingest", "audit": "audit", **scores})
+    evaluation = config.evaluation.model_copy(
+        update={"compare": tuple(dict.fromkeys([*config.evaluation.compare, *distilled(config.variants)]))}
     )
+    tasks.append(_task("evaluate", "evaluate", evaluation, {"ingest": "ingest", "audit": "audit", **scores}))
     report = ReportConfig(title=f"{config.experiment} on {config.dataset}", headline=("fusion",))
     tasks.append(
         _task(
@@ -100,6 +110,34 @@ def _flow_tasks(config: ExperimentConfig) -> list[TaskSpec]:
         _task("build_test", "build_flows", test, {"ingest": "ingest"}),
         _task("audit", "audit_flows", audit, graphs),
         _task("controls", "controls_flows", config.controls, {**graphs, "audit": "audit"}),
+        *_baseline_tasks(config),
+    ]
+
+
+def _baseline_tasks(config: ExperimentConfig) -> list[TaskSpec]:
+    """Learned baselines; those of PyGOD only where they are asked for."""
+    settings = config.baselines
+    graphs = {"build_train": "build_train", "build_test": "build_test", "audit": "audit"}
+    tasks = []
+    if settings.learned:
+        tasks.append(_task("baselines", "baselines", settings, graphs))
+    if settings.pygod:
+        tasks.append(_task("baselines_pygod", "baselines_pygod", settings, graphs, cpus=2))
+    return tasks
+
+
+def distilled(variants: dict[str, VariantConfig]) -> list[tuple[str, str]]:
+    """(distilled variant, the same model without its teacher) for every variant that has such a twin."""
+
+    def alone(variant: VariantConfig) -> VariantConfig:
+        return variant.model_copy(update={"teacher": None, "distillation": DistillationConfig()})
+
+    return [
+        (name, twin)
+        for name, variant in variants.items()
+        if variant.teacher
+        for twin, other in variants.items()
+        if not other.teacher and alone(other) == alone(variant)
     ]
 
 
@@ -145,6 +183,13 @@ def _data_tasks(config: ExperimentConfig) -> list[TaskSpec]:
             "profile", "profile", config.profile, {"build_train": "build_train", "build_test": "build_test"}
         ),
         _task("controls", "controls", config.controls, {**graphs, "audit": "audit"}),
+        _task(
+            "specialists",
+            "specialists",
+            config.specialists,
+            {**graphs, "calibrate": "calibrate", "audit": "audit"},
+        ),
+        *_baseline_tasks(config),
     ]
 
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from candor.flow.stage import Stage
+from candor.ids.baselines.learned import baselines
+from candor.ids.baselines.outliers import baselines_pygod
+from candor.ids.baselines.specialists import specialists
 from candor.ids.captures.flows.ingest import ingest_flows
 from candor.ids.captures.ingest import ingest
 from candor.ids.captures.synthetic.generate import generate
@@ -29,6 +32,9 @@ STAGES: Mapping[str, Stage] = {
     "audit": audit,
     "profile": profile,
     "controls": controls,
+    "specialists": specialists,
+    "baselines": baselines,
+    "baselines_pygod": baselines_pygod,
     "autoencoder": train_autoencoder,
     "curriculum": train_curriculum,
     "fusion": train_fusion,

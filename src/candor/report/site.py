@@ -14,6 +14,7 @@ from candor.errors import SourceMissing
 from candor.flow.stage import Inputs, Output, Result
 from candor.report import sections
 from candor.report.config import ReportConfig
+from candor.report.gains import gain_table
 from candor.report.html import document, plain, section
 from candor.report.look import Palette
 from candor.report.tables import Table, markdown, summary_table
@@ -74,6 +75,10 @@ def _page(
             sections.operating_curves(pl.read_parquet(evaluated / "operating.parquet"), colours),
         ),
     ]
+    if (evaluated / "effects.parquet").is_file():
+        gains = pl.read_parquet(evaluated / "effects.parquet")
+        if len(gains):
+            parts.append(("gains", "Variants compared", gain_table(gains)))
     if history:
         parts.append(("training", "Training", sections.training_curves(history)))
     parts.append(("thresholds", "Thresholds", sections.threshold_table(thresholds)))
@@ -83,9 +88,7 @@ def _page(
     return document(table["title"], _head(findings), parts, _footer(inputs))
 
 
-_SUMMARY = (
-    "One row per detector and scenario; the trivial controls stand below the models they should lose to."
-)
+_SUMMARY = "One row per detector and scenario; specialists, baselines and controls stand below the models they should lose to."
 
 
 def _findings(inputs: Inputs) -> list[dict[str, Any]]:

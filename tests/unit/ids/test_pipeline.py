@@ -50,6 +50,18 @@ def test_students_come_after_the_teacher_they_learn_from(plan_of):
     assert "teacher" not in plan.task("curriculum.student.s1").inputs
 
 
+def test_a_distilled_variant_is_compared_with_the_same_model_alone(plan_of):
+    assert plan_of().task("evaluate").config["compare"] == [["student_kd", "student"]]
+    other = plan_of("variants.student.gat.hidden=40").task("evaluate")
+    assert other.config["compare"] == []
+
+
+def test_detectors_of_pygod_are_trained_only_where_they_are_asked_for(plan_of):
+    assert "baselines_pygod" not in {t.id for t in plan_of().tasks}
+    asked = plan_of("baselines.pygod=[dominant]")
+    assert "scores.baselines_pygod" in asked.task("evaluate").inputs
+
+
 def test_a_seed_is_a_lane_of_its_own_over_common_data(plan_of):
     one, three = plan_of(seeds=[1]), plan_of(seeds=[1, 2, 3])
     assert changed(one, three) == {t.id for t in three.tasks if t.id.endswith((".s2", ".s3"))} | {
@@ -105,7 +117,9 @@ def test_every_stage_of_the_plan_has_a_function_and_a_version(plan_of, tmp_path)
     from candor.ids.stages import STAGES
 
     assert set(pipeline.VERSIONS) == set(STAGES)
-    assert {t.stage for t in (*plan_of().tasks, *flow_plan(tmp_path).tasks)} == set(STAGES)
+    assert {
+        t.stage for t in (*plan_of("baselines.pygod=[dominant]").tasks, *flow_plan(tmp_path).tasks)
+    } == set(STAGES)
 
 
 def flow_plan(tmp_path, *sets):

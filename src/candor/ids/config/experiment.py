@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from candor.config.base import Config
+from candor.ids.config.baselines import BaselinesConfig, SpecialistsConfig
 from candor.ids.config.captures import AnyIngest, SyntheticConfig
 from candor.ids.config.evaluation import ControlsConfig, EvaluationConfig
 from candor.ids.config.graphs import (
@@ -61,4 +62,6 @@ class ExperimentConfig(Config):
     profile: ProfileConfig = ProfileConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     controls: ControlsConfig = ControlsConfig()
+    specialists: SpecialistsConfig = SpecialistsConfig()
+    baselines: BaselinesConfig = BaselinesConfig()
     variants: Annotated[dict[str, VariantConfig], Field(min_length=1)]

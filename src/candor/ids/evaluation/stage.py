@@ -16,10 +16,12 @@ import pyarrow.parquet as pq
 from candor.errors import DataError, SourceMissing
 from candor.flow.stage import Inputs, Output, Result
 from candor.ids.config import EvaluationConfig
+from candor.ids.evaluation.effects import Scored, effects
 from candor.ids.evaluation.measure import Row, measure
 from candor.ids.evaluation.seeds import over_seeds
 from candor.ids.evaluation.timeline import operating_curve, rate_threshold, timeline
 from candor.ids.evaluation.truth import Slice, event_only, fingerprint, slices
+from candor.ids.evaluation.union import form
 from candor.ids.scoring import DETECTOR_KEY, read_scores
 from candor.ids.thresholds import Threshold, choose
 from candor.lake.schemas import METRICS, PREDICTIONS
@@ -44,21 +46,24 @@ class _Judged:
     predictions: pl.DataFrame
     curves: pl.DataFrame
     thresholds: dict[str, Any]
+    scored: Scored
 
 
 def evaluate(config: EvaluationConfig, inputs: Inputs, out: Output) -> Result:
-    """Judge every detector, variant and seed found in the inputs.
+    """Judge every detector, variant and seed found in the inputs, and the configured unions of them.
 
     Inputs: ``scores.NAME`` (scores.parquet each), ``ingest`` (events.parquet, catalog.parquet).
 
     Writes results.parquet (lake METRICS), predictions.parquet (lake PREDICTIONS), operating.parquet (event recall
     against false alarms per hour over test thresholds: to look at, not to choose from), thresholds.json (the choices,
-    from validation alone, with their reasons), table.json (the per-scenario table).
+    from validation alone, with their reasons), table.json (the per-scenario table), effects.parquet (what the variants of
+    ``config.compare`` gained against each other), unions.json (how validation split the budgets).
 
     Raises:
         DataError: a detector has no validation or no test windows, or a score is not finite.
     """
     scores = read_scores(path / "scores.parquet" for path in inputs.group("scores").values())
+    scores, unions = form(scores, config.unions)
     known = _read_ingest(inputs.path("ingest"))
     truths: dict[str, list[Slice]] = {}
     judged: list[_Judged] = []
@@ -74,6 +79,12 @@ def evaluate(config: EvaluationConfig, inputs: Inputs, out: Output) -> Result:
     _write(pl.concat([j.predictions for j in judged]), PREDICTIONS, out.path / "predictions.parquet")
     pl.concat([j.curves for j in judged]).write_parquet(out.path / "operating.parquet")
     _write_json([j.thresholds for j in judged], out.path / "thresholds.json")
+    _write_json(unions, out.path / "unions.json")
+    scored = {
+        (n["detector"], n["variant"], n["seed"]): j.scored for (n, _), j in zip(groups, judged, strict=True)
+    }
+    gains = effects(per_seed, scored, config.compare, config.confidence)
+    gains.write_parquet(out.path / "effects.parquet")
     table = summary_table(results)
     _write_json(table, out.path / "table.json")
     scenarios = sorted({row["scenario"] for j in judged for row in j.rows})
@@ -121,7 +132,8 @@ def _judge(
             pl.lit(threshold.value).alias("threshold"),
             (pl.col("score") >= threshold.value).cast(pl.UInt8).alias("prediction"),
         ),
-        curves=_curves(name, truths[key], score),
+        curves=_curves(name, truths[key], score, config),
+        scored=Scored(score, threshold.value, truths[key]),
         thresholds={
             **name,
             **asdict(threshold),
@@ -142,7 +154,7 @@ def _thresholds(
     threshold = choose(usable["y"].to_numpy(), usable["score"].to_numpy(), config, place=place)
     line = timeline(val, known.events, alarm_s=config.alarm_s)
     score = val["score"].to_numpy()
-    rates = {r: rate_threshold(line, score, r) for r in config.false_alarms_per_hour}
+    rates = {r: rate_threshold(line, score, r, config.alarms) for r in config.false_alarms_per_hour}
     for per_hour, lowest in rates.items():
         # Where validation is too short to allow one false alarm, every threshold above its benign scores will do, and
         # the lowest leaves no room to traffic a little stranger: take the stricter of it and the main threshold.
@@ -159,12 +171,15 @@ def _coarse(per_hour: float, hours: float) -> str | None:
 
 
 def _curves(
-    name: dict[str, Any], found: list[Slice], score: np.ndarray[Any, np.dtype[np.float64]]
+    name: dict[str, Any],
+    found: list[Slice],
+    score: np.ndarray[Any, np.dtype[np.float64]],
+    config: EvaluationConfig,
 ) -> pl.DataFrame:
     """Operating curves of the whole scenarios."""
     whole = [s for s in found if not s.capture and not s.attack]
     parts = [
-        operating_curve(s.line, score[s.line_rows]).select(
+        operating_curve(s.line, score[s.line_rows], alarms=config.alarms).select(
             *(pl.lit(v).alias(k) for k, v in name.items()), pl.lit(s.scenario).alias("scenario"), pl.all()
         )
         for s in whole
