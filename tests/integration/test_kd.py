@@ -150,6 +150,23 @@ def test_training_curves_match_the_golden_run(done: tuple[Candor, str]):
         assert curves[task] == pytest.approx(values, rel=0.05, abs=0.02), task
 
 
+def test_an_ablation_computes_once_what_its_axis_does_not_touch(done: tuple[Candor, str]):
+    candor, _ = done
+    flags = [part for value in TINY for part in ("--set", value)]
+    axis = ["--axis", "evaluation.threshold=max_f1,max_fpr", "--detector", "fusion", "--metric", "fpr"]
+    told = candor("ablate", "kd", "--dataset", "synthetic", *axis, *flags, "--json")
+    ran = [line.split()[2] for line in told.stderr.splitlines() if "✓" in line]
+    assert ran == ["evaluate"]
+    rows = json.loads(told.stdout)["rows"]
+    assert {r["cell"] for r in rows} == {
+        "as it stands",
+        "evaluation.threshold=max_f1",
+        "evaluation.threshold=max_fpr",
+    }
+    same = [r["metrics"]["fpr"] for r in rows if r["cell"] == "evaluation.threshold=max_f1"]
+    assert {(m["difference"], m["low"], m["high"]) for m in same} == {(0.0, 0.0, 0.0)}
+
+
 def test_sigkill_at_any_moment_leaves_nothing_half_done_and_the_same_command_finishes(
     done: tuple[Candor, str], tmp_path: Path
 ):

@@ -48,7 +48,7 @@ def ingest(
     found = sources.find(paths)
     collection = name or sources.RawFile(paths[0].absolute()).stem
     folder = session(ctx).settings.data_root / "imported" / collection
-    chosen = _options(format_, label, vehicle, max_quarantined_share)
+    chosen = chosen_options(format_, label, vehicle, max_quarantined_share)
     importing.clean(folder)
     rows = []
     for done, row in enumerate(_import_all(found, folder, chosen, workers), start=1):
@@ -62,7 +62,8 @@ def ingest(
     _exit(rows)
 
 
-def _options(format_: str, label: str, vehicle: str, share: float) -> ImportOptions:
+def chosen_options(format_: str, label: str = "", vehicle: str = "", share: float = 0.5) -> ImportOptions:
+    """How to read files. Raises ConfigError for an unknown format."""
     from candor.config.layers import nearest
     from candor.errors import ConfigError
     from candor.ids.captures.formats import FORMATS

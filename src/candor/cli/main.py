@@ -10,7 +10,20 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from candor.cli import audit, config, data, ingest, output, profile, run, status, task, track
+from candor.cli import (
+    ablate,
+    audit,
+    calibrate,
+    config,
+    data,
+    ingest,
+    output,
+    profile,
+    run,
+    status,
+    task,
+    track,
+)
 from candor.cli.session import Session
 from candor.cli.workload import IdsWorkload, Workload
 from candor.errors import CandorError
@@ -59,11 +72,13 @@ def build_app() -> typer.Typer:
     app.callback()(_root)
     app.command()(run.run)
     app.command()(run.plan)
+    app.command()(ablate.ablate)
     app.command()(status.status)
     app.command()(status.logs)
     app.command()(ingest.ingest)
     app.command()(audit.audit)
     app.command()(profile.profile)
+    app.command()(calibrate.calibrate)
     app.add_typer(config.app, name="config")
     app.add_typer(task.app, name="task")
     app.add_typer(data.app, name="data")

@@ -22,6 +22,7 @@ from candor.ids.config import (
     AutoencoderTask,
     CalibrationTask,
     CurriculumTask,
+    CurveTask,
     DistillationConfig,
     ExperimentConfig,
     FlowAuditConfig,
@@ -53,6 +54,7 @@ VERSIONS = {
     "fusion": 1,
     "score": 1,
     "evaluate": 2,
+    "calibration_curve": 1,
     "report": 2,
     "ingest_flows": 1,
     "build_flows": 1,
@@ -81,13 +83,21 @@ def plan(config: ExperimentConfig) -> list[TaskSpec]:
         update={"compare": tuple(dict.fromkeys([*config.evaluation.compare, *distilled(config.variants)]))}
     )
     tasks.append(_task("evaluate", "evaluate", evaluation, {"ingest": "ingest", "audit": "audit", **scores}))
+    curve = _curve_tasks(config)
+    tasks += curve
     report = ReportConfig(title=f"{config.experiment} on {config.dataset}", headline=("fusion",))
     tasks.append(
         _task(
             "report",
             "report",
             report,
-            {"evaluate": "evaluate", "ingest": "ingest", "audit": "audit", **history},
+            {
+                "evaluate": "evaluate",
+                "ingest": "ingest",
+                "audit": "audit",
+                **({"curve": "calibration_curve"} if curve else {}),
+                **history,
+            },
         )
     )
     return tasks
@@ -193,6 +203,65 @@ def _data_tasks(config: ExperimentConfig) -> list[TaskSpec]:
     ]
 
 
+def _curve_tasks(config: ExperimentConfig) -> list[TaskSpec]:
+    """Test graphs calibrated on so many seconds of their own stream, scored by the same models, for every point."""
+    if config.calibration_curve is None:
+        return []
+    if isinstance(config.ingest, FlowIngestConfig):
+        raise ConfigError("flows have no calibration", place="calibration_curve", hint="Leave it out.")
+    tasks: list[TaskSpec] = []
+    scores: dict[str, str] = {}
+    for seconds in config.calibration_curve.calibration_s:
+        point = f"c{seconds:g}"
+        settings = config.calibration.model_copy(update={"source": "stream", "calibration_s": seconds})
+        calibrate, build = f"calibrate.{point}", f"build_test.{point}"
+        calibration = CalibrationTask(split=config.split, **settings.model_dump())
+        graphs = GraphConfig(
+            splits=("test",),
+            window=config.window,
+            split=config.split,
+            min_attack_frames=config.min_attack_frames,
+        )
+        tasks.append(_task(calibrate, "calibrate", calibration, {"ingest": "ingest"}))
+        tasks.append(_task(build, "build", graphs, {"ingest": "ingest", "calibrate": calibrate}))
+        shared = {"build_train": "build_train", "build_test": build}
+        inputs = {**shared, "ingest": "ingest", "calibrate": calibrate, "audit": "audit"}
+        tasks.append(_task(f"specialists.{point}", "specialists", config.specialists, inputs))
+        scores[f"{point}.specialists"] = f"specialists.{point}"
+        for seed in config.seeds:
+            for name in config.variants:
+                task = _score_task(name, config.variants[name], seed, build, f".{point}")
+                tasks.append(task)
+                scores[f"{point}.{name}-s{seed}"] = task.id
+    curve = CurveTask(**config.calibration_curve.model_dump(), evaluation=config.evaluation)
+    tasks.append(
+        _task(
+            "calibration_curve",
+            "calibration_curve",
+            curve,
+            {"ingest": "ingest", "evaluate": "evaluate", **scores},
+        )
+    )
+    return tasks
+
+
+def _score_task(name: str, variant: VariantConfig, seed: int, build_test: str, suffix: str = "") -> TaskSpec:
+    lane, training = f"{name}.s{seed}", variant.training
+    return _task(
+        f"score.{lane}{suffix}",
+        "score",
+        ScoreTask(variant=name, seed=seed, device=training.device, threads=training.threads),
+        {
+            "build_train": "build_train",
+            "build_test": build_test,
+            "vgae": f"autoencoder.{lane}",
+            "gat": f"curriculum.{lane}",
+            "fusion": f"fusion.{lane}",
+        },
+        cpus=2,
+    )
+
+
 def _model_tasks(name: str, variant: VariantConfig, seed: int) -> list[TaskSpec]:
     lane = f"{name}.s{seed}"
     vgae, gat, fusion = f"autoencoder.{lane}", f"curriculum.{lane}", f"fusion.{lane}"
@@ -230,19 +299,7 @@ def _model_tasks(name: str, variant: VariantConfig, seed: int) -> list[TaskSpec]
             FusionTask(model=variant.fusion, training=training, seed=seed),
             {**graphs, "vgae": vgae, "gat": gat},
         ),
-        _task(
-            f"score.{lane}",
-            "score",
-            ScoreTask(variant=name, seed=seed, device=training.device, threads=training.threads),
-            {
-                "build_train": "build_train",
-                "build_test": "build_test",
-                "vgae": vgae,
-                "gat": gat,
-                "fusion": fusion,
-            },
-            cpus=2,
-        ),
+        _score_task(name, variant, seed, "build_test"),
     ]
 
 

@@ -14,6 +14,7 @@ from candor.ids.captures.synthetic.generate import generate
 from candor.ids.controls import controls
 from candor.ids.detection import score
 from candor.ids.evaluation import evaluate
+from candor.ids.evaluation.curve import calibration_curve
 from candor.ids.flow_controls import controls_flows
 from candor.ids.graphs.audit import audit
 from candor.ids.graphs.builder import build
@@ -40,6 +41,7 @@ STAGES: Mapping[str, Stage] = {
     "fusion": train_fusion,
     "score": score,
     "evaluate": evaluate,
+    "calibration_curve": calibration_curve,
     "report": report,
     "ingest_flows": ingest_flows,
     "build_flows": build_flows,

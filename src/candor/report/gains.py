@@ -50,4 +50,9 @@ def difference(row: dict[str, Any]) -> str:
 
 def signed(value: float) -> str:
     """A difference with its sign."""
-    return "0" if value == 0 else f"{value:+.3f}".replace("-", "−")
+    if abs(value) < 1e-12:
+        return "0"
+    text = f"{value:+.3f}"
+    if float(text) == 0:
+        text = "<0.001" if value > 0 else ">-0.001"
+    return text.replace("-", "−")

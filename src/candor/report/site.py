@@ -13,6 +13,7 @@ from candor.config.fingerprint import digest
 from candor.errors import SourceMissing
 from candor.flow.stage import Inputs, Output, Result
 from candor.report import sections
+from candor.report.calibration import calibration_curve
 from candor.report.config import ReportConfig
 from candor.report.gains import gain_table
 from candor.report.html import document, plain, section
@@ -25,7 +26,7 @@ _FROM_EVALUATE = ("results.parquet", "predictions.parquet", "operating.parquet",
 def report(config: ReportConfig, inputs: Inputs, out: Output) -> Result:
     """Write index.html (one file, no network), table.json and table.md.
 
-    Inputs: ``evaluate``; optional ``history.NAME`` (metrics.parquet, where the stage logged any), ``ingest``
+    Inputs: ``evaluate``; optional ``curve`` (curve.parquet), ``history.NAME`` (metrics.parquet, where the stage logged any), ``ingest``
     (catalog.parquet) and ``audit`` (findings.json: errors that were allowed are printed below the table).
 
     Raises:
@@ -79,6 +80,9 @@ def _page(
         gains = pl.read_parquet(evaluated / "effects.parquet")
         if len(gains):
             parts.append(("gains", "Variants compared", gain_table(gains)))
+    if "curve" in inputs.paths:
+        found = pl.read_parquet(inputs.path("curve") / "curve.parquet")
+        parts.append(("calibration", "Calibration", calibration_curve(found, colours)))
     if history:
         parts.append(("training", "Training", sections.training_curves(history)))
     parts.append(("thresholds", "Thresholds", sections.threshold_table(thresholds)))

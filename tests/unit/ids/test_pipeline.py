@@ -62,6 +62,21 @@ def test_detectors_of_pygod_are_trained_only_where_they_are_asked_for(plan_of):
     assert "scores.baselines_pygod" in asked.task("evaluate").inputs
 
 
+def test_the_calibration_curve_scores_every_point_with_the_same_models(plan_of):
+    plain, plan = plan_of(), plan_of("calibration_curve.calibration_s=[5,30]")
+    curve = plan.task("calibration_curve")
+    assert {n for n in curve.inputs if n.startswith("c5.")} == {
+        "c5.specialists",
+        "c5.teacher-s1",
+        "c5.student_kd-s1",
+        "c5.student-s1",
+    }
+    point = plan.task("score.student.s1.c30")
+    assert point.inputs["gat"] == "curriculum.student.s1"
+    assert plan.task("calibrate.c30").config["source"] == "stream"
+    assert changed(plain, plan) - {"report"} == {t.id for t in plan.tasks} - {t.id for t in plain.tasks}
+
+
 def test_a_seed_is_a_lane_of_its_own_over_common_data(plan_of):
     one, three = plan_of(seeds=[1]), plan_of(seeds=[1, 2, 3])
     assert changed(one, three) == {t.id for t in three.tasks if t.id.endswith((".s2", ".s3"))} | {
@@ -118,7 +133,11 @@ def test_every_stage_of_the_plan_has_a_function_and_a_version(plan_of, tmp_path)
 
     assert set(pipeline.VERSIONS) == set(STAGES)
     assert {
-        t.stage for t in (*plan_of("baselines.pygod=[dominant]").tasks, *flow_plan(tmp_path).tasks)
+        t.stage
+        for t in (
+            *plan_of("baselines.pygod=[dominant]", "calibration_curve={}").tasks,
+            *flow_plan(tmp_path).tasks,
+        )
     } == set(STAGES)
 
 

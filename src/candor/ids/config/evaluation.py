@@ -82,3 +82,21 @@ class ControlsConfig(Config):
 
     #: A frame is early when it comes within this share of its ID's median training interval.
     early_share: Annotated[float, Field(gt=0, lt=1)] = 0.5
+
+
+class CurveConfig(Config):
+    """False alarms against calibration time: every test capture calibrated on its own first seconds, of which so many."""
+
+    calibration_s: Annotated[tuple[Annotated[float, Field(gt=0)], ...], Field(min_length=1)] = (
+        5.0,
+        10.0,
+        30.0,
+        60.0,
+        120.0,
+    )
+
+
+class CurveTask(CurveConfig):
+    """What the stage is given: the curve, and how the run judges."""
+
+    evaluation: EvaluationConfig = EvaluationConfig()

@@ -9,6 +9,7 @@ Files:
     effects     what one variant gains against another
     seeds       mean and spread over seeds
     stage       the stage function `evaluate`
+    curve       the stage function `calibration_curve`
 """
 
 from candor.ids.evaluation.stage import evaluate

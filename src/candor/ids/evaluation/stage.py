@@ -31,7 +31,7 @@ _EVENTS = {"capture": pl.String, "attack": pl.String, "t_start": pl.Float64, "t_
 
 
 @dataclass(frozen=True)
-class _Known:
+class Known:
     """What ingest says of the captures."""
 
     events: pl.DataFrame
@@ -64,7 +64,7 @@ def evaluate(config: EvaluationConfig, inputs: Inputs, out: Output) -> Result:
     """
     scores = read_scores(path / "scores.parquet" for path in inputs.group("scores").values())
     scores, unions = form(scores, config.unions)
-    known = _read_ingest(inputs.path("ingest"))
+    known = read_ingest(inputs.path("ingest"))
     truths: dict[str, list[Slice]] = {}
     judged: list[_Judged] = []
     groups = list(_detectors(scores))
@@ -91,13 +91,13 @@ def evaluate(config: EvaluationConfig, inputs: Inputs, out: Output) -> Result:
     return Result({"detectors": len(groups), "scenarios": list(scenarios), "rows": len(results)})
 
 
-def _read_ingest(folder: Path) -> _Known:
+def read_ingest(folder: Path) -> Known:
     """Events and unlabelled captures. Raises SourceMissing where ingest left no events table."""
     if not (folder / "events.parquet").is_file():
         raise SourceMissing("the ingest artifact has no events.parquet", hint="Run the ingest stage again.")
     events = pl.read_parquet(folder / "events.parquet").select(*_EVENTS).cast(pl.Schema(_EVENTS))
     catalog = pl.read_parquet(folder / "catalog.parquet", columns=["capture", "labelled"])
-    return _Known(events, set(catalog.filter(~pl.col("labelled"))["capture"].to_list()))
+    return Known(events, set(catalog.filter(~pl.col("labelled"))["capture"].to_list()))
 
 
 def _detectors(scores: pl.DataFrame) -> Iterator[tuple[dict[str, Any], pl.DataFrame]]:
@@ -108,7 +108,7 @@ def _detectors(scores: pl.DataFrame) -> Iterator[tuple[dict[str, Any], pl.DataFr
 def _judge(
     name: dict[str, Any],
     rows: pl.DataFrame,
-    known: _Known,
+    known: Known,
     truths: dict[str, list[Slice]],
     config: EvaluationConfig,
 ) -> _Judged:
@@ -147,7 +147,7 @@ def _judge(
 
 
 def _thresholds(
-    val: pl.DataFrame, known: _Known, config: EvaluationConfig, place: str
+    val: pl.DataFrame, known: Known, config: EvaluationConfig, place: str
 ) -> tuple[Threshold, dict[float, float | None], float]:
     """(threshold, thresholds by false-alarm rate, benign hours): validation is all this function sees."""
     usable = val.filter(~event_only(val, known.events, alarm_s=config.alarm_s))

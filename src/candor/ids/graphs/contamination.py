@@ -52,6 +52,9 @@ def quiet(frames: FrameArrays, start: Stream) -> Quiet:
     chunk_n = np.minimum((t / length_s * CHUNKS).astype(np.int64), CHUNKS - 1)
     count_K = np.bincount(chunk_n, minlength=CHUNKS)
     busy_K = count_K > _limit(count_K[None, :], _BUSY_BUS)[0]
+    # An attack begins and ends inside a chunk: its neighbours may hold a few of its frames.
+    wide_K = busy_K | np.append(busy_K[1:], False) | np.append(False, busy_K[:-1])
+    busy_K = wide_K if not wide_K.all() else busy_K
     runs = _runs(~busy_K, chunk_n)
     pieces = [start] if not busy_K.any() else [prepare(frames, a, b) for a, b in runs]
     pieces = _without_bursts(pieces, [chunk_n[a:b] for a, b in runs] if busy_K.any() else [chunk_n], ~busy_K)
