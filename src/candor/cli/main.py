@@ -16,6 +16,7 @@ from candor.cli import (
     calibrate,
     config,
     data,
+    explain,
     ingest,
     output,
     profile,
@@ -79,6 +80,7 @@ def build_app() -> typer.Typer:
     app.command()(audit.audit)
     app.command()(profile.profile)
     app.command()(calibrate.calibrate)
+    app.command()(explain.explain)
     app.add_typer(config.app, name="config")
     app.add_typer(task.app, name="task")
     app.add_typer(data.app, name="data")

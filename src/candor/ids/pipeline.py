@@ -25,6 +25,7 @@ from candor.ids.config import (
     CurveTask,
     DistillationConfig,
     ExperimentConfig,
+    ExplainTask,
     FlowAuditConfig,
     FusionTask,
     GraphConfig,
@@ -56,6 +57,7 @@ VERSIONS = {
     "evaluate": 2,
     "calibration_curve": 1,
     "report": 2,
+    "explain": 1,
     "ingest_flows": 1,
     "build_flows": 1,
     "audit_flows": 1,
@@ -134,6 +136,29 @@ def _baseline_tasks(config: ExperimentConfig) -> list[TaskSpec]:
     if settings.pygod:
         tasks.append(_task("baselines_pygod", "baselines_pygod", settings, graphs, cpus=2))
     return tasks
+
+
+def with_explanation(config: ExperimentConfig, explain: ExplainTask) -> list[TaskSpec]:
+    """The experiment's tasks, and one that explains windows of a variant and seed of it.
+
+    Raises ConfigError if the experiment has no such variant or seed.
+    """
+    if explain.variant not in config.variants or explain.seed not in config.seeds:
+        raise ConfigError(
+            f"no variant '{explain.variant}' with seed {explain.seed}",
+            place=config.experiment,
+            hint=f"Variants: {', '.join(config.variants)}; seeds: {', '.join(map(str, config.seeds))}.",
+        )
+    lane = f"{explain.variant}.s{explain.seed}"
+    inputs = {
+        "evaluate": "evaluate",
+        "ingest": "ingest",
+        "build_test": "build_test",
+        "vgae": f"autoencoder.{lane}",
+        "gat": f"curriculum.{lane}",
+        "score": f"score.{lane}",
+    }
+    return [*plan(config), _task("explain", "explain", explain, inputs)]
 
 
 def distilled(variants: dict[str, VariantConfig]) -> list[tuple[str, str]]:

@@ -15,6 +15,7 @@ from candor.ids.controls import controls
 from candor.ids.detection import score
 from candor.ids.evaluation import evaluate
 from candor.ids.evaluation.curve import calibration_curve
+from candor.ids.explanation.stage import explain
 from candor.ids.flow_controls import controls_flows
 from candor.ids.graphs.audit import audit
 from candor.ids.graphs.builder import build
@@ -43,6 +44,7 @@ STAGES: Mapping[str, Stage] = {
     "evaluate": evaluate,
     "calibration_curve": calibration_curve,
     "report": report,
+    "explain": explain,
     "ingest_flows": ingest_flows,
     "build_flows": build_flows,
     "audit_flows": audit_flows,

@@ -4,6 +4,7 @@ from candor.config.settings import Settings
 from candor.errors import ConfigError
 from candor.flow.plan import render
 from candor.ids import pipeline
+from candor.ids.config import ExplainTask
 from candor.ids.experiment import resolve
 
 
@@ -77,6 +78,16 @@ def test_the_calibration_curve_scores_every_point_with_the_same_models(plan_of):
     assert changed(plain, plan) - {"report"} == {t.id for t in plan.tasks} - {t.id for t in plain.tasks}
 
 
+def test_an_explanation_reads_the_models_of_its_own_lane(tmp_path):
+    settings = Settings(data_root=tmp_path / "data", cache_root=tmp_path / "cache", run_root=tmp_path)
+    config, _ = resolve("kd", "synthetic", settings=settings)
+    specs = pipeline.with_explanation(config, ExplainTask(variant="student_kd", seed=1))
+    assert render("x", specs).task("explain").inputs["gat"] == "curriculum.student_kd.s1"
+    for wrong in (ExplainTask(variant="student_kd", seed=9), ExplainTask(variant="pupil", seed=1)):
+        with pytest.raises(ConfigError, match="teacher, student_kd, student"):
+            pipeline.with_explanation(config, wrong)
+
+
 def test_a_seed_is_a_lane_of_its_own_over_common_data(plan_of):
     one, three = plan_of(seeds=[1]), plan_of(seeds=[1, 2, 3])
     assert changed(one, three) == {t.id for t in three.tasks if t.id.endswith((".s2", ".s3"))} | {
@@ -132,7 +143,7 @@ def test_every_stage_of_the_plan_has_a_function_and_a_version(plan_of, tmp_path)
     from candor.ids.stages import STAGES
 
     assert set(pipeline.VERSIONS) == set(STAGES)
-    assert {
+    assert {"explain"} | {
         t.stage
         for t in (
             *plan_of("baselines.pygod=[dominant]", "calibration_curve={}").tasks,

@@ -17,6 +17,7 @@ from candor.ids.config.evaluation import EvaluationConfig as EvaluationConfig
 from candor.ids.config.evaluation import UnionConfig as UnionConfig
 from candor.ids.config.experiment import ExperimentConfig as ExperimentConfig
 from candor.ids.config.experiment import VariantConfig as VariantConfig
+from candor.ids.config.explanation import ExplainTask as ExplainTask
 from candor.ids.config.graphs import AuditConfig as AuditConfig
 from candor.ids.config.graphs import AuditLimits as AuditLimits
 from candor.ids.config.graphs import CalibrationConfig as CalibrationConfig
