@@ -8,6 +8,7 @@ traffic; how much is in the table.
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -66,6 +67,8 @@ def calibration_curve(config: CurveTask, inputs: Inputs, out: Output) -> Result:
             if at is None:
                 raise DataError(f"no threshold for {name['detector']} {name['variant']}", place="evaluate")
             line = timeline(part, known.events, alarm_s=config.evaluation.alarm_s)
+            # An attack inside the calibration seconds has no window left that could see it.
+            line = replace(line, events=tuple(e for e in line.events if len(e.windows)))
             score = part["score"].to_numpy()
             for point, threshold in at.items():
                 found = event_metrics(

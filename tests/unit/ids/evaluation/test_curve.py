@@ -55,6 +55,15 @@ def test_false_alarms_are_counted_outside_the_calibration_seconds(tmp_path: Path
     assert "calibration seconds" in html
 
 
+def test_an_attack_inside_the_calibration_seconds_counts_neither_as_found_nor_as_missed(
+    tmp_path: Path,
+) -> None:
+    out = output(tmp_path / "out")
+    calibration_curve(CurveTask(calibration_s=(60,)), inputs(tmp_path, {60: []}), out)
+    table = pl.read_parquet(out.path / "curve.parquet").filter(point="threshold")
+    assert table["event_recall"].to_list() == [None]
+
+
 def test_a_detector_without_a_threshold_in_the_run_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no threshold for gat"):
         calibration_curve(
