@@ -13,6 +13,7 @@ from typer.core import TyperGroup
 from candor.cli import (
     ablate,
     audit,
+    budget,
     calibrate,
     config,
     data,
@@ -20,6 +21,7 @@ from candor.cli import (
     ingest,
     output,
     profile,
+    profile_train,
     run,
     status,
     task,
@@ -81,6 +83,8 @@ def build_app() -> typer.Typer:
     app.command()(profile.profile)
     app.command()(calibrate.calibrate)
     app.command()(explain.explain)
+    app.command()(budget.budget)
+    app.command("profile-train")(profile_train.profile_train)
     app.add_typer(config.app, name="config")
     app.add_typer(task.app, name="task")
     app.add_typer(data.app, name="data")

@@ -8,6 +8,7 @@ from candor.flow.stage import Stage
 from candor.ids.baselines.learned import baselines
 from candor.ids.baselines.outliers import baselines_pygod
 from candor.ids.baselines.specialists import specialists
+from candor.ids.budget import budget
 from candor.ids.captures.flows.ingest import ingest_flows
 from candor.ids.captures.ingest import ingest
 from candor.ids.captures.synthetic.generate import generate
@@ -37,6 +38,7 @@ STAGES: Mapping[str, Stage] = {
     "specialists": specialists,
     "baselines": baselines,
     "baselines_pygod": baselines_pygod,
+    "budget": budget,
     "autoencoder": train_autoencoder,
     "curriculum": train_curriculum,
     "fusion": train_fusion,
