@@ -136,7 +136,8 @@ def verdict(results: pl.DataFrame) -> list[str]:
         best = rows.filter(rival).group_by("scenario").agg(pl.col("value").max().alias("best"))
         at = rows.filter(detector=mine["detector"], variant=mine["variant"]).join(best, on="scenario")
         lost = at.filter(pl.col("best") > pl.col("value"))["scenario"].sort().to_list()
-        how = "beats" if mine["value"] > other["value"] else "does not beat"
+        ahead = mine["value"] - other["value"]
+        how = "equals" if abs(ahead) < 1e-12 else "beats" if ahead > 0 else "does not beat"
         behind = (
             f"; behind the best of them in {', '.join(s or 'all captures' for s in lost)}" if lost else ""
         )

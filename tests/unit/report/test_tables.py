@@ -141,6 +141,8 @@ def test_the_verdict_says_plainly_who_wins_and_where_ours_is_behind() -> None:
     )
     assert "does not beat" in line
     assert "early (0.955); behind the best of them in a, b." in line
+    (line,) = verdict(_judged([rows[0], ("volume", "control", "a", 0.99)]))
+    assert line.endswith("equals the best of specialists, baselines and controls, volume (0.990).")
 
 
 def test_a_detector_without_a_value_in_every_scenario_is_not_the_best_on_the_mean() -> None:
