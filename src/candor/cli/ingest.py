@@ -80,7 +80,7 @@ def ingest(
     found = sources.find(paths)
     collection = name or sources.RawFile(paths[0].absolute()).stem
     folder = session(ctx).settings.data_root / "imported" / collection
-    chosen = _options(format_, label, vehicle, max_quarantined_share)
+    chosen = chosen_options(format_, label, vehicle, max_quarantined_share)
     importing.clean(folder)
     rows = []
     at_most = _at_most(found, on, workers)
@@ -96,7 +96,8 @@ def ingest(
     _exit(rows)
 
 
-def _options(format_: str, label: str, vehicle: str, share: float) -> ImportOptions:
+def chosen_options(format_: str, label: str = "", vehicle: str = "", share: float = 0.5) -> ImportOptions:
+    """How to read files. Raises ConfigError for an unknown format."""
     from candor.config.layers import nearest
     from candor.errors import ConfigError
     from candor.ids.captures.formats import FORMATS

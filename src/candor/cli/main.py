@@ -11,10 +11,13 @@ import typer
 from typer.core import TyperGroup
 
 from candor.cli import (
+    ablate,
     audit,
     budget,
+    calibrate,
     config,
     data,
+    explain,
     ingest,
     output,
     profile,
@@ -72,11 +75,14 @@ def build_app() -> typer.Typer:
     app.callback()(_root)
     app.command()(run.run)
     app.command()(run.plan)
+    app.command()(ablate.ablate)
     app.command()(status.status)
     app.command()(status.logs)
     app.command()(ingest.ingest)
     app.command()(audit.audit)
     app.command()(profile.profile)
+    app.command()(calibrate.calibrate)
+    app.command()(explain.explain)
     app.command()(budget.budget)
     app.command("profile-train")(profile_train.profile_train)
     app.add_typer(config.app, name="config")

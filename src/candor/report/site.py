@@ -14,7 +14,9 @@ from candor.errors import SourceMissing
 from candor.flow.stage import Inputs, Output, Result
 from candor.report import sections
 from candor.report.audited import allowed, allowed_notes, read_findings
+from candor.report.calibration import calibration_curve
 from candor.report.config import ReportConfig
+from candor.report.gains import gain_table
 from candor.report.html import document, plain, section
 from candor.report.look import Palette
 from candor.report.tables import Table, markdown, summary_table
@@ -26,7 +28,7 @@ _FROM_EVALUATE = ("results.parquet", "predictions.parquet", "operating.parquet",
 def report(config: ReportConfig, inputs: Inputs, out: Output) -> Result:
     """Write index.html (one file, no network), table.json and table.md.
 
-    Inputs: ``evaluate``; optional ``history.NAME`` (metrics.parquet, where the stage logged any), ``ingest``
+    Inputs: ``evaluate``; optional ``curve`` (curve.parquet), ``history.NAME`` (metrics.parquet, where the stage logged any), ``ingest``
     (catalog.parquet) and ``audit`` (findings.json: errors that were allowed are printed below the table).
 
     Raises:
@@ -76,6 +78,13 @@ def _page(
             sections.operating_curves(pl.read_parquet(evaluated / "operating.parquet"), colours),
         ),
     ]
+    if (evaluated / "effects.parquet").is_file():
+        gains = pl.read_parquet(evaluated / "effects.parquet")
+        if len(gains):
+            parts.append(("gains", "Variants compared", gain_table(gains)))
+    if "curve" in inputs.paths:
+        found = pl.read_parquet(inputs.path("curve") / "curve.parquet")
+        parts.append(("calibration", "Calibration", calibration_curve(found, colours)))
     if history:
         parts.append(("training", "Training", sections.training_curves(history)))
     parts.append(("thresholds", "Thresholds", sections.threshold_table(thresholds)))
@@ -85,9 +94,7 @@ def _page(
     return document(table["title"], _head(findings), parts, _footer(inputs))
 
 
-_SUMMARY = (
-    "One row per detector and scenario; the trivial controls stand below the models they should lose to."
-)
+_SUMMARY = "One row per detector and scenario; specialists, baselines and controls stand below the models they should lose to."
 
 
 def _head(findings: list[dict[str, Any]]) -> str:

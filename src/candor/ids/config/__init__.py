@@ -1,16 +1,23 @@
 """One config model per thing. Defaults live here and nowhere else; presets state differences only."""
 
 from candor.ids.captures.flows.config import FlowIngestConfig as FlowIngestConfig
+from candor.ids.config.baselines import BaselinesConfig as BaselinesConfig
+from candor.ids.config.baselines import SpecialistsConfig as SpecialistsConfig
 from candor.ids.config.captures import AnyIngest as AnyIngest
 from candor.ids.config.captures import AttackInterval as AttackInterval
 from candor.ids.config.captures import CaptureFormat as CaptureFormat
 from candor.ids.config.captures import CaptureSource as CaptureSource
 from candor.ids.config.captures import IngestConfig as IngestConfig
 from candor.ids.config.captures import SyntheticConfig as SyntheticConfig
+from candor.ids.config.evaluation import AlarmConfig as AlarmConfig
 from candor.ids.config.evaluation import ControlsConfig as ControlsConfig
+from candor.ids.config.evaluation import CurveConfig as CurveConfig
+from candor.ids.config.evaluation import CurveTask as CurveTask
 from candor.ids.config.evaluation import EvaluationConfig as EvaluationConfig
+from candor.ids.config.evaluation import UnionConfig as UnionConfig
 from candor.ids.config.experiment import ExperimentConfig as ExperimentConfig
 from candor.ids.config.experiment import VariantConfig as VariantConfig
+from candor.ids.config.explanation import ExplainTask as ExplainTask
 from candor.ids.config.graphs import AuditConfig as AuditConfig
 from candor.ids.config.graphs import AuditLimits as AuditLimits
 from candor.ids.config.graphs import CalibrationConfig as CalibrationConfig

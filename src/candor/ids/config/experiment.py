@@ -7,8 +7,9 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from candor.config.base import Config, Runtime
+from candor.ids.config.baselines import BaselinesConfig, SpecialistsConfig
 from candor.ids.config.captures import AnyIngest, SyntheticConfig
-from candor.ids.config.evaluation import ControlsConfig, EvaluationConfig
+from candor.ids.config.evaluation import ControlsConfig, CurveConfig, EvaluationConfig
 from candor.ids.config.graphs import (
     AuditLimits,
     CalibrationConfig,
@@ -62,5 +63,9 @@ class ExperimentConfig(Config):
     elsewhere: tuple[FiledElsewhere, ...] = ()
     profile: ProfileConfig = ProfileConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
+    #: Ask for it with ``--set calibration_curve={}``: it builds and scores the test graphs once per point.
+    calibration_curve: CurveConfig | None = None
     controls: ControlsConfig = ControlsConfig()
+    specialists: SpecialistsConfig = SpecialistsConfig()
+    baselines: BaselinesConfig = BaselinesConfig()
     variants: Annotated[dict[str, VariantConfig], Field(min_length=1)]

@@ -57,6 +57,8 @@ class CalibrationConfig(Config):
 
     source: Literal["auto", "stream"] = "auto"
     calibration_s: Annotated[float, Field(gt=0)] = 10.0
+    #: Leave out of the first seconds of a stream what looks unlike the rest of them: an attack may have begun already.
+    robust: bool = True
 
 
 class CalibrationTask(CalibrationConfig):
