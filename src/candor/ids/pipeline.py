@@ -46,7 +46,7 @@ VERSIONS = {
     "autoencoder": 1,
     "curriculum": 1,
     "fusion": 1,
-    "score": 1,
+    "score": 2,
     "evaluate": 1,
     "report": 1,
     "ingest_flows": 1,

@@ -30,7 +30,12 @@ from candor.ids.config.models import FusionConfig as FusionConfig
 from candor.ids.config.models import GatConfig as GatConfig
 from candor.ids.config.models import GatConv as GatConv
 from candor.ids.config.models import Gatv2Conv as Gatv2Conv
+from candor.ids.config.models import GpsConv as GpsConv
+from candor.ids.config.models import HashIds as HashIds
+from candor.ids.config.models import IdEncoding as IdEncoding
+from candor.ids.config.models import LookupIds as LookupIds
 from candor.ids.config.models import NodeInputConfig as NodeInputConfig
+from candor.ids.config.models import NoIds as NoIds
 from candor.ids.config.models import Pooling as Pooling
 from candor.ids.config.models import TransformerConv as TransformerConv
 from candor.ids.config.models import VgaeConfig as VgaeConfig

@@ -33,6 +33,12 @@ class TransformerConv(_AttentionConv):
     kind: Literal["transformer"] = "transformer"
 
 
+class GpsConv(_AttentionConv):
+    """Rampášek et al. 2022 (arXiv:2205.12454): GINE over the edges beside attention between all nodes of a window."""
+
+    kind: Literal["gps"] = "gps"
+
+
 def _conv_kind(value: Any) -> Any:
     """The variant's tag; ``gat.conv.num_heads=2`` alone keeps the default kind."""
     return value.get("kind", "gatv2") if isinstance(value, dict) else getattr(value, "kind", None)
@@ -41,20 +47,62 @@ def _conv_kind(value: Any) -> Any:
 ConvConfig = Annotated[
     Annotated[GatConv, Tag("gat")]
     | Annotated[Gatv2Conv, Tag("gatv2")]
-    | Annotated[TransformerConv, Tag("transformer")],
+    | Annotated[TransformerConv, Tag("transformer")]
+    | Annotated[GpsConv, Tag("gps")],
     Discriminator(
         _conv_kind,
         custom_error_type="conv_kind",
-        custom_error_message="kind must be gat, gatv2 or transformer",
+        custom_error_message="kind must be gat, gatv2, transformer or gps",
     ),
 ]
 Pooling = Literal["mean", "max", "min", "sum", "std", "softmax"]
+#: ``layer``: each node by itself. ``graph``: Cai et al. 2021 (arXiv:2009.03294), over the nodes of each window.
+Norm = Literal["layer", "graph"]
+
+
+class LookupIds(Config):
+    """One learned vector for each ID of the vocabulary, and one for unknown IDs."""
+
+    kind: Literal["lookup"] = "lookup"
+    width: PositiveInt = 16
+
+
+class HashIds(Config):
+    """Svenstrup, Hansen, Winther 2017 (arXiv:1709.03933): each ID is the weighted sum of ``probes`` shared vectors.
+
+    An ID that was never seen has a vector too; IDs of a vehicle taken for unknown share the unknown one.
+    """
+
+    kind: Literal["hash"] = "hash"
+    width: PositiveInt = 16
+    #: Vectors that IDs share, and probes into them: two IDs are alike only if all probes collide.
+    buckets: Annotated[int, Field(ge=2)] = 256
+    probes: PositiveInt = 2
+
+
+class NoIds(Config):
+    """IDs are not told apart by name, only by what they do."""
+
+    kind: Literal["none"] = "none"
+
+
+def _ids_kind(value: Any) -> Any:
+    """``inputs.ids.width=8`` alone keeps the default kind."""
+    return value.get("kind", "lookup") if isinstance(value, dict) else getattr(value, "kind", None)
+
+
+IdEncoding = Annotated[
+    Annotated[LookupIds, Tag("lookup")] | Annotated[HashIds, Tag("hash")] | Annotated[NoIds, Tag("none")],
+    Discriminator(
+        _ids_kind, custom_error_type="ids_kind", custom_error_message="kind must be lookup, hash or none"
+    ),
+]
 
 
 class NodeInputConfig(Config):
     """How arbitration IDs and raw features enter a model (DESIGN: two views of an ID)."""
 
-    id_embedding: PositiveInt = 16
+    ids: IdEncoding = LookupIds()
     #: Share of training graphs that are shown as if their vehicle were unknown: every ID becomes the unknown slot.
     graph_id_dropout: Share = 0.5
     #: Share of nodes in the other graphs whose ID is hidden, which trains the unknown slot beside known IDs.
@@ -73,6 +121,7 @@ class VgaeConfig(Config):
     latent: PositiveInt = 16
     conv: ConvConfig = Gatv2Conv()
     inputs: NodeInputConfig = NodeInputConfig()
+    norm: Norm = "layer"
     dropout: Share = 0.0
     kl_weight: Annotated[float, Field(ge=0)] = 0.005
     id_weight: Annotated[float, Field(ge=0)] = 0.1
@@ -93,6 +142,7 @@ class GatConfig(Config):
     inputs: NodeInputConfig = NodeInputConfig()
     jumping_knowledge: Literal["cat", "max", "lstm", "last"] = "cat"
     pooling: Annotated[tuple[Pooling, ...], Field(min_length=1)] = ("mean", "max")
+    norm: Norm = "layer"
     dropout: Share = 0.1
 
 

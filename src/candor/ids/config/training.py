@@ -85,6 +85,8 @@ class ScoreTask(Config):
 
     variant: str
     seed: int
+    #: Nodes of each window whose VGAE errors are kept, the oddest first.
+    worst_nodes: PositiveInt = 3
     max_nodes: Annotated[int, Runtime] = 16384
     device: Annotated[Literal["auto", "cpu", "cuda"], Runtime] = "auto"
     threads: Annotated[int, Runtime, Field(ge=0)] = 0
