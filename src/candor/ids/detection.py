@@ -47,7 +47,7 @@ def score(config: ScoreTask, inputs: Inputs, out: Output) -> Result:
             score_frame(rows, values, detector=name, variant=config.variant, seed=config.seed)
             for name, values in scores.items()
         ]
-        weights.append(rows.with_columns(pl.Series("weight", policy.weight(states))))
+        weights.append(rows.with_columns(pl.Series("weight", policy.weight(states, gat_G, vgae_G))))
     pl.concat(tables).write_parquet(out.path / "scores.parquet")
     pl.concat(weights).write_parquet(out.path / "weights.parquet")
     pl.concat(nodes).write_parquet(out.path / "nodes.parquet")

@@ -45,7 +45,7 @@ VERSIONS = {
     "controls": 1,
     "autoencoder": 1,
     "curriculum": 1,
-    "fusion": 1,
+    "fusion": 2,
     "score": 2,
     "evaluate": 1,
     "report": 1,

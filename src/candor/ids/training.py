@@ -14,8 +14,10 @@ from pydantic import TypeAdapter
 
 from candor.errors import DataError
 from candor.flow.stage import Inputs, Json, Output, Result
-from candor.ids.config import AutoencoderTask, CurriculumTask, DqnConfig, FusionTask, TrainingConfig
-from candor.ids.fusion.dqn import DqnFusion, FusionData, train
+from candor.ids.config import AutoencoderTask, CurriculumTask, FusionConfig, FusionTask, TrainingConfig
+from candor.ids.fusion.family import train, untrained
+from candor.ids.fusion.picture import policy_table
+from candor.ids.fusion.policy import FusionData, Policy
 from candor.ids.fusion.states import AnomalyScale, WindowViews, view_windows
 from candor.ids.graphs.store import GraphStore
 from candor.ids.models.gat import Gat
@@ -29,7 +31,7 @@ from candor.learn.fit import FitReport, accelerator, fit, use_threads
 from candor.learn.loading import GraphLoader
 from candor.learn.sampling import BudgetSampler
 
-#: Quantile of the benign validation anomaly from which DqnConfig.anomaly_margin is measured.
+#: Quantile of the benign validation anomaly from which fusion.anomaly_margin is measured.
 _BENIGN_QUANTILE = 0.999
 _SCORING_NODES, _SCORING_EDGES = 16384, 65536
 
@@ -107,7 +109,7 @@ def train_curriculum(config: CurriculumTask, inputs: Inputs, out: Output) -> Res
 
 
 def train_fusion(config: FusionTask, inputs: Inputs, out: Output) -> Result:
-    """A DQN policy over both detectors' views of the training windows; the VGAE's scale from benign validation windows."""
+    """A fusion policy over both detectors' views of the training windows; the VGAE's scale from benign validation windows."""
     graphs = inputs.path("build_train")
     vgae, gat = load_vgae(inputs.path("vgae")), load_gat(inputs.path("gat"))
     store, val = (GraphStore.open(graphs / split) for split in ("train", "val"))
@@ -122,10 +124,13 @@ def train_fusion(config: FusionTask, inputs: Inputs, out: Output) -> Result:
     scale = AnomalyScale.fit(benign, vgae.config.score_weights, _BENIGN_QUANTILE, config.model.anomaly_margin)
     data = fusion_data(store, known, scale).with_views(fusion_data(store, unknown, scale, unfamiliar=True))
     policy = train(data, config.model, config.seed, out)
-    save_weights(out.path / "weights.safetensors", policy)
+    save_weights(out.path / "weights.safetensors", policy, kind=config.model.kind)
     (out.path / "model.json").write_text(config.model.model_dump_json(indent=2))
     (out.path / "anomaly_scale.json").write_text(json.dumps(asdict(scale), indent=2))
-    alpha_G = policy.weight(data.states_GS)
+    names = np.array([*store.meta["attacks"], "attack"], dtype=object)  # -1, no family, takes the last.
+    family_G = np.where(store.y_G != 0, names[store.attack_G.astype(np.int64)], "")
+    policy_table(policy, data, np.tile(family_G, 2)).write_parquet(out.path / "policy.parquet")
+    alpha_G = policy.weight(data.states_GS, data.gat_G, data.vgae_G)
     attack = data.y_G != 0
     return Result(
         {
@@ -136,9 +141,10 @@ def train_fusion(config: FusionTask, inputs: Inputs, out: Output) -> Result:
     )
 
 
-def load_fusion(folder: Path) -> tuple[DqnFusion, AnomalyScale]:
+def load_fusion(folder: Path) -> tuple[Policy, AnomalyScale]:
     """Policy and anomaly scale of a fusion artifact."""
-    policy = DqnFusion(DqnConfig.model_validate_json((folder / "model.json").read_text()))
+    config: FusionConfig = TypeAdapter(FusionConfig).validate_json((folder / "model.json").read_text())
+    policy = untrained(config)
     load_weights(folder / "weights.safetensors", policy)
     scale = TypeAdapter(AnomalyScale).validate_json((folder / "anomaly_scale.json").read_text())
     return policy.eval(), scale

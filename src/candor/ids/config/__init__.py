@@ -24,6 +24,7 @@ from candor.ids.config.graphs import TimeWindowConfig as TimeWindowConfig
 from candor.ids.config.graphs import Window as Window
 from candor.ids.config.graphs import WindowConfig as WindowConfig
 from candor.ids.config.graphs import window_kind as window_kind
+from candor.ids.config.models import AverageConfig as AverageConfig
 from candor.ids.config.models import ConvConfig as ConvConfig
 from candor.ids.config.models import DqnConfig as DqnConfig
 from candor.ids.config.models import FusionConfig as FusionConfig
@@ -33,9 +34,12 @@ from candor.ids.config.models import Gatv2Conv as Gatv2Conv
 from candor.ids.config.models import GpsConv as GpsConv
 from candor.ids.config.models import HashIds as HashIds
 from candor.ids.config.models import IdEncoding as IdEncoding
+from candor.ids.config.models import LinUcbConfig as LinUcbConfig
 from candor.ids.config.models import LookupIds as LookupIds
+from candor.ids.config.models import MlpConfig as MlpConfig
 from candor.ids.config.models import NodeInputConfig as NodeInputConfig
 from candor.ids.config.models import NoIds as NoIds
+from candor.ids.config.models import OrConfig as OrConfig
 from candor.ids.config.models import Pooling as Pooling
 from candor.ids.config.models import TransformerConv as TransformerConv
 from candor.ids.config.models import VgaeConfig as VgaeConfig

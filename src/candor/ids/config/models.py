@@ -146,22 +146,9 @@ class GatConfig(Config):
     dropout: Share = 0.1
 
 
-class DqnConfig(Config):
-    """Deep Q-network (Mnih et al. 2015) that picks the fusion weight of a window from its 15-D state."""
+class _Fusion(Config):
+    """What every fusion policy is told."""
 
-    kind: Literal["dqn"] = "dqn"
-    num_weights: Annotated[int, Field(ge=2)] = 21
-    hidden: PositiveInt = 64
-    layers: PositiveInt = 2
-    episodes: PositiveInt = 40
-    steps_per_episode: PositiveInt = 20
-    batch_size: PositiveInt = 256
-    replay_capacity: PositiveInt = 20_000
-    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
-    discount: Annotated[float, Field(ge=0, lt=1)] = 0.1
-    epsilon_start: Share = 1.0
-    epsilon_end: Share = 0.05
-    target_update_steps: PositiveInt = 50
     #: Missing an attack costs this many times a false alarm.
     miss_cost: Annotated[float, Field(gt=0)] = 1.0
     #: Share of training attack windows shown with the GAT's view of a benign window, as if the supervised model had
@@ -176,4 +163,80 @@ class DqnConfig(Config):
     anomaly_margin: Annotated[float, Field(ge=1)] = 2.5
 
 
-FusionConfig = DqnConfig
+class _LearnedFusion(_Fusion):
+    episodes: PositiveInt = 40
+    steps_per_episode: PositiveInt = 20
+    batch_size: PositiveInt = 256
+    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
+
+
+class DqnConfig(_LearnedFusion):
+    """Deep Q-network (Mnih et al. 2015) that picks the fusion weight of a window from its 15-D state."""
+
+    kind: Literal["dqn"] = "dqn"
+    num_weights: Annotated[int, Field(ge=2)] = 21
+    hidden: PositiveInt = 64
+    layers: PositiveInt = 2
+    replay_capacity: PositiveInt = 20_000
+    discount: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    epsilon_start: Share = 1.0
+    epsilon_end: Share = 0.05
+    target_update_steps: PositiveInt = 50
+
+
+class LinUcbConfig(_LearnedFusion):
+    """Neural-LinUCB bandit (Xu et al. 2022, arXiv:2012.01780) over the same weights."""
+
+    kind: Literal["linucb"] = "linucb"
+    num_weights: Annotated[int, Field(ge=2)] = 21
+    #: Width of the learned features; each weight keeps a matrix of its square.
+    hidden: PositiveInt = 32
+    layers: PositiveInt = 2
+    replay_capacity: PositiveInt = 20_000
+    #: Width of the confidence bound by which weights are tried. At 0.3 the bandit stays with the first weight, which
+    #: is the VGAE alone; at 2 it still tries them in turn when training ends.
+    exploration: Annotated[float, Field(ge=0)] = 1.0
+    ridge: Annotated[float, Field(gt=0)] = 1.0
+    #: Steps between trainings of the features, and gradient steps of each.
+    refit_steps: PositiveInt = 20
+    refit_updates: PositiveInt = 20
+
+
+class MlpConfig(_LearnedFusion):
+    """A network from the state to the weight, by gradient."""
+
+    kind: Literal["mlp"] = "mlp"
+    hidden: PositiveInt = 64
+    layers: PositiveInt = 2
+
+
+class AverageConfig(_LearnedFusion):
+    """One learned weight for all windows."""
+
+    kind: Literal["average"] = "average"
+    learning_rate: Annotated[float, Field(gt=0)] = 1e-2
+
+
+class OrConfig(_Fusion):
+    """The larger of both probabilities; nothing is learned."""
+
+    kind: Literal["or"] = "or"
+
+
+def _fusion_kind(value: Any) -> Any:
+    """``fusion.hidden=32`` alone keeps the default kind."""
+    return value.get("kind", "dqn") if isinstance(value, dict) else getattr(value, "kind", None)
+
+
+FusionConfig = Annotated[
+    Annotated[DqnConfig, Tag("dqn")]
+    | Annotated[LinUcbConfig, Tag("linucb")]
+    | Annotated[MlpConfig, Tag("mlp")]
+    | Annotated[AverageConfig, Tag("average")]
+    | Annotated[OrConfig, Tag("or")],
+    Discriminator(
+        _fusion_kind,
+        custom_error_type="fusion_kind",
+        custom_error_message="kind must be dqn, linucb, mlp, average or or",
+    ),
+]
