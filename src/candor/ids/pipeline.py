@@ -1,8 +1,10 @@
 """The pipeline of the intrusion-detection workload: which stage feeds which. Imports nothing heavy.
 
     generate* ─ ingest ─ calibrate ─┬─ build_train ─┬─ audit (gate) ─┬─ autoencoder ─ curriculum ─ fusion ─ score ─┐
-                                    └─ build_test ──┴─ profile       └─ controls ─────────────────────────────────┴─ evaluate ─ report
+                                    └─ build_test ──┴─ profile       ├─ controls ─────────────────────────────────┼─ evaluate ─ report
+                                                                     └─ payload† ── score_payload ─────────────────┘
 
+    † only where the experiment states it.
     * only where the dataset is synthetic. Models of every variant and seed form their own lane.
 
 A dataset of network flows goes the same way with stages of its own up to the graphs (ingest_flows, build_flows,
@@ -47,6 +49,8 @@ VERSIONS = {
     "curriculum": 1,
     "fusion": 2,
     "score": 2,
+    "payload": 1,
+    "score_payload": 1,
     "evaluate": 1,
     "report": 1,
     "ingest_flows": 1,
@@ -61,6 +65,11 @@ def plan(config: ExperimentConfig) -> list[TaskSpec]:
     tasks = _data_tasks(config)
     scores: dict[str, str] = {"scores.controls": "controls"}
     history: dict[str, str] = {}
+    headline = ["fusion"]
+    if config.payload is not None:
+        tasks += _payload_tasks(config)
+        scores["scores.payload"] = "score_payload"
+        headline.append("payload")
     for seed in config.seeds:
         for name in _teachers_first(config.variants):
             variant = config.variants[name]
@@ -71,7 +80,7 @@ def plan(config: ExperimentConfig) -> list[TaskSpec]:
     tasks.append(
         _task("evaluate", "evaluate", config.evaluation, {"ingest": "ingest", "audit": "audit", **scores})
     )
-    report = ReportConfig(title=f"{config.experiment} on {config.dataset}", headline=("fusion",))
+    report = ReportConfig(title=f"{config.experiment} on {config.dataset}", headline=tuple(headline))
     tasks.append(
         _task(
             "report",
@@ -145,6 +154,26 @@ def _data_tasks(config: ExperimentConfig) -> list[TaskSpec]:
             "profile", "profile", config.profile, {"build_train": "build_train", "build_test": "build_test"}
         ),
         _task("controls", "controls", config.controls, {**graphs, "audit": "audit"}),
+    ]
+
+
+def _payload_tasks(config: ExperimentConfig) -> list[TaskSpec]:
+    if isinstance(config.ingest, FlowIngestConfig):
+        raise ConfigError(
+            "payload dynamics are for captures of a bus: flows carry no payload",
+            place="payload",
+            hint="Leave it out.",
+        )
+    assert config.payload is not None
+    graphs = {"ingest": "ingest", "build_train": "build_train"}
+    return [
+        _task("payload", "payload", config.payload, {**graphs, "audit": "audit"}),
+        _task(
+            "score_payload",
+            "score_payload",
+            config.payload,
+            {**graphs, "build_test": "build_test", "payload": "payload"},
+        ),
     ]
 
 

@@ -18,6 +18,7 @@ from candor.ids.graphs.calibration import calibrate
 from candor.ids.graphs.flow_audit import audit_flows
 from candor.ids.graphs.flow_builder import build_flows
 from candor.ids.graphs.statistics import profile
+from candor.ids.payload import fit_payload, score_payload
 from candor.ids.training import train_autoencoder, train_curriculum, train_fusion
 from candor.report.site import report
 
@@ -33,6 +34,8 @@ STAGES: Mapping[str, Stage] = {
     "curriculum": train_curriculum,
     "fusion": train_fusion,
     "score": score,
+    "payload": fit_payload,
+    "score_payload": score_payload,
     "evaluate": evaluate,
     "report": report,
     "ingest_flows": ingest_flows,

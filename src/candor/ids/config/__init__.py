@@ -40,6 +40,7 @@ from candor.ids.config.models import MlpConfig as MlpConfig
 from candor.ids.config.models import NodeInputConfig as NodeInputConfig
 from candor.ids.config.models import NoIds as NoIds
 from candor.ids.config.models import OrConfig as OrConfig
+from candor.ids.config.models import PayloadConfig as PayloadConfig
 from candor.ids.config.models import Pooling as Pooling
 from candor.ids.config.models import TransformerConv as TransformerConv
 from candor.ids.config.models import VgaeConfig as VgaeConfig

@@ -18,7 +18,7 @@ from candor.ids.config.graphs import (
     Window,
     WindowConfig,
 )
-from candor.ids.config.models import DqnConfig, FusionConfig, GatConfig, VgaeConfig
+from candor.ids.config.models import DqnConfig, FusionConfig, GatConfig, PayloadConfig, VgaeConfig
 from candor.ids.config.training import CurriculumConfig, DistillationConfig, TrainingConfig
 from candor.ids.config.types import PositiveInt
 
@@ -61,4 +61,6 @@ class ExperimentConfig(Config):
     profile: ProfileConfig = ProfileConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     controls: ControlsConfig = ControlsConfig()
+    #: A detector more, on a bus: ``--set payload.calibration_s=10``.
+    payload: PayloadConfig | None = None
     variants: Annotated[dict[str, VariantConfig], Field(min_length=1)]

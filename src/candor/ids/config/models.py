@@ -240,3 +240,15 @@ FusionConfig = Annotated[
         custom_error_message="kind must be dqn, linucb, mlp, average or or",
     ),
 ]
+
+
+class PayloadConfig(Config):
+    """Payload dynamics: a label-free detector of bytes that do not follow from what their ID sent before."""
+
+    #: Each capture is judged by its own first seconds, without labels, as a live detector would be.
+    calibration_s: Annotated[float, Field(gt=0)] = 10.0
+    #: ``stream``: those seconds alone. ``vehicle``: on top of the benign training frames of the same vehicle, where there
+    #: are any. On the training capture of road_statgraph the last ten seconds told more than the forty before them.
+    source: Literal["stream", "vehicle"] = "stream"
+    #: Frames of an ID that the training vehicles' experience with bytes of its behaviour counts for.
+    prior_frames: Annotated[float, Field(gt=0)] = 50.0
