@@ -14,7 +14,14 @@ from pydantic import TypeAdapter
 
 from candor.errors import DataError
 from candor.flow.stage import Inputs, Json, Output, Result
-from candor.ids.config import AutoencoderTask, CurriculumTask, FusionConfig, FusionTask, TrainingConfig
+from candor.ids.config import (
+    AutoencoderTask,
+    CurriculumTask,
+    DistillationConfig,
+    FusionConfig,
+    FusionTask,
+    TrainingConfig,
+)
 from candor.ids.fusion.family import train, untrained
 from candor.ids.fusion.picture import policy_table
 from candor.ids.fusion.policy import FusionData, Policy
@@ -22,7 +29,7 @@ from candor.ids.fusion.states import AnomalyScale, WindowViews, view_windows
 from candor.ids.graphs.store import GraphStore
 from candor.ids.models.gat import Gat
 from candor.ids.models.store import load_gat, load_vgae, node_input, save_model
-from candor.ids.models.training import GatTeacher, GatTraining, VgaeTeacher, VgaeTraining
+from candor.ids.models.training import GatTeacher, GatTraining, Miner, VgaeTeacher, VgaeTraining
 from candor.ids.models.vgae import Vgae, window_errors
 from candor.learn.batching import GraphBatch
 from candor.learn.checkpoints import count_parameters, load_weights, save_weights, seed_everything
@@ -93,12 +100,20 @@ def train_curriculum(config: CurriculumTask, inputs: Inputs, out: Output) -> Res
     )
     teacher = None
     if config.distillation is not None:
-        teacher = GatTeacher(load_gat(inputs.path("teacher")), config.distillation)
+        teacher = _gat_teacher(load_gat(inputs.path("teacher")), config.distillation, store, training)
+    miner = None
+    if curriculum.refresh_epochs:
+        miner = Miner(curriculum, sampler, y_G, hardness_G, lambda: scoring_batches(store))
 
     def build() -> GatTraining:
         seed_everything(config.seed, 1)
         return GatTraining(
-            Gat(config.model, node_input(config.model.inputs, graphs)), training, config.seed, teacher
+            Gat(config.model, node_input(config.model.inputs, graphs)),
+            training,
+            config.seed,
+            teacher,
+            attack_weight=float((y_G == 0).sum() / (y_G != 0).sum()),
+            miner=miner,
         )
 
     val_set = _loader(val, training, shuffle=False, seed=config.seed)
@@ -178,6 +193,21 @@ def scoring_batches(store: GraphStore) -> Iterator[GraphBatch]:
         seed=0,
     )
     return iter(GraphLoader(store, sampler))
+
+
+def _gat_teacher(
+    model: Gat, config: DistillationConfig, store: GraphStore, training: TrainingConfig
+) -> GatTeacher:
+    """The teacher, with its logits of every training window if they are to be cached."""
+    if config.teacher_logits == "live":
+        return GatTeacher(model, config)
+    device = torch.device(accelerator(training.device))
+    model.to(device)
+    logits_GC = torch.empty(len(store), 2)
+    with torch.inference_mode():
+        for batch in scoring_batches(store):
+            logits_GC[batch.index] = model(batch.to(device)).logits_GC.float().cpu()
+    return GatTeacher(model, config, logits_GC)
 
 
 def _vgae_errors(vgae: Vgae, store: GraphStore, training: TrainingConfig) -> NDArray[np.float64]:
