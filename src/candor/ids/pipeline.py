@@ -2,7 +2,8 @@
 
     generate* ─ ingest ─ calibrate ─┬─ build_train ─┬─ audit (gate) ─┬─ autoencoder ─ curriculum ─ fusion ─ score ─┐
                                     └─ build_test ──┴─ profile       ├─ controls ─────────────────────────────────┼─ evaluate ─ report
-                                                                     └─ payload† ── score_payload ─────────────────┘
+                                                                     ├─ payload† ── score_payload ─────────────────┤
+                                                                     └─ temporal† ── score_temporal ───────────────┘
 
     † only where the experiment states it.
     * only where the dataset is synthetic. Models of every variant and seed form their own lane.
@@ -29,6 +30,8 @@ from candor.ids.config import (
     GraphConfig,
     ReportConfig,
     ScoreTask,
+    TemporalConfig,
+    TemporalTask,
     VariantConfig,
     WindowConfig,
 )
@@ -49,6 +52,8 @@ VERSIONS = {
     "curriculum": 1,
     "fusion": 2,
     "score": 2,
+    "temporal": 1,
+    "score_temporal": 1,
     "payload": 1,
     "score_payload": 1,
     "evaluate": 1,
@@ -76,6 +81,10 @@ def plan(config: ExperimentConfig) -> list[TaskSpec]:
             tasks += _model_tasks(name, variant, seed)
             lane = f"{name}.s{seed}"
             scores[f"scores.{lane}"] = f"score.{lane}"
+            if variant.temporal is not None:
+                tasks += _temporal_tasks(name, variant, variant.temporal, seed)
+                scores[f"scores.temporal.{lane}"] = f"score_temporal.{lane}"
+                history[f"history.temporal.{lane}"] = f"temporal.{lane}"
             history |= {f"history.{s}.{lane}": f"{s}.{lane}" for s in ("autoencoder", "curriculum", "fusion")}
     tasks.append(
         _task("evaluate", "evaluate", config.evaluation, {"ingest": "ingest", "audit": "audit", **scores})
@@ -226,6 +235,25 @@ def _model_tasks(name: str, variant: VariantConfig, seed: int) -> list[TaskSpec]
                 "fusion": fusion,
             },
             cpus=2,
+        ),
+    ]
+
+
+def _temporal_tasks(name: str, variant: VariantConfig, model: TemporalConfig, seed: int) -> list[TaskSpec]:
+    lane, training = f"{name}.s{seed}", variant.training
+    return [
+        _task(
+            f"temporal.{lane}",
+            "temporal",
+            TemporalTask(model=model, training=training, seed=seed),
+            {"build_train": "build_train", "audit": "audit"},
+            cpus=2,
+        ),
+        _task(
+            f"score_temporal.{lane}",
+            "score_temporal",
+            ScoreTask(variant=name, seed=seed, device=training.device, threads=training.threads),
+            {"build_train": "build_train", "build_test": "build_test", "temporal": f"temporal.{lane}"},
         ),
     ]
 

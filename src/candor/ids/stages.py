@@ -19,6 +19,7 @@ from candor.ids.graphs.flow_audit import audit_flows
 from candor.ids.graphs.flow_builder import build_flows
 from candor.ids.graphs.statistics import profile
 from candor.ids.payload import fit_payload, score_payload
+from candor.ids.temporal import score_temporal, train_temporal
 from candor.ids.training import train_autoencoder, train_curriculum, train_fusion
 from candor.report.site import report
 
@@ -34,6 +35,8 @@ STAGES: Mapping[str, Stage] = {
     "curriculum": train_curriculum,
     "fusion": train_fusion,
     "score": score,
+    "temporal": train_temporal,
+    "score_temporal": score_temporal,
     "payload": fit_payload,
     "score_payload": score_payload,
     "evaluate": evaluate,

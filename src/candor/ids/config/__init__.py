@@ -42,6 +42,7 @@ from candor.ids.config.models import NoIds as NoIds
 from candor.ids.config.models import OrConfig as OrConfig
 from candor.ids.config.models import PayloadConfig as PayloadConfig
 from candor.ids.config.models import Pooling as Pooling
+from candor.ids.config.models import TemporalConfig as TemporalConfig
 from candor.ids.config.models import TransformerConv as TransformerConv
 from candor.ids.config.models import VgaeConfig as VgaeConfig
 from candor.ids.config.training import AutoencoderTask as AutoencoderTask
@@ -58,6 +59,7 @@ from candor.ids.config.training import PlateauSchedule as PlateauSchedule
 from candor.ids.config.training import ScheduleConfig as ScheduleConfig
 from candor.ids.config.training import ScoreTask as ScoreTask
 from candor.ids.config.training import StepSchedule as StepSchedule
+from candor.ids.config.training import TemporalTask as TemporalTask
 from candor.ids.config.training import TrainingConfig as TrainingConfig
 from candor.ids.config.training import WeightedLoss as WeightedLoss
 from candor.ids.config.types import PositiveInt as PositiveInt

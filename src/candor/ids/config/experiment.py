@@ -18,7 +18,14 @@ from candor.ids.config.graphs import (
     Window,
     WindowConfig,
 )
-from candor.ids.config.models import DqnConfig, FusionConfig, GatConfig, PayloadConfig, VgaeConfig
+from candor.ids.config.models import (
+    DqnConfig,
+    FusionConfig,
+    GatConfig,
+    PayloadConfig,
+    TemporalConfig,
+    VgaeConfig,
+)
 from candor.ids.config.training import CurriculumConfig, DistillationConfig, TrainingConfig
 from candor.ids.config.types import PositiveInt
 
@@ -33,6 +40,8 @@ class VariantConfig(Config):
     vgae: VgaeConfig = VgaeConfig()
     gat: GatConfig = GatConfig()
     fusion: FusionConfig = DqnConfig()
+    #: A detector more, over sequences of windows: ``--set temporal.windows=8``.
+    temporal: TemporalConfig | None = None
     training: TrainingConfig = TrainingConfig()
     curriculum: CurriculumConfig = CurriculumConfig()
     distillation: DistillationConfig = DistillationConfig()

@@ -146,6 +146,17 @@ class GatConfig(Config):
     dropout: Share = 0.1
 
 
+class TemporalConfig(Config):
+    """Attention over the states of a GRU-GCN (A3T-GCN, Bai et al. 2021, arXiv:2006.11583) of consecutive windows."""
+
+    #: Windows of a sequence; the last one is judged.
+    windows: Annotated[int, Field(ge=2)] = 8
+    hidden: PositiveInt = 32
+    inputs: NodeInputConfig = NodeInputConfig()
+    dropout: Share = 0.1
+    batch_sequences: PositiveInt = 32
+
+
 class _Fusion(Config):
     """What every fusion policy is told."""
 

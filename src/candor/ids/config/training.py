@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Discriminator, Field, Tag
 
 from candor.config.base import Config, Runtime
-from candor.ids.config.models import FusionConfig, GatConfig, VgaeConfig
+from candor.ids.config.models import FusionConfig, GatConfig, TemporalConfig, VgaeConfig
 from candor.ids.config.types import PositiveInt, Share
 
 
@@ -180,6 +180,14 @@ class FusionTask(Config):
     """One fusion policy over the states of a VGAE and a GAT."""
 
     model: FusionConfig
+    training: TrainingConfig
+    seed: int
+
+
+class TemporalTask(Config):
+    """One temporal detector, trained on sequences of windows."""
+
+    model: TemporalConfig
     training: TrainingConfig
     seed: int
 

@@ -77,7 +77,7 @@ class Miner:
         return remine(hardness_G, fresh_G, self.y_G, momentum)
 
 
-class _Training(SeededModule):
+class Training(SeededModule):
     """AdamW with the configured schedule over epochs."""
 
     def __init__(self, config: TrainingConfig, seed: int) -> None:
@@ -105,7 +105,7 @@ class _Training(SeededModule):
         self.log(name, value.detach(), on_step=False, on_epoch=True, batch_size=batch.num_graphs)
 
 
-class VgaeTraining(_Training):
+class VgaeTraining(Training):
     """Minimises the negative evidence lower bound on benign windows, plus the distance to a teacher."""
 
     def __init__(
@@ -139,7 +139,7 @@ class VgaeTraining(_Training):
         self._record("val_feature_error", output.feature_error_N.mean(), batch)
 
 
-class GatTraining(_Training):
+class GatTraining(Training):
     """The configured loss on window labels, mixed with the softened teacher where there is one.
 
     ``attack_weight``: how many benign windows an attack window counts for where the loss leaves it open.
