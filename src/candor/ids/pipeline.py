@@ -6,7 +6,8 @@
                                                                      └─ temporal† ── score_temporal ───────────────┘
 
     † only where the experiment states it.
-    * only where the dataset is synthetic. Models of every variant and seed form their own lane.
+    * only where the dataset is synthetic. Models of every variant and seed form their own lane. With
+    ``training.batch_budget=auto`` a budget task for each model of a variant lies between build_train and its training.
 
 A dataset of network flows goes the same way with stages of its own up to the graphs (ingest_flows, build_flows,
 audit_flows, controls_flows) and without calibration; the tasks keep their names, and models do not know the difference.
@@ -36,6 +37,7 @@ from candor.ids.config import (
     WindowConfig,
 )
 from candor.ids.experiment import resolve
+from candor.ids.targets import KINDS, Target, budget_task
 
 __all__ = ["VERSIONS", "plan", "resolve"]
 
@@ -48,6 +50,7 @@ VERSIONS = {
     "audit": 2,
     "profile": 1,
     "controls": 1,
+    "budget": 1,
     "autoencoder": 1,
     "curriculum": 1,
     "fusion": 2,
@@ -75,6 +78,9 @@ def plan(config: ExperimentConfig) -> list[TaskSpec]:
         tasks += _payload_tasks(config)
         scores["scores.payload"] = "score_payload"
         headline.append("payload")
+    for name, variant in config.variants.items():
+        if variant.training.batch_budget == "auto":
+            tasks += _budget_tasks(name, config)
     for seed in config.seeds:
         for name in _teachers_first(config.variants):
             variant = config.variants[name]
@@ -108,6 +114,7 @@ def _flow_tasks(config: ExperimentConfig) -> list[TaskSpec]:
         window=config.window,
         split=config.split,
         min_attack_frames=config.min_attack_frames,
+        workers=config.build_workers,
     )
     test = train.model_copy(update={"splits": ("test",)})
     graphs = {"ingest": "ingest", "build_train": "build_train", "build_test": "build_test"}
@@ -140,6 +147,7 @@ def _data_tasks(config: ExperimentConfig) -> list[TaskSpec]:
         split=config.split,
         min_attack_frames=config.min_attack_frames,
         profiles=config.profiles,
+        workers=config.build_workers,
     )
     test = train.model_copy(update={"splits": ("test",), "profiles": config.profiles[:1]})
     frames = {"ingest": "ingest", "calibrate": "calibrate"}
@@ -195,13 +203,16 @@ def _model_tasks(name: str, variant: VariantConfig, seed: int) -> list[TaskSpec]
     def taught_by(stage: str) -> dict[str, str]:
         return {"teacher": f"{stage}.{variant.teacher}.s{seed}"} if variant.teacher else {}
 
+    def sized_by(model: str) -> dict[str, str]:
+        return {"budget": f"budget.{name}.{model}"} if variant.training.batch_budget == "auto" else {}
+
     training = variant.training
     return [
         _task(
             vgae,
             "autoencoder",
             AutoencoderTask(model=variant.vgae, training=training, distillation=learns, seed=seed),
-            {**graphs, **taught_by("autoencoder")},
+            {**graphs, **taught_by("autoencoder"), **sized_by("vgae")},
             cpus=2,
         ),
         _task(
@@ -214,7 +225,7 @@ def _model_tasks(name: str, variant: VariantConfig, seed: int) -> list[TaskSpec]
                 distillation=learns,
                 seed=seed,
             ),
-            {**graphs, "vgae": vgae, **taught_by("curriculum")},
+            {**graphs, "vgae": vgae, **taught_by("curriculum"), **sized_by("gat")},
             cpus=2,
         ),
         _task(
@@ -255,6 +266,22 @@ def _temporal_tasks(name: str, variant: VariantConfig, model: TemporalConfig, se
             ScoreTask(variant=name, seed=seed, device=training.device, threads=training.threads),
             {"build_train": "build_train", "build_test": "build_test", "temporal": f"temporal.{lane}"},
         ),
+    ]
+
+
+def _budget_tasks(name: str, config: ExperimentConfig) -> list[TaskSpec]:
+    """One for each model of a variant. Seeds share them, and so do variants of the same models."""
+    device = config.variants[name].training.device
+    if device == "auto":
+        raise ConfigError(
+            "a batch budget is found for one type of device, and none is named",
+            place=f"variants.{name}.training.device",
+            hint="Set training.device=cpu or training.device=cuda.",
+        )
+    graphs = {"build_train": "build_train"}
+    targets = [Target(name, kind) for kind in KINDS]
+    return [
+        _task(f"budget.{t.name}", "budget", budget_task(config, t, device), graphs, cpus=2) for t in targets
     ]
 
 

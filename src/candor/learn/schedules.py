@@ -45,4 +45,7 @@ def attach(optimizer: torch.optim.Optimizer, schedule: Schedule, epochs: int, *,
     plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(
         optimizer, factor=given.factor, patience=given.patience
     )
-    return {"optimizer": optimizer, "lr_scheduler": {"scheduler": plateau, "monitor": monitor}}
+    return {
+        "optimizer": optimizer,
+        "lr_scheduler": {"scheduler": plateau, "monitor": monitor, "strict": False},
+    }

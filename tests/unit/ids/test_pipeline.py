@@ -104,8 +104,12 @@ def test_every_stage_of_the_plan_has_a_function_and_a_version(plan_of, tmp_path)
     from candor.ids.stages import STAGES
 
     assert set(pipeline.VERSIONS) == set(STAGES)
-    everything = plan_of("payload.calibration_s=10", "temporal.windows=8")
-    assert {t.stage for t in (*everything.tasks, *flow_plan(tmp_path).tasks)} == set(STAGES)
+    plans = (
+        plan_of("training.batch_budget=auto", "training.device=cpu"),
+        plan_of("payload.calibration_s=10", "temporal.windows=8"),
+        flow_plan(tmp_path),
+    )
+    assert {t.stage for plan in plans for t in plan.tasks} == set(STAGES)
 
 
 def flow_plan(tmp_path, *sets):

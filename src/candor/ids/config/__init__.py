@@ -26,6 +26,8 @@ from candor.ids.config.graphs import WindowConfig as WindowConfig
 from candor.ids.config.graphs import window_kind as window_kind
 from candor.ids.config.models import AverageConfig as AverageConfig
 from candor.ids.config.models import ConvConfig as ConvConfig
+from candor.ids.config.models import CugraphGatConv as CugraphGatConv
+from candor.ids.config.models import CugraphGatv2Conv as CugraphGatv2Conv
 from candor.ids.config.models import DqnConfig as DqnConfig
 from candor.ids.config.models import FusionConfig as FusionConfig
 from candor.ids.config.models import GatConfig as GatConfig
@@ -46,6 +48,8 @@ from candor.ids.config.models import TemporalConfig as TemporalConfig
 from candor.ids.config.models import TransformerConv as TransformerConv
 from candor.ids.config.models import VgaeConfig as VgaeConfig
 from candor.ids.config.training import AutoencoderTask as AutoencoderTask
+from candor.ids.config.training import BudgetConfig as BudgetConfig
+from candor.ids.config.training import BudgetTask as BudgetTask
 from candor.ids.config.training import ConstantSchedule as ConstantSchedule
 from candor.ids.config.training import CosineSchedule as CosineSchedule
 from candor.ids.config.training import CrossEntropyLoss as CrossEntropyLoss

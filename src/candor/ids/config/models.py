@@ -39,6 +39,20 @@ class GpsConv(_AttentionConv):
     kind: Literal["gps"] = "gps"
 
 
+class CugraphGatConv(Config):
+    """GatConv by NVIDIA's kernels (see models.cugraph): CUDA only."""
+
+    kind: Literal["cugraph_gat"] = "cugraph_gat"
+    num_heads: PositiveInt = 4
+
+
+class CugraphGatv2Conv(Config):
+    """Gatv2Conv by NVIDIA's kernels (see models.cugraph): CUDA only."""
+
+    kind: Literal["cugraph_gatv2"] = "cugraph_gatv2"
+    num_heads: PositiveInt = 4
+
+
 def _conv_kind(value: Any) -> Any:
     """The variant's tag; ``gat.conv.num_heads=2`` alone keeps the default kind."""
     return value.get("kind", "gatv2") if isinstance(value, dict) else getattr(value, "kind", None)
@@ -48,11 +62,13 @@ ConvConfig = Annotated[
     Annotated[GatConv, Tag("gat")]
     | Annotated[Gatv2Conv, Tag("gatv2")]
     | Annotated[TransformerConv, Tag("transformer")]
-    | Annotated[GpsConv, Tag("gps")],
+    | Annotated[GpsConv, Tag("gps")]
+    | Annotated[CugraphGatConv, Tag("cugraph_gat")]
+    | Annotated[CugraphGatv2Conv, Tag("cugraph_gatv2")],
     Discriminator(
         _conv_kind,
         custom_error_type="conv_kind",
-        custom_error_message="kind must be gat, gatv2, transformer or gps",
+        custom_error_message="kind must be gat, gatv2, transformer, gps, cugraph_gat or cugraph_gatv2",
     ),
 ]
 Pooling = Literal["mean", "max", "min", "sum", "std", "softmax"]

@@ -79,7 +79,7 @@ class TemporalTraining(Training):
 
     def __init__(self, model: Temporal, config: TrainingConfig, seed: int) -> None:
         super().__init__(config, seed)
-        self.model = model
+        self.model, self._teacher = model, ()
 
     def training_step(self, batch: GraphBatch, batch_idx: int) -> Tensor:
         loss = F.cross_entropy(self.model(batch), self._last(batch))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,7 +10,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from candor.ids.config import CurriculumConfig, DistillationConfig, TrainingConfig
@@ -80,6 +80,9 @@ class Miner:
 class Training(SeededModule):
     """AdamW with the configured schedule over epochs."""
 
+    #: Not a submodule: a teacher's weights belong neither to the student's checkpoint nor to its weights.
+    _teacher: tuple[VgaeTeacher, ...] | tuple[GatTeacher, ...]
+
     def __init__(self, config: TrainingConfig, seed: int) -> None:
         super().__init__(seed)
         self.config = config
@@ -101,6 +104,11 @@ class Training(SeededModule):
         if isinstance(scheduler, ReduceLROnPlateau):
             scheduler.step(float(self.trainer.callback_metrics["val_loss"]))
 
+    def all_modules(self) -> Iterator[nn.Module]:
+        yield from super().all_modules()
+        for teacher in self._teacher:
+            yield from teacher.model.modules()
+
     def _record(self, name: str, value: Tensor, batch: GraphBatch) -> None:
         self.log(name, value.detach(), on_step=False, on_epoch=True, batch_size=batch.num_graphs)
 
@@ -113,7 +121,6 @@ class VgaeTraining(Training):
     ) -> None:
         super().__init__(config, seed)
         self.model = model
-        # Not a submodule: a teacher's weights belong neither to the student's checkpoint nor to its weights.
         self._teacher = (VgaeTeacher(freeze(teacher.model), teacher.config),) if teacher else ()  # type: ignore[arg-type]
         if teacher:
             self.projection = LatentProjection(model.config.latent, teacher.model.config.latent)
@@ -146,6 +153,7 @@ class GatTraining(Training):
     """
 
     hardness_G: Tensor
+    _teacher: tuple[GatTeacher, ...]
 
     def __init__(
         self,
