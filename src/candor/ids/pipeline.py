@@ -1,8 +1,11 @@
 """The pipeline of the intrusion-detection workload: which stage feeds which. Imports nothing heavy.
 
     generate* ─ ingest ─ calibrate ─┬─ build_train ─┬─ audit (gate) ─┬─ autoencoder ─ curriculum ─ fusion ─ score ─┐
-                                    └─ build_test ──┴─ profile       └─ controls ─────────────────────────────────┴─ evaluate ─ report
+                                    └─ build_test ──┴─ profile       ├─ controls ─────────────────────────────────┼─ evaluate ─ report
+                                                                     ├─ payload† ── score_payload ─────────────────┤
+                                                                     └─ temporal† ── score_temporal ───────────────┘
 
+    † only where the experiment states it.
     * only where the dataset is synthetic. Models of every variant and seed form their own lane. Beside ``controls`` stand
     ``specialists`` (which read the profiles too), ``baselines`` and, where asked for, ``baselines_pygod``. With
     ``training.batch_budget=auto`` a budget task for each model of a variant lies between build_train and its training.
@@ -32,6 +35,8 @@ from candor.ids.config import (
     GraphConfig,
     ReportConfig,
     ScoreTask,
+    TemporalConfig,
+    TemporalTask,
     VariantConfig,
     WindowConfig,
 )
@@ -55,8 +60,12 @@ VERSIONS = {
     "budget": 1,
     "autoencoder": 1,
     "curriculum": 1,
-    "fusion": 1,
-    "score": 1,
+    "fusion": 2,
+    "score": 2,
+    "temporal": 1,
+    "score_temporal": 1,
+    "payload": 1,
+    "score_payload": 1,
     "evaluate": 2,
     "calibration_curve": 1,
     "report": 2,
@@ -77,6 +86,11 @@ def plan(config: ExperimentConfig) -> list[TaskSpec]:
     judges = [t.id for t in tasks if t.stage in _BESIDE_MODELS]
     scores: dict[str, str] = {f"scores.{name}": name for name in judges}
     history: dict[str, str] = {}
+    headline = ["fusion"]
+    if config.payload is not None:
+        tasks += _payload_tasks(config)
+        scores["scores.payload"] = "score_payload"
+        headline.append("payload")
     for name, variant in config.variants.items():
         if variant.training.batch_budget == "auto":
             tasks += _budget_tasks(name, config)
@@ -86,6 +100,10 @@ def plan(config: ExperimentConfig) -> list[TaskSpec]:
             tasks += _model_tasks(name, variant, seed)
             lane = f"{name}.s{seed}"
             scores[f"scores.{lane}"] = f"score.{lane}"
+            if variant.temporal is not None:
+                tasks += _temporal_tasks(name, variant, variant.temporal, seed)
+                scores[f"scores.temporal.{lane}"] = f"score_temporal.{lane}"
+                history[f"history.temporal.{lane}"] = f"temporal.{lane}"
             history |= {f"history.{s}.{lane}": f"{s}.{lane}" for s in ("autoencoder", "curriculum", "fusion")}
     evaluation = config.evaluation.model_copy(
         update={"compare": tuple(dict.fromkeys([*config.evaluation.compare, *distilled(config.variants)]))}
@@ -94,7 +112,7 @@ def plan(config: ExperimentConfig) -> list[TaskSpec]:
     tasks.append(_task("evaluate", "evaluate", evaluation, {**judged, **scores}))
     curve = _curve_tasks(config)
     tasks += curve
-    report = ReportConfig(title=f"{config.experiment} on {config.dataset}", headline=("fusion",))
+    report = ReportConfig(title=f"{config.experiment} on {config.dataset}", headline=tuple(headline))
     tasks.append(
         _task(
             "report",
@@ -277,7 +295,7 @@ def _curve_tasks(config: ExperimentConfig) -> list[TaskSpec]:
             "calibration_curve",
             "calibration_curve",
             curve,
-            {"ingest": "ingest", "build_train": "build_train", "evaluate": "evaluate", **scores},
+            {"ingest": "ingest", "evaluate": "evaluate", **scores},
         )
     )
     return tasks
@@ -298,6 +316,26 @@ def _score_task(name: str, variant: VariantConfig, seed: int, build_test: str, s
         },
         cpus=2,
     )
+
+
+def _payload_tasks(config: ExperimentConfig) -> list[TaskSpec]:
+    if isinstance(config.ingest, FlowIngestConfig):
+        raise ConfigError(
+            "payload dynamics are for captures of a bus: flows carry no payload",
+            place="payload",
+            hint="Leave it out.",
+        )
+    assert config.payload is not None
+    graphs = {"ingest": "ingest", "build_train": "build_train"}
+    return [
+        _task("payload", "payload", config.payload, {**graphs, "audit": "audit"}),
+        _task(
+            "score_payload",
+            "score_payload",
+            config.payload,
+            {**graphs, "build_test": "build_test", "payload": "payload"},
+        ),
+    ]
 
 
 def _model_tasks(name: str, variant: VariantConfig, seed: int) -> list[TaskSpec]:
@@ -341,6 +379,25 @@ def _model_tasks(name: str, variant: VariantConfig, seed: int) -> list[TaskSpec]
             {**graphs, "vgae": vgae, "gat": gat},
         ),
         _score_task(name, variant, seed, "build_test"),
+    ]
+
+
+def _temporal_tasks(name: str, variant: VariantConfig, model: TemporalConfig, seed: int) -> list[TaskSpec]:
+    lane, training = f"{name}.s{seed}", variant.training
+    return [
+        _task(
+            f"temporal.{lane}",
+            "temporal",
+            TemporalTask(model=model, training=training, seed=seed),
+            {"build_train": "build_train", "audit": "audit"},
+            cpus=2,
+        ),
+        _task(
+            f"score_temporal.{lane}",
+            "score_temporal",
+            ScoreTask(variant=name, seed=seed, device=training.device, threads=training.threads),
+            {"build_train": "build_train", "build_test": "build_test", "temporal": f"temporal.{lane}"},
+        ),
     ]
 
 

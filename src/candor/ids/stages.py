@@ -24,6 +24,8 @@ from candor.ids.graphs.calibration import calibrate
 from candor.ids.graphs.flow_audit import audit_flows
 from candor.ids.graphs.flow_builder import build_flows
 from candor.ids.graphs.statistics import profile
+from candor.ids.payload import fit_payload, score_payload
+from candor.ids.temporal import score_temporal, train_temporal
 from candor.ids.training import train_autoencoder, train_curriculum, train_fusion
 from candor.report.site import report
 
@@ -43,6 +45,10 @@ STAGES: Mapping[str, Stage] = {
     "curriculum": train_curriculum,
     "fusion": train_fusion,
     "score": score,
+    "temporal": train_temporal,
+    "score_temporal": score_temporal,
+    "payload": fit_payload,
+    "score_payload": score_payload,
     "evaluate": evaluate,
     "calibration_curve": calibration_curve,
     "report": report,

@@ -15,13 +15,22 @@ from pydantic import TypeAdapter
 from candor.errors import DataError
 from candor.flow.stage import Inputs, Json, Output, Result
 from candor.ids.budget import with_budget
-from candor.ids.config import AutoencoderTask, CurriculumTask, DqnConfig, FusionTask, TrainingConfig
-from candor.ids.fusion.dqn import DqnFusion, FusionData, train
+from candor.ids.config import (
+    AutoencoderTask,
+    CurriculumTask,
+    DistillationConfig,
+    FusionConfig,
+    FusionTask,
+    TrainingConfig,
+)
+from candor.ids.fusion.family import train, untrained
+from candor.ids.fusion.picture import policy_table
+from candor.ids.fusion.policy import FusionData, Policy
 from candor.ids.fusion.states import AnomalyScale, WindowViews, view_windows
 from candor.ids.graphs.store import GraphStore
 from candor.ids.models.gat import Gat
 from candor.ids.models.store import load_gat, load_vgae, node_input, save_model
-from candor.ids.models.training import GatTeacher, GatTraining, VgaeTeacher, VgaeTraining
+from candor.ids.models.training import GatTeacher, GatTraining, Miner, VgaeTeacher, VgaeTraining
 from candor.ids.models.vgae import Vgae, window_errors
 from candor.learn.batching import GraphBatch
 from candor.learn.checkpoints import count_parameters, load_weights, save_weights, seed_everything
@@ -31,7 +40,7 @@ from candor.learn.loading import GraphLoader
 from candor.learn.profiling import PARTS, StepProfile
 from candor.learn.sampling import BudgetSampler
 
-#: Quantile of the benign validation anomaly from which DqnConfig.anomaly_margin is measured.
+#: Quantile of the benign validation anomaly from which fusion.anomaly_margin is measured.
 _BENIGN_QUANTILE = 0.999
 _SCORING_NODES, _SCORING_EDGES = 16384, 65536
 
@@ -94,12 +103,20 @@ def train_curriculum(config: CurriculumTask, inputs: Inputs, out: Output) -> Res
     )
     teacher = None
     if config.distillation is not None:
-        teacher = GatTeacher(load_gat(inputs.path("teacher")), config.distillation)
+        teacher = _gat_teacher(load_gat(inputs.path("teacher")), config.distillation, store, training)
+    miner = None
+    if curriculum.refresh_epochs:
+        miner = Miner(curriculum, sampler, y_G, hardness_G, lambda: scoring_batches(store))
 
     def build() -> GatTraining:
         seed_everything(config.seed, 1)
         return GatTraining(
-            Gat(config.model, node_input(config.model.inputs, graphs)), training, config.seed, teacher
+            Gat(config.model, node_input(config.model.inputs, graphs)),
+            training,
+            config.seed,
+            teacher,
+            attack_weight=float((y_G == 0).sum() / (y_G != 0).sum()),
+            miner=miner,
         )
 
     val_set = _loader(val, training, shuffle=False, seed=config.seed)
@@ -110,7 +127,7 @@ def train_curriculum(config: CurriculumTask, inputs: Inputs, out: Output) -> Res
 
 
 def train_fusion(config: FusionTask, inputs: Inputs, out: Output) -> Result:
-    """A DQN policy over both detectors' views of the training windows; the VGAE's scale from benign validation windows."""
+    """A fusion policy over both detectors' views of the training windows; the VGAE's scale from benign validation windows."""
     graphs = inputs.path("build_train")
     vgae, gat = load_vgae(inputs.path("vgae")), load_gat(inputs.path("gat"))
     store, val = (GraphStore.open(graphs / split) for split in ("train", "val"))
@@ -125,10 +142,13 @@ def train_fusion(config: FusionTask, inputs: Inputs, out: Output) -> Result:
     scale = AnomalyScale.fit(benign, vgae.config.score_weights, _BENIGN_QUANTILE, config.model.anomaly_margin)
     data = fusion_data(store, known, scale).with_views(fusion_data(store, unknown, scale, unfamiliar=True))
     policy = train(data, config.model, config.seed, out)
-    save_weights(out.path / "weights.safetensors", policy)
+    save_weights(out.path / "weights.safetensors", policy, kind=config.model.kind)
     (out.path / "model.json").write_text(config.model.model_dump_json(indent=2))
     (out.path / "anomaly_scale.json").write_text(json.dumps(asdict(scale), indent=2))
-    alpha_G = policy.weight(data.states_GS)
+    names = np.array([*store.meta["attacks"], "attack"], dtype=object)  # -1, no family, takes the last.
+    family_G = np.where(store.y_G != 0, names[store.attack_G.astype(np.int64)], "")
+    policy_table(policy, data, np.tile(family_G, 2)).write_parquet(out.path / "policy.parquet")
+    alpha_G = policy.weight(data.states_GS, data.gat_G, data.vgae_G)
     attack = data.y_G != 0
     return Result(
         {
@@ -139,9 +159,10 @@ def train_fusion(config: FusionTask, inputs: Inputs, out: Output) -> Result:
     )
 
 
-def load_fusion(folder: Path) -> tuple[DqnFusion, AnomalyScale]:
+def load_fusion(folder: Path) -> tuple[Policy, AnomalyScale]:
     """Policy and anomaly scale of a fusion artifact."""
-    policy = DqnFusion(DqnConfig.model_validate_json((folder / "model.json").read_text()))
+    config: FusionConfig = TypeAdapter(FusionConfig).validate_json((folder / "model.json").read_text())
+    policy = untrained(config)
     load_weights(folder / "weights.safetensors", policy)
     scale = TypeAdapter(AnomalyScale).validate_json((folder / "anomaly_scale.json").read_text())
     return policy.eval(), scale
@@ -175,6 +196,21 @@ def scoring_batches(store: GraphStore) -> Iterator[GraphBatch]:
         seed=0,
     )
     return iter(GraphLoader(store, sampler))
+
+
+def _gat_teacher(
+    model: Gat, config: DistillationConfig, store: GraphStore, training: TrainingConfig
+) -> GatTeacher:
+    """The teacher, with its logits of every training window if they are to be cached."""
+    if config.teacher_logits == "live":
+        return GatTeacher(model, config)
+    device = torch.device(accelerator(training.device))
+    model.to(device)
+    logits_GC = torch.empty(len(store), 2)
+    with torch.inference_mode():
+        for batch in scoring_batches(store):
+            logits_GC[batch.index] = model(batch.to(device)).logits_GC.float().cpu()
+    return GatTeacher(model, config, logits_GC)
 
 
 def _vgae_errors(vgae: Vgae, store: GraphStore, training: TrainingConfig) -> NDArray[np.float64]:

@@ -7,7 +7,7 @@ import math
 import os
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -18,6 +18,7 @@ from lightning.pytorch.plugins.io import CheckpointIO
 from torch import nn
 
 from candor.flow.stage import Output
+from candor.learn.averaging import WeightAverage
 from candor.learn.checkpoints import load_tree, load_weights, save_tree, save_weights, seed_everything
 from candor.learn.loading import GraphLoader
 from candor.learn.profiling import StepProfile, StepProfiler
@@ -42,6 +43,8 @@ class TrainingOptions(Protocol):
     def accumulate_batches(self) -> int: ...
     @property
     def precision(self) -> Literal["32-true", "16-mixed", "bf16-mixed"]: ...
+    @property
+    def ema_decay(self) -> float: ...
     @property
     def patience(self) -> int: ...
     @property
@@ -84,8 +87,11 @@ class SafetensorsCheckpoints(CheckpointIO):
 class _Keeper(L.Callback):
     """Records metrics, keeps the best weights and a resumable checkpoint, stops early."""
 
-    def __init__(self, out: Output, patience: int, tolerance: float, monitor: str) -> None:
-        self._out, self._patience, self._tolerance, self._monitor = out, patience, tolerance, monitor
+    def __init__(
+        self, out: Output, options: TrainingOptions, monitor: str, average: WeightAverage | None
+    ) -> None:
+        self._out, self._monitor, self._average = out, monitor, average
+        self._patience, self._tolerance = options.patience, options.tolerance
         self.best_loss, self.best_epoch, self.improved_epoch, self.resumed_from = math.inf, -1, -1, 0
 
     # Lightning keeps this state inside the checkpoint.
@@ -124,7 +130,8 @@ class _Keeper(L.Callback):
             self.improved_epoch = epoch
         if loss <= self.best_loss + self._tolerance:
             self.best_loss, self.best_epoch = min(loss, self.best_loss), epoch
-            save_weights(self._out.scratch / _BEST, pl_module)
+            with self._average.applied(pl_module) if self._average else nullcontext():
+                save_weights(self._out.scratch / _BEST, pl_module)
         if self._patience and epoch - self.improved_epoch >= self._patience:
             trainer.should_stop = True
         self._out.progress(epoch + 1, trainer.max_epochs or 1, f"{self._monitor} {loss:.4g}")
@@ -200,12 +207,12 @@ def fit(
     use_threads(options.threads)
     train.pin_memory = val.pin_memory = accelerator(options.device) == "cuda"
     module = build()
-    keeper = _Keeper(out, options.patience, options.tolerance, monitor)
+    average = WeightAverage(options.ema_decay) if options.ema_decay else None
+    keeper = _Keeper(out, options, monitor, average)
     profiler = StepProfiler(train, out.path / PROFILE, watched_modules) if options.profile else None
+    callbacks: list[L.Callback] = [c for c in (average, keeper, profiler) if c is not None]
     with _quiet():
-        trainer = _trainer(
-            options, [keeper, *([profiler] if profiler else [])], max_epochs=options.max_epochs
-        )
+        trainer = _trainer(options, callbacks, max_epochs=options.max_epochs)
         checkpoint = out.scratch / _CHECKPOINT
         _run(trainer, module, _Data(train, val), checkpoint if checkpoint.is_file() else None)
     load_weights(out.scratch / _BEST, module)
@@ -253,7 +260,7 @@ def _trainer(options: TrainingOptions, callbacks: list[L.Callback], **more: Any)
         # Threads adding floats in another order differ in the seventh digit, and epochs later in the first.
         deterministic="warn",
         devices=1,
-        precision=options.precision,
+        precision=options.precision if accelerator(options.device) == "cuda" else "32-true",
         accumulate_grad_batches=options.accumulate_batches,
         gradient_clip_val=options.gradient_clip or None,
         plugins=[SafetensorsCheckpoints()],

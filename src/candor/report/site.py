@@ -19,6 +19,7 @@ from candor.report.config import ReportConfig
 from candor.report.gains import gain_table
 from candor.report.html import document, plain, section
 from candor.report.look import Palette
+from candor.report.policy import policy_pictures
 from candor.report.tables import Table, markdown, summary_table
 from candor.report.verdicts import read_thresholds
 
@@ -28,7 +29,7 @@ _FROM_EVALUATE = ("results.parquet", "predictions.parquet", "operating.parquet",
 def report(config: ReportConfig, inputs: Inputs, out: Output) -> Result:
     """Write index.html (one file, no network), table.json and table.md.
 
-    Inputs: ``evaluate``; optional ``curve`` (curve.parquet), ``history.NAME`` (metrics.parquet, where the stage logged any), ``ingest``
+    Inputs: ``evaluate``; optional ``curve`` (curve.parquet), ``history.NAME`` (metrics.parquet and policy.parquet, where the stage left any), ``ingest``
     (catalog.parquet) and ``audit`` (findings.json: errors that were allowed are printed below the table).
 
     Raises:
@@ -87,6 +88,9 @@ def _page(
         parts.append(("calibration", "Calibration", calibration_curve(found, colours)))
     if history:
         parts.append(("training", "Training", sections.training_curves(history)))
+    policies = _policies(inputs)
+    if policies:
+        parts.append(("policy", "Fusion policy", policy_pictures(policies)))
     parts.append(("thresholds", "Thresholds", sections.threshold_table(thresholds)))
     if catalog is not None:
         table_of = sections.capture_table(pl.read_parquet(catalog / "catalog.parquet"))
@@ -116,6 +120,15 @@ def _history(inputs: Inputs) -> dict[str, pl.DataFrame]:
                 folder / "metrics.parquet", columns=["kind", "step", "metric", "value"]
             )
     return found
+
+
+def _policies(inputs: Inputs) -> dict[str, pl.DataFrame]:
+    """What fusion policies do, by lane, of stages that left a picture."""
+    return {
+        name.partition(".")[2]: pl.read_parquet(folder / "policy.parquet")
+        for name, folder in inputs.group("history").items()
+        if (folder / "policy.parquet").is_file()
+    }
 
 
 def _footer(inputs: Inputs) -> str:

@@ -26,9 +26,9 @@ def changed(before, after):
 
 
 def test_no_training_task_is_given_a_test_window(plan_of):
-    plan = plan_of()
+    plan = plan_of("temporal.windows=4")
     for task in plan.tasks:
-        if task.stage in ("autoencoder", "curriculum", "fusion"):
+        if task.stage in ("autoencoder", "curriculum", "fusion", "temporal"):
             above = set(task.inputs.values())
             assert "build_test" not in above
             assert "ingest" not in above
@@ -37,11 +37,10 @@ def test_no_training_task_is_given_a_test_window(plan_of):
 
 
 def test_everything_that_trains_waits_for_the_audit(plan_of):
-    plan = plan_of()
+    plan = plan_of("payload.calibration_s=10", "temporal.windows=8")
     behind = plan.dependants("audit")
-    assert {
-        t.id for t in plan.tasks if t.stage in ("autoencoder", "curriculum", "fusion", "score", "controls")
-    } <= behind
+    trains = ("autoencoder", "curriculum", "fusion", "score", "controls", "payload", "temporal")
+    assert {t.id for t in plan.tasks if t.stage in trains} <= behind
 
 
 def test_students_come_after_the_teacher_they_learn_from(plan_of):
@@ -146,6 +145,7 @@ def test_every_stage_of_the_plan_has_a_function_and_a_version(plan_of, tmp_path)
     plans = (
         plan_of("training.batch_budget=auto", "training.device=cpu"),
         plan_of("baselines.pygod=[dominant]", "calibration_curve={}"),
+        plan_of("payload.calibration_s=10", "temporal.windows=8"),
         flow_plan(tmp_path),
     )
     assert {"explain"} | {t.stage for plan in plans for t in plan.tasks} == set(STAGES)

@@ -19,7 +19,14 @@ from candor.ids.config.graphs import (
     Window,
     WindowConfig,
 )
-from candor.ids.config.models import DqnConfig, FusionConfig, GatConfig, VgaeConfig
+from candor.ids.config.models import (
+    DqnConfig,
+    FusionConfig,
+    GatConfig,
+    PayloadConfig,
+    TemporalConfig,
+    VgaeConfig,
+)
 from candor.ids.config.training import CurriculumConfig, DistillationConfig, TrainingConfig
 from candor.ids.config.types import PositiveInt
 
@@ -34,6 +41,8 @@ class VariantConfig(Config):
     vgae: VgaeConfig = VgaeConfig()
     gat: GatConfig = GatConfig()
     fusion: FusionConfig = DqnConfig()
+    #: A detector more, over sequences of windows: ``--set temporal.windows=8``.
+    temporal: TemporalConfig | None = None
     training: TrainingConfig = TrainingConfig()
     curriculum: CurriculumConfig = CurriculumConfig()
     distillation: DistillationConfig = DistillationConfig()
@@ -68,4 +77,6 @@ class ExperimentConfig(Config):
     controls: ControlsConfig = ControlsConfig()
     specialists: SpecialistsConfig = SpecialistsConfig()
     baselines: BaselinesConfig = BaselinesConfig()
+    #: A detector more, on a bus: ``--set payload.calibration_s=10``.
+    payload: PayloadConfig | None = None
     variants: Annotated[dict[str, VariantConfig], Field(min_length=1)]

@@ -19,7 +19,7 @@ from candor.errors import DataError
 from candor.flow.stage import Inputs, Output, Result
 from candor.ids.config import CurveTask
 from candor.ids.evaluation.measure import event_metrics
-from candor.ids.evaluation.stage import read_known
+from candor.ids.evaluation.stage import read_ingest
 from candor.ids.evaluation.timeline import timeline
 from candor.ids.scoring import DETECTOR_KEY, read_scores
 
@@ -51,7 +51,7 @@ def calibration_curve(config: CurveTask, inputs: Inputs, out: Output) -> Result:
     Raises:
         DataError: a detector has no threshold in the run.
     """
-    known = read_known(inputs.path("ingest"), inputs.path("build_train"))
+    known = read_ingest(inputs.path("ingest"))
     thresholds = _thresholds(inputs.path("evaluate"))
     rows: list[dict[str, Any]] = []
     points = config.calibration_s

@@ -35,11 +35,10 @@ _EVENTS = {"capture": pl.String, "attack": pl.String, "t_start": pl.Float64, "t_
 
 @dataclass(frozen=True)
 class Known:
-    """What ingest says of the captures, and which windows may choose a threshold."""
+    """What ingest says of the captures."""
 
     events: pl.DataFrame
     unlabelled: set[str]
-    validation: pl.DataFrame
 
 
 @dataclass(frozen=True)
@@ -70,10 +69,13 @@ def evaluate(config: EvaluationConfig, inputs: Inputs, out: Output) -> Result:
     """
     scores = read_scores(path / "scores.parquet" for path in inputs.group("scores").values())
     scores, unions = form(scores, config.unions)
-    known = read_known(inputs.path("ingest"), inputs.path("build_train"))
+    known = read_ingest(inputs.path("ingest"))
+    validation = validation_windows(inputs.path("build_train"))
     truths: dict[str, list[Slice]] = {}
     judged: list[_Judged] = []
     groups = list(_detectors(scores))
+    for name, rows in groups:
+        refuse_foreign(rows.filter(pl.col("split") == "val"), validation, _place(name))
     for done, (name, rows) in enumerate(groups):
         out.progress(done, len(groups), " ".join(str(v) for v in name.values()))
         judged.append(_judge(name, rows, known, truths, config))
@@ -98,19 +100,23 @@ def evaluate(config: EvaluationConfig, inputs: Inputs, out: Output) -> Result:
     return Result({"detectors": len(groups), "scenarios": list(scenarios), "rows": len(results)})
 
 
-def read_known(folder: Path, build_train: Path) -> Known:
-    """Events, unlabelled captures, validation windows. Raises SourceMissing where ingest left no events table."""
+def read_ingest(folder: Path) -> Known:
+    """Events and unlabelled captures. Raises SourceMissing where ingest left no events table."""
     if not (folder / "events.parquet").is_file():
         raise SourceMissing("the ingest artifact has no events.parquet", hint="Run the ingest stage again.")
     events = pl.read_parquet(folder / "events.parquet").select(*_EVENTS).cast(pl.Schema(_EVENTS))
     catalog = pl.read_parquet(folder / "catalog.parquet", columns=["capture", "labelled"])
     bare = set(catalog.filter(~pl.col("labelled"))["capture"].to_list())
-    return Known(events, bare, validation_windows(build_train))
+    return Known(events, bare)
 
 
 def _detectors(scores: pl.DataFrame) -> Iterator[tuple[dict[str, Any], pl.DataFrame]]:
     for part in scores.partition_by(DETECTOR_KEY, maintain_order=True):
         yield part.select(DETECTOR_KEY).row(0, named=True), part
+
+
+def _place(name: dict[str, Any]) -> str:
+    return f"detector {name['detector']} {name['variant']}, seed {name['seed']}"
 
 
 def _judge(
@@ -121,14 +127,13 @@ def _judge(
     config: EvaluationConfig,
 ) -> _Judged:
     """All slices of one detector. ``truths`` caches slices: detectors on the same windows share them."""
-    place = f"detector {name['detector']} {name['variant']}, seed {name['seed']}"
+    place = _place(name)
     if config.exclude_calibration:
         rows = rows.filter(~pl.col("calibration"))
     val, test = (rows.filter(pl.col("split") == split) for split in ("val", "test"))
     for split, part in (("validation", val), ("test", test)):
         if part.is_empty():
             raise DataError(f"no {split} windows were scored", place=place, hint="Score both splits.")
-    refuse_foreign(val, known.validation, place)
     threshold, rates, hours = _thresholds(val, known, config, place)
     key = fingerprint(test)
     if key not in truths:
