@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from candor.cli import audit, config, data, ingest, output, profile, run, status, task
+from candor.cli import audit, clean, config, data, ingest, output, profile, run, status, task
 from candor.cli.session import Session
 from candor.cli.workload import IdsWorkload, Workload
 from candor.errors import CandorError
@@ -61,6 +61,7 @@ def build_app() -> typer.Typer:
     app.command()(run.plan)
     app.command()(status.status)
     app.command()(status.logs)
+    app.command()(clean.clean)
     app.command()(ingest.ingest)
     app.command()(audit.audit)
     app.command()(profile.profile)

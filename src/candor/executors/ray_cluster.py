@@ -181,8 +181,12 @@ def _private_folder() -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def _bases() -> list[str]:
+    return list(dict.fromkeys([tempfile.gettempdir(), "/tmp", "/var/tmp"]))
+
+
 def _made_folder() -> Path:
-    for base in dict.fromkeys([tempfile.gettempdir(), "/tmp", "/var/tmp"]):
+    for base in _bases():
         with suppress(OSError):
             folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=base))
             if len(os.fsencode(folder / "r")) <= _LONGEST_PATH:
@@ -197,7 +201,7 @@ def _made_folder() -> Path:
 
 def abandoned_folders() -> Iterator[Path]:
     """Folders of our own Rays whose process was killed before it could remove them."""
-    for base in dict.fromkeys([tempfile.gettempdir(), "/tmp", "/var/tmp"]):
+    for base in _bases():
         for note in sorted(Path(base).glob(f"{PREFIX}*/{OWNER}")):
             with suppress(OSError, ValidationError):
                 if note.stat().st_uid == os.getuid() and not _lives(note):
