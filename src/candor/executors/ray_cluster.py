@@ -36,8 +36,9 @@ _ALWAYS = {
     "RAY_gcs_rpc_server_reconnect_timeout_s": "20",  # By default, survivors of a crash linger for a minute.
     "RAY_task_oom_retries": "1",  # By default, a task that needs too much memory begins again for ever.
 }
-_LOCAL = {
-    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # What binds Ray to loopback, whatever its name says.
+#: What makes Ray bind to loopback, and reach a Ray that does, whatever its name says; read when Ray is imported.
+_LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+_LOCAL = _LOOPBACK | {
     "AUTOSCALER_METRIC_PORT": "0",
     "DASHBOARD_METRIC_PORT": "0",
 }
@@ -57,7 +58,8 @@ def connected(address: str = "", *, cpus: int | None = None, gpus: float | None 
         RayUnavailable: it does not start, cannot be reached, or refuses the token.
     """
     address = address or os.environ.get("RAY_ADDRESS", "")
-    with _environment(_ALWAYS if address else _ALWAYS | _LOCAL):
+    here = _LOOPBACK if address.startswith(("127.", "localhost:")) else {}
+    with _environment(_ALWAYS | (here if address else _LOCAL)):
         if address:
             _join(address)
             try:
@@ -83,7 +85,7 @@ def _join(address: str) -> None:
     ray = _ray()
     try:
         ray.init(address=address, log_to_driver=False, configure_logging=False)
-    except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as e:
+    except Exception as e:  # Ray raises many classes here, Exception itself among them.
         refused = "InvalidAuthToken" in str(e) or isinstance(e, ray.exceptions.AuthenticationError)
         raise RayUnavailable(
             "Ray refuses the token" if refused else f"no Ray answers: {_first_line(e)}",
@@ -107,7 +109,7 @@ def _start(folder: Path, cpus: int | None, gpus: float | None) -> None:
             configure_logging=False,
             _temp_dir=str(folder / "r"),
         )
-    except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as e:
+    except Exception as e:  # As above.
         raise RayUnavailable(
             f"Ray did not start: {_first_line(e)}",
             place=str(folder),
