@@ -17,7 +17,8 @@ CandorError                     exit code
 ├── StorageFull                 7   no space left while writing
 ├── ExtraMissing                8   a verb needs an optional dependency
 ├── NotFound                    9   no such run, task or capture
-└── RayUnavailable              11  Ray does not start, cannot be reached, or refuses the token
+├── RayUnavailable              11  Ray does not start, cannot be reached, or refuses the token
+└── TrackingUnavailable        12   a tracking service did not take what it was sent; nothing is lost
 """
 
 from __future__ import annotations
@@ -121,3 +122,9 @@ class RayUnavailable(CandorError):
     """Ray does not start, cannot be reached, or refuses the token."""
 
     exit_code = 11
+
+
+class TrackingUnavailable(CandorError):
+    """A tracking service is away, refuses the key or does not answer. Never stops a training."""
+
+    exit_code = 12

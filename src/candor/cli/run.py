@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from candor.cli import executors, options, output
+from candor.cli import executors, options, output, track
 from candor.cli.session import Planned, Session, session
 
 if TYPE_CHECKING:
@@ -36,6 +36,13 @@ def run(
     allow: options.Allow = [],  # noqa: B006
     on: options.On = "inline",
     address: options.Address = "",
+    profile: Annotated[
+        bool,
+        typer.Option(
+            "--profile", help="Time the steps of every training that runs, and leave Chrome traces."
+        ),
+    ] = False,
+    tracking: track.Track = "offline",
     as_json: options.AsJson = False,
 ) -> None:
     """Run an experiment on a dataset: only what is not published yet, resuming what was stopped."""
@@ -43,6 +50,7 @@ def run(
 
     state = session(ctx)
     where = executors.checked(executors.Where(on, address))
+    sets = [*sets, "training.profile=true"] if profile else sets
     planned = state.planned(options.request(experiment, dataset, sets, seed, allow), until)
     states = survey(planned.plan, state.store, earlier=state.earlier_plans(planned.plan))
     if dry_run:
@@ -52,8 +60,13 @@ def run(
     todo = [s.task.id for s in states if s.state != "cached"]
     if not todo:
         _show_nothing_to_do(state, planned, as_json=as_json)
+        if profile:
+            output.note(
+                "Nothing was trained, so nothing was profiled: `candor profile-train` times the steps of a model."
+            )
         return
     _warn_of_corrupted(states)
+    track.begin(state, run, tracking)
     report = execute_planned(state, planned, run, todo, where)
     if as_json:
         output.as_json(_json(state, planned, report))
@@ -64,6 +77,10 @@ def run(
             f"Run {run.id}: {output.count(len(todo), 'task')} done, {len(states) - len(todo)} published before."
         )
         final.show(planned.plan, state.store)
+        if profile:
+            from candor.cli import profile_train
+
+            profile_train.show_profiles(planned.plan, state.store, todo)
     exit_if_failed(run, report)
 
 
