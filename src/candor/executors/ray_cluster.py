@@ -21,6 +21,7 @@ from pydantic import ValidationError
 
 from candor.errors import ExtraMissing, RayUnavailable
 from candor.flow.process import ProcessId
+from candor.flow.storage import chain
 
 #: Folders of our own Rays begin so; ``OWNER`` inside names the process that started it.
 PREFIX, OWNER = "candor-", "owner.json"
@@ -28,6 +29,9 @@ PREFIX, OWNER = "candor-", "owner.json"
 _LONGEST_PATH = 107 - len("/session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_store")
 #: Tasks hand over records, not data; Ray's default would take a third of the memory away from them.
 _OBJECT_STORE_BYTES = 256 * 2**20
+
+#: Ray gives its own processes 30 s to start, which on a busy machine (load 20 on two cores) they may miss once.
+_START_ATTEMPTS = 3
 
 #: Read by the processes that Ray starts. What the user has set wins.
 _ALWAYS = {
@@ -86,7 +90,11 @@ def _join(address: str) -> None:
     try:
         ray.init(address=address, log_to_driver=False, configure_logging=False)
     except Exception as e:  # Ray raises many classes here, Exception itself among them.
-        refused = "InvalidAuthToken" in str(e) or isinstance(e, ray.exceptions.AuthenticationError)
+        # Told by the class of one of its causes, or, where Ray wraps that in text, by its words.
+        refused = any(
+            isinstance(cause, ray.exceptions.AuthenticationError) or "RAY_AUTH_TOKEN" in str(cause)
+            for cause in chain(e)
+        )
         raise RayUnavailable(
             "Ray refuses the token" if refused else f"no Ray answers: {_first_line(e)}",
             place=address,
@@ -98,23 +106,29 @@ def _join(address: str) -> None:
 
 def _start(folder: Path, cpus: int | None, gpus: float | None) -> None:
     ray = _ray()
-    try:
-        ray.init(
-            address="local",
-            num_cpus=cpus or len(os.sched_getaffinity(0)),
-            num_gpus=gpus,
-            object_store_memory=_OBJECT_STORE_BYTES,
-            include_dashboard=False,
-            log_to_driver=False,
-            configure_logging=False,
-            _temp_dir=str(folder / "r"),
-        )
-    except Exception as e:  # As above.
-        raise RayUnavailable(
-            f"Ray did not start: {_first_line(e)}",
-            place=str(folder),
-            hint="Run with `--on inline`, or look whether this machine has memory, processes and space in its temporary folder left.",
-        ) from e
+    for attempt in range(_START_ATTEMPTS):
+        try:
+            ray.init(
+                address="local",
+                num_cpus=cpus or len(os.sched_getaffinity(0)),
+                num_gpus=gpus,
+                object_store_memory=_OBJECT_STORE_BYTES,
+                include_dashboard=False,
+                log_to_driver=False,
+                configure_logging=False,
+                _temp_dir=str(folder / str(attempt)),
+            )
+        except Exception as e:  # As above.
+            if attempt + 1 < _START_ATTEMPTS:
+                ray.shutdown()
+                continue
+            raise RayUnavailable(
+                f"Ray did not start: {_first_line(e)}",
+                place=str(folder),
+                hint="Run with `--on inline`, or look whether this machine has memory, processes and space in its temporary folder left.",
+            ) from e
+        else:
+            return
 
 
 def _leave() -> None:
@@ -191,7 +205,7 @@ def _made_folder() -> Path:
     for base in _bases():
         with suppress(OSError):
             folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=base))
-            if len(os.fsencode(folder / "r")) <= _LONGEST_PATH:
+            if len(os.fsencode(folder / "0")) <= _LONGEST_PATH:
                 return folder
             folder.rmdir()
     raise RayUnavailable(
