@@ -17,6 +17,7 @@ CandorError                     exit code
 ├── StorageFull                 7   no space left while writing
 ├── ExtraMissing                8   a verb needs an optional dependency
 ├── NotFound                    9   no such run, task or capture
+├── RayUnavailable              11  Ray does not start, cannot be reached, or refuses the token
 └── TrackingUnavailable        12   a tracking service did not take what it was sent; nothing is lost
 """
 
@@ -115,6 +116,12 @@ class NotFound(CandorError):
     """No such run, task or capture."""
 
     exit_code = 9
+
+
+class RayUnavailable(CandorError):
+    """Ray does not start, cannot be reached, or refuses the token."""
+
+    exit_code = 11
 
 
 class TrackingUnavailable(CandorError):

@@ -15,6 +15,7 @@ from candor.cli import (
     audit,
     budget,
     calibrate,
+    clean,
     config,
     data,
     explain,
@@ -78,6 +79,7 @@ def build_app() -> typer.Typer:
     app.command()(ablate.ablate)
     app.command()(status.status)
     app.command()(status.logs)
+    app.command()(clean.clean)
     app.command()(ingest.ingest)
     app.command()(audit.audit)
     app.command()(profile.profile)

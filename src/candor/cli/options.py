@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from candor.cli.executors import EXECUTORS
 from candor.cli.workload import Request
 from candor.errors import ConfigError
 
@@ -30,6 +31,13 @@ DbcFile = Annotated[
     typer.Option("--dbc", help="DBC file that names messages and signals of the bus.", show_default=False),
 ]
 Until = Annotated[str, typer.Option("--until", metavar="STAGE", help="Stop after this stage or task.")]
+On = Annotated[str, typer.Option("--on", help=f"Where the tasks run: {', '.join(EXECUTORS)}.")]
+Address = Annotated[
+    str,
+    typer.Option(
+        "--address", metavar="HOST:PORT", help="An existing Ray cluster for --on ray; else RAY_ADDRESS."
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 
 

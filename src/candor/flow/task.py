@@ -151,9 +151,33 @@ def _begin(run: Run, task: PlannedTask) -> Attempt:
         process=ProcessId.current(),
         started=datetime.now(UTC).isoformat(),
     )
-    write_atomic(path / RECORD, record.model_dump_json(indent=2))
+    # Not forced to the disk: after a power cut, an attempt that had just begun has nothing to tell.
+    write_atomic(path / RECORD, record.model_dump_json(indent=2), durable=False)
     run.journal.append("task_started", task=task.id, attempt=number, key=task.key)
     return Attempt(path, record)
+
+
+def declare_lost(run: Run, task: PlannedTask, store: ArtifactStore, reason: str) -> Attempt:
+    """Record that the process of a task is gone for good, as only an executor can know of another machine.
+
+    Only when nothing builds the task any more: its executor has given it up.
+    """
+    known = [a for a in run.attempts(task.id) if a.record.key == task.key]
+    last = known[-1] if known and not known[-1].ok else _begin(run, task)
+    rows = store.scratch_path(task.stage, task.key) / METRICS
+    changes: dict[str, Any] = {
+        "outcome": "killed",
+        "error": "WorkerLost",
+        "exit_code": StageFailed.exit_code,
+        "reason": reason,
+    }
+    if rows.is_file():
+        shutil.copyfile(rows, last.path / METRICS)
+        changes["metrics"] = METRICS
+    run.journal.append(
+        "task_finished", task=task.id, attempt=last.record.attempt, outcome="killed", reason=reason
+    )
+    return last.updated(changes)
 
 
 def _cached(run: Run, task: PlannedTask) -> Attempt:
@@ -284,7 +308,9 @@ class _Execution:
 
     def _finish(self, changes: dict[str, Any]) -> Attempt:
         try:
-            attempt = self.attempt.updated({**self._measured(), **changes})
+            # A failure has nothing but this record; a success has its artifact, which is on the disk by now.
+            durable = changes["outcome"] != "succeeded"
+            attempt = self.attempt.updated({**self._measured(), **changes}, durable=durable)
             facts = {
                 "task": self.task.id,
                 "attempt": attempt.record.attempt,

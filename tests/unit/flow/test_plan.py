@@ -59,6 +59,17 @@ def test_resources_and_task_names_do_not_enter_the_key() -> None:
     assert one.task("a").key == two.task("b").key
 
 
+@pytest.mark.parametrize("gpus", [0, 0.25, 1, 2])
+def test_a_task_may_share_a_gpu_or_have_whole_ones(gpus: float) -> None:
+    assert Resources(gpus=gpus).gpus == gpus
+
+
+@pytest.mark.parametrize("gpus", [-1, 1.5])
+def test_a_gpu_and_a_half_is_refused(gpus: float) -> None:
+    with pytest.raises(ValueError, match="gpus"):
+        Resources(gpus=gpus)
+
+
 def test_the_name_an_input_is_read_by_enters_the_key() -> None:
     def key(name: str) -> str:
         return (
@@ -144,6 +155,15 @@ def test_an_unknown_task_names_the_nearest() -> None:
         toy_plan().until("totl")
     with pytest.raises(NotFound, match="Did you mean 'report'"):
         toy_plan().task("reprot")
+
+
+def test_a_changed_copy_of_a_plan_knows_its_own_tasks() -> None:
+    plan = toy_plan()
+    assert plan.task("report").id == "report"
+    copy = plan.model_copy(update={"tasks": plan.tasks[:2]})
+    assert copy.find("report") is None
+    assert copy.task("left") == plan.task("left")
+    assert plan == toy_plan()
 
 
 def test_dependants_are_found_across_steps() -> None:
