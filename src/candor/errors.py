@@ -16,7 +16,8 @@ CandorError                     exit code
 ├── StageFailed                 6   a task of a run failed; its record says why
 ├── StorageFull                 7   no space left while writing
 ├── ExtraMissing                8   a verb needs an optional dependency
-└── NotFound                    9   no such run, task or capture
+├── NotFound                    9   no such run, task or capture
+└── SchedulerError              10  the cluster's scheduler refused, or does not answer
 """
 
 from __future__ import annotations
@@ -114,3 +115,9 @@ class NotFound(CandorError):
     """No such run, task or capture."""
 
     exit_code = 9
+
+
+class SchedulerError(CandorError):
+    """The cluster's scheduler refused a request, or does not answer."""
+
+    exit_code = 10

@@ -1,0 +1,82 @@
+"""Give attempts that could not write their own end SLURM's account of it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+from candor.executors.endings import ENDED, ending
+from candor.executors.scheduler import Accounted, Slurm
+from candor.flow.attempt import Attempt, AttemptRecord, iso_seconds
+from candor.flow.plan import PlannedTask
+from candor.flow.run import Run
+from candor.flow.task import record_untried
+
+#: Clocks of a node and of the controller differ by less.
+_CLOCK_SKEW_S = 30.0
+_ACCOUNTS_DELAY_S = 20.0
+
+
+def settle(run: Run, task: PlannedTask, job: str, slurm: Slurm) -> Attempt | None:
+    """Write the end of every attempt at ``task`` that does not know it, and return the last one by ``job``.
+
+    Where the job ended before it began an attempt, one is recorded for it. None if SLURM cannot say yet how it ended,
+    or says that it went well and the record is only not visible yet.
+    """
+    rows = _accounts(slurm, job)
+    attempts = [explain(run, a, task, rows) for a in run.attempts(task.id) if a.record.key == task.key]
+    mine = [a for a in attempts if a.record.job == job]
+    final = rows[-1] if rows else None
+    if mine and mine[-1].record.outcome != "running":
+        return mine[-1]
+    state = final.state if final else slurm.state(job)
+    if not mine and state in ENDED and state != "COMPLETED":
+        told = ending(final or _unaccounted(job, state), stage=task.stage)
+        return record_untried(run, task, outcome=told.outcome, error=told.error, reason=told.reason, job=job)
+    return None
+
+
+def explain(run: Run, attempt: Attempt, task: PlannedTask, rows: Sequence[Accounted]) -> Attempt:
+    """The attempt with SLURM's word on its end, written to its record, if its own does not say."""
+    record = attempt.record
+    unknown = record.outcome == "running" or (record.outcome == "killed" and record.error is None)
+    stopped = record.outcome == "interrupted" and record.error == "KeyboardInterrupt"
+    row = incarnation(record, rows)
+    if row is None or row.state not in (*ENDED, "REQUEUED") or not (unknown or stopped):
+        return attempt
+    if stopped and row.state in ("COMPLETED", "FAILED"):
+        return attempt
+    told = ending(row, stage=task.stage, resumes=stopped)
+    changes: dict[str, object] = {"outcome": told.outcome, "error": told.error, "reason": told.reason}
+    if unknown and row.end is not None:
+        changes["duration_s"] = max(record.duration_s or 0.0, row.end - iso_seconds(record.started))
+    if unknown and row.peak_memory_bytes:
+        changes["peak_memory_bytes"] = max(record.peak_memory_bytes or 0, row.peak_memory_bytes)
+    after = attempt.updated(changes)
+    run.journal.append(
+        "attempt_explained", task=task.id, attempt=record.attempt, error=told.error, reason=told.reason
+    )
+    return after
+
+
+def incarnation(record: AttemptRecord, rows: Sequence[Accounted]) -> Accounted | None:
+    """The start of the job that the attempt belongs to: a requeued job has several, one after the other."""
+    began = iso_seconds(record.started) + _CLOCK_SKEW_S
+    candidates = [r for r in rows if r.job == record.job and r.start is not None and r.start <= began]
+    return candidates[-1] if candidates else None
+
+
+def _accounts(slurm: Slurm, job: str) -> list[Accounted]:
+    """The accounts of a job that left the queue; the database hears of an end some seconds later."""
+    until = time.monotonic() + _ACCOUNTS_DELAY_S
+    while True:
+        rows = slurm.accounting([job])
+        if (rows and rows[-1].state in ENDED) or time.monotonic() > until:
+            return rows
+        if not rows and slurm.state(job) in ENDED:
+            return rows
+        time.sleep(0.5)
+
+
+def _unaccounted(job: str, state: str) -> Accounted:
+    return Accounted(job, state, 0, None, None, 0.0, None, 0.0, 1, "", None, None)
