@@ -65,6 +65,7 @@ def test_seeds_reach_the_workload(cli: Cli) -> None:
         ),
         (["--set", "left.steps=many"], 2, "error: 'left.steps': Input should be a valid integer"),
         (["--until", "totl"], 9, "Did you mean 'total'?"),
+        (["--on", "inlin"], 2, "error: there is no executor 'inlin' (--on). Did you mean 'inline'?"),
     ],
 )
 def test_an_error_is_one_line_with_its_own_exit_code(

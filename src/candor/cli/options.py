@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from candor.cli.executors import EXECUTORS
 from candor.cli.workload import Request
 from candor.errors import ConfigError
 
@@ -25,6 +26,13 @@ Allow = Annotated[
     list[str], typer.Option("--allow", metavar="FINDING", help="Run despite this audit finding; repeatable.")
 ]
 Until = Annotated[str, typer.Option("--until", metavar="STAGE", help="Stop after this stage or task.")]
+On = Annotated[str, typer.Option("--on", help=f"Where the tasks run: {', '.join(EXECUTORS)}.")]
+Address = Annotated[
+    str,
+    typer.Option(
+        "--address", metavar="HOST:PORT", help="An existing Ray cluster for --on ray; else RAY_ADDRESS."
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 
 

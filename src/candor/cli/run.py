@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from candor.cli import options, output
+from candor.cli import executors, options, output
 from candor.cli.session import Planned, Session, session
 
 if TYPE_CHECKING:
@@ -34,12 +34,15 @@ def run(
     ] = False,
     seed: options.Seeds = "",
     allow: options.Allow = [],  # noqa: B006
+    on: options.On = "inline",
+    address: options.Address = "",
     as_json: options.AsJson = False,
 ) -> None:
     """Run an experiment on a dataset: only what is not published yet, resuming what was stopped."""
     from candor.flow.survey import survey
 
     state = session(ctx)
+    where = executors.checked(executors.Where(on, address))
     planned = state.planned(options.request(experiment, dataset, sets, seed, allow), until)
     states = survey(planned.plan, state.store, earlier=state.earlier_plans(planned.plan))
     if dry_run:
@@ -51,7 +54,7 @@ def run(
         _show_nothing_to_do(state, planned, as_json=as_json)
         return
     _warn_of_corrupted(states)
-    report = execute_planned(state, planned, run, todo)
+    report = execute_planned(state, planned, run, todo, where)
     if as_json:
         output.as_json(_json(state, planned, report))
     elif report.ok:
@@ -104,15 +107,17 @@ def open_planned(state: Session, planned: Planned) -> Run:
         raise full or ConfigError(f"cannot write: {e.strerror}", place=e.filename, hint=hint) from e
 
 
-def execute_planned(state: Session, planned: Planned, run: Run, todo: list[str]) -> RunReport:
+def execute_planned(
+    state: Session, planned: Planned, run: Run, todo: list[str], where: executors.Where | None = None
+) -> RunReport:
     from candor.executors.base import execute
-    from candor.executors.inline import InlineExecutor
-    from candor.tracking.recorder import JsonlRecorder
 
     state.store.sweep()
     try:
-        with _display(len(todo)) as display:
-            executor = InlineExecutor(state.store, state.workload.stages, JsonlRecorder, display)
+        with (
+            _display(len(todo)) as display,
+            executors.opened(state, display, where or executors.Where()) as executor,
+        ):
             return execute(executor, planned.plan, run, todo)
     except KeyboardInterrupt:
         output.note("Stopped. Run the same command to resume.")

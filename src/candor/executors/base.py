@@ -44,6 +44,9 @@ class Executor(Protocol):
     def submit(self, plan: Plan, run: Run, task_id: str, after: Sequence[Job]) -> Job:
         """Run a task once the jobs ``after`` succeeded; skip it if one of them did not."""
 
+    def stop(self) -> None:
+        """The person stopped the run: interrupt what runs, so that its attempt says so, and drop what waits."""
+
 
 @dataclass(frozen=True)
 class RunReport:
@@ -85,6 +88,9 @@ def execute(executor: Executor, plan: Plan, run: Run, todo: Collection[str]) -> 
                     jobs[task.id] = executor.submit(plan, run, task.id, after)
             report = RunReport({task_id: job.result() for task_id, job in jobs.items()})
         outcome = "succeeded" if report.ok else "failed"
+    except KeyboardInterrupt:
+        executor.stop()
+        raise
     finally:
         run.journal.append("run_finished", outcome=outcome)
     return report

@@ -1,4 +1,4 @@
-"""How far a run is, for the person who waits: two lines with bars on a terminal, plain lines elsewhere."""
+"""How far a run is, for the person who waits: lines with bars on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Protocol
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
 from candor.executors.base import JobResult, Skipped
 from candor.flow.plan import PlannedTask
@@ -23,8 +23,8 @@ class Display(Protocol):
     def started(self, task: PlannedTask) -> None:
         """A task begins."""
 
-    def progress(self, done: float, total: float, note: str = "") -> None:
-        """The running stage got this far."""
+    def progress(self, task_id: str, done: float, total: float, note: str = "") -> None:
+        """The stage of a running task got this far."""
 
     def finished(self, result: JobResult) -> None:
         """A task ended, or was skipped."""
@@ -36,7 +36,7 @@ class Quiet:
     def started(self, task: PlannedTask) -> None:
         """Nothing."""
 
-    def progress(self, done: float, total: float, note: str = "") -> None:
+    def progress(self, task_id: str, done: float, total: float, note: str = "") -> None:
         """Nothing."""
 
     def finished(self, result: JobResult) -> None:
@@ -73,24 +73,33 @@ class PlainDisplay:
 
     def __init__(self, console: Console, total: int) -> None:
         self._console, self._total, self._done = console, total, 0
-        self._task, self._told = "", 0.0
+        self._begun: list[str] = []
+        self._told: dict[str, float] = {}
 
     def started(self, task: PlannedTask) -> None:
         """Print that it begins."""
-        self._task, self._told = task.id, time.monotonic()
-        self._print(f"[{self._done + 1}/{self._total}] {task.id} ...")
+        self._begun.append(task.id)
+        self._told[task.id] = time.monotonic()
+        self._print(f"{self._place(task.id)} {task.id} ...")
 
-    def progress(self, done: float, total: float, note: str = "") -> None:
+    def progress(self, task_id: str, done: float, total: float, note: str = "") -> None:
         """Print how far it is, now and then."""
-        if time.monotonic() - self._told >= _PLAIN_EVERY_S:
-            self._told = time.monotonic()
+        if time.monotonic() - self._told.get(task_id, 0.0) >= _PLAIN_EVERY_S:
+            self._told[task_id] = time.monotonic()
             share = f"{100 * done / total:.0f} %" if total else ""
-            self._print(f"[{self._done + 1}/{self._total}] {self._task}: {share} {note}".rstrip())
+            self._print(f"{self._place(task_id)} {task_id}: {share} {note}".rstrip())
+
+    def _place(self, task_id: str) -> str:
+        """Which one it is: counted after those that ended, in the order in which the others began."""
+        place = self._begun.index(task_id) if task_id in self._begun else 0
+        return f"[{self._done + 1 + place}/{self._total}]"
 
     def finished(self, result: JobResult) -> None:
         """Print how it ended."""
         self._done += 1
         task_id = result.task_id if isinstance(result, Skipped) else result.record.task
+        if task_id in self._begun:
+            self._begun.remove(task_id)
         mark, _, words = verdict(result)
         self._print(f"[{self._done}/{self._total}] {mark} {task_id} ({words})")
 
@@ -99,7 +108,7 @@ class PlainDisplay:
 
 
 class BarDisplay:
-    """One line for the run, one for the stage at work; finished tasks scroll away above them. A context manager."""
+    """One line for the run, one for each task at work; finished tasks scroll away above them. A context manager."""
 
     def __init__(self, console: Console, total: int) -> None:
         self._bars = Progress(
@@ -114,7 +123,7 @@ class BarDisplay:
         )
         self._total, self._done = total, 0
         self._overall = self._bars.add_task("run", total=total, count=f"0/{total} tasks", note="")
-        self._stage = self._bars.add_task("", total=None, count="", note="", visible=False)
+        self._lines: dict[str, TaskID] = {}
 
     def __enter__(self) -> BarDisplay:
         self._bars.start()
@@ -124,14 +133,17 @@ class BarDisplay:
         self._bars.stop()
 
     def started(self, task: PlannedTask) -> None:
-        """Give the stage a fresh line."""
-        self._bars.reset(self._stage, description=task.id, total=None, count="", note="", visible=True)
+        """Give the task a line; on a terminal with too few, Rich shows the first of them."""
+        if task.id not in self._lines:
+            self._lines[task.id] = self._bars.add_task(task.id, total=None, count="", note="")
 
-    def progress(self, done: float, total: float, note: str = "") -> None:
-        """Move the stage's bar."""
+    def progress(self, task_id: str, done: float, total: float, note: str = "") -> None:
+        """Move the task's bar."""
+        if task_id not in self._lines:  # Told late, by another process.
+            return
         share = f"{100 * done / total:3.0f} %" if total else ""
         short = note if len(note) <= _NOTE_WIDTH else note[: _NOTE_WIDTH - 1] + "…"
-        self._bars.update(self._stage, completed=done, total=total or None, count=share, note=short)
+        self._bars.update(self._lines[task_id], completed=done, total=total or None, count=share, note=short)
 
     def finished(self, result: JobResult) -> None:
         """Leave a line above the bars and move the run's bar."""
@@ -142,4 +154,5 @@ class BarDisplay:
             f"[{colour}]{mark}[/] {escape(task_id)} [dim]{escape(words)}[/]", highlight=False
         )
         self._bars.update(self._overall, completed=self._done, count=f"{self._done}/{self._total} tasks")
-        self._bars.update(self._stage, visible=False)
+        if task_id in self._lines:
+            self._bars.remove_task(self._lines.pop(task_id))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 
 from candor.executors.base import Job, JobResult, Skipped
 from candor.executors.display import Display, Quiet
@@ -68,10 +68,13 @@ class InlineExecutor:
                 store=self.store,
                 run=run,
                 recorder_factory=self.recorder_factory,
-                progress=self.display.progress,
+                progress=partial(self.display.progress, task_id),
             )
         self.display.finished(attempt)
         return DoneJob(task_id, attempt)
+
+    def stop(self) -> None:
+        """Nothing is left to stop: the interrupted task was the only one."""
 
 
 def _failed_cause(after: Sequence[Job]) -> str | None:

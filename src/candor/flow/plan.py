@@ -9,7 +9,7 @@ from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, field_validator
 
 from candor.config.base import Config
 from candor.config.fingerprint import digest, science
@@ -23,12 +23,25 @@ _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+-]*")
 
 
 class Resources(Config):
-    """What an executor should reserve for a task. Never part of a key."""
+    """What an executor should reserve for a task. Never part of a key.
+
+    Attributes:
+        gpus: a whole number, or a fraction below one for tasks that share a GPU. Who can only reserve whole ones (SLURM)
+            rounds up.
+        memory_gb: 10⁹ bytes.
+    """
 
     cpus: Annotated[int, Field(gt=0)] = 1
-    gpus: Annotated[int, Field(ge=0)] = 0
+    gpus: Annotated[float, Field(ge=0)] = 0
     memory_gb: Annotated[float, Field(gt=0)] | None = None
     time_limit_min: Annotated[int, Field(gt=0)] | None = None
+
+    @field_validator("gpus")
+    @classmethod
+    def _whole_or_a_part_of_one(cls, gpus: float) -> float:
+        if gpus > 1 and gpus != int(gpus):
+            raise ValueError("more than one GPU must be a whole number of them")
+        return gpus
 
 
 @dataclass(frozen=True)

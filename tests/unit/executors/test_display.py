@@ -30,9 +30,9 @@ def test_without_a_terminal_every_event_is_one_plain_line(kit: Kit, monkeypatch:
     out = io.StringIO()
     shown = PlainDisplay(Console(file=out, width=40), 2)
     shown.started(toy_plan().task("left"))
-    shown.progress(1, 4, "too soon to tell")
+    shown.progress("left", 1, 4, "too soon to tell")
     monkeypatch.setattr(display_module, "_PLAIN_EVERY_S", 0.0)
-    shown.progress(1, 4, "epoch 1 [loss 0.3]")
+    shown.progress("left", 1, 4, "epoch 1 [loss 0.3]")
     shown.finished(kit.run_task(toy_plan(), "left"))
     shown.finished(Skipped("total", "right"))
     lines = out.getvalue().splitlines()
@@ -48,7 +48,7 @@ def test_on_a_terminal_there_is_a_line_for_the_run_and_one_for_the_stage(
     monkeypatch.setenv("TOY_FAIL", "number")
     with BarDisplay(Console(file=out, width=100, force_terminal=True), 3) as shown:
         shown.started(toy_plan().task("left"))
-        shown.progress(1, 2, "a note [in brackets] " + "that is much too long to fit beside a bar")
+        shown.progress("left", 1, 2, "a note [in brackets] " + "that is much too long to fit beside a bar")
         shown._bars.refresh()
         shown.finished(kit.run_task(toy_plan(), "left"))
         shown._bars.refresh()
@@ -59,3 +59,35 @@ def test_on_a_terminal_there_is_a_line_for_the_run_and_one_for_the_stage(
     assert "1/3 tasks" in text
     assert "✗" in text
     assert "told to fail" in text
+
+
+def test_tasks_that_run_at_once_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(display_module, "_PLAIN_EVERY_S", 0.0)
+    out = io.StringIO()
+    shown = PlainDisplay(Console(file=out, width=60), 4)
+    for name in ("left", "right"):
+        shown.started(toy_plan().task(name))
+    shown.progress("left", 1, 4)
+    shown.progress("right", 1, 2)
+    shown.finished(Skipped("left", "something"))
+    shown.progress("right", 2, 2)
+    lines = out.getvalue().splitlines()
+    assert lines[2:4] == ["[1/4] left: 25 %", "[2/4] right: 50 %"]
+    assert lines[5] == "[2/4] right: 100 %"
+
+
+def test_on_a_terminal_each_task_at_work_has_its_line_until_it_ends() -> None:
+    out = io.StringIO()
+    with BarDisplay(Console(file=out, width=100, force_terminal=True), 3) as shown:
+        shown.started(toy_plan().task("left"))
+        shown.started(toy_plan().task("right"))
+        shown.progress("left", 1, 4)
+        shown.progress("right", 1, 2)
+        shown._bars.refresh()
+        assert "25 %" in out.getvalue()
+        assert "50 %" in out.getvalue()
+        shown.finished(Skipped("left", "something"))
+        out.truncate(0)
+        shown._bars.refresh()
+        assert "25 %" not in out.getvalue()
+        assert "50 %" in out.getvalue()

@@ -59,6 +59,17 @@ def test_resources_and_task_names_do_not_enter_the_key() -> None:
     assert one.task("a").key == two.task("b").key
 
 
+@pytest.mark.parametrize("gpus", [0, 0.25, 1, 2])
+def test_a_task_may_share_a_gpu_or_have_whole_ones(gpus: float) -> None:
+    assert Resources(gpus=gpus).gpus == gpus
+
+
+@pytest.mark.parametrize("gpus", [-1, 1.5])
+def test_a_gpu_and_a_half_is_refused(gpus: float) -> None:
+    with pytest.raises(ValueError, match="gpus"):
+        Resources(gpus=gpus)
+
+
 def test_the_name_an_input_is_read_by_enters_the_key() -> None:
     def key(name: str) -> str:
         return (

@@ -1,0 +1,58 @@
+"""Which executors ``--on`` knows, and how each is opened. A new one joins by an entry in ``EXECUTORS``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from candor.cli.session import Session
+from candor.config.layers import nearest
+from candor.errors import ConfigError
+
+if TYPE_CHECKING:
+    from candor.executors.base import Executor
+    from candor.executors.display import Display
+
+
+@dataclass(frozen=True)
+class Where:
+    """Where a run's tasks go.
+
+    Attributes:
+        on: name of the executor.
+        address: of an existing Ray cluster; empty: ``RAY_ADDRESS``, else a Ray of this machine for this run alone.
+    """
+
+    on: str = "inline"
+    address: str = ""
+
+
+#: A context, because some executors start something that has to end with the run.
+Open = Callable[[Session, "Display", Where], AbstractContextManager["Executor"]]
+
+
+@contextmanager
+def _inline(state: Session, display: Display, where: Where) -> Iterator[Executor]:
+    from candor.executors.inline import InlineExecutor
+    from candor.tracking.recorder import JsonlRecorder
+
+    yield InlineExecutor(state.store, state.workload.stages, JsonlRecorder, display)
+
+
+EXECUTORS: dict[str, Open] = {"inline": _inline}
+
+
+def checked(where: Where) -> Where:
+    """``where``, if its executor exists. Raises ConfigError with the nearest name."""
+    if where.on not in EXECUTORS:
+        near = nearest(where.on, EXECUTORS)
+        hint = f"Did you mean '{near}'?" if near else f"Available: {', '.join(EXECUTORS)}."
+        raise ConfigError(f"there is no executor '{where.on}'", place="--on", hint=hint)
+    return where
+
+
+def opened(state: Session, display: Display, where: Where) -> AbstractContextManager[Executor]:
+    """The executor that ``where`` names, up and ready while inside."""
+    return EXECUTORS[checked(where).on](state, display, where)
