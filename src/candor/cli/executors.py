@@ -27,6 +27,12 @@ class Where:
 
     on: str = "inline"
     address: str = ""
+    #: For SLURM: the site preset and changes of it; whether to wait; one allocation that boots Ray, of so many nodes.
+    site: str = "generic"
+    site_sets: tuple[str, ...] = ()
+    wait: bool = True
+    with_ray: bool = False
+    nodes: int = 1
 
 
 #: A context, because some executors start something that has to end with the run.
@@ -41,7 +47,13 @@ def _inline(state: Session, display: Display, where: Where) -> Iterator[Executor
     yield InlineExecutor(state.store, state.workload.stages, JsonlRecorder, display)
 
 
-EXECUTORS: dict[str, Open] = {"inline": _inline}
+def _slurm(state: Session, display: Display, where: Where) -> AbstractContextManager[Executor]:
+    from candor.cli import slurm
+
+    return slurm.opened(state, display, where)
+
+
+EXECUTORS: dict[str, Open] = {"inline": _inline, "slurm": _slurm}
 
 
 def checked(where: Where) -> Where:

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from candor.cli import audit, config, data, ingest, output, profile, run, status, task
+from candor.cli import audit, cluster, config, data, ingest, output, profile, run, slurm, status, task
 from candor.cli.session import Session
 from candor.cli.workload import IdsWorkload, Workload
 from candor.errors import CandorError
@@ -61,11 +61,13 @@ def build_app() -> typer.Typer:
     app.command()(run.plan)
     app.command()(status.status)
     app.command()(status.logs)
+    app.command()(slurm.cancel)
     app.command()(ingest.ingest)
     app.command()(audit.audit)
     app.command()(profile.profile)
     app.add_typer(config.app, name="config")
     app.add_typer(task.app, name="task")
+    app.add_typer(cluster.app, name="cluster")
     app.add_typer(data.app, name="data")
     return app
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from candor.cli import executors, options, output
+from candor.cli import executors, options, output, slurm
 from candor.cli.session import Planned, Session, session
 
 if TYPE_CHECKING:
@@ -30,30 +30,46 @@ def run(
     sets: options.Sets = [],  # noqa: B006 - typer copies it.
     until: options.Until = "",
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print the plan and what of it is cached.")
+        bool,
+        typer.Option(
+            "--dry-run", help="Print the plan and what of it is cached; with --on slurm every script."
+        ),
     ] = False,
     seed: options.Seeds = "",
     allow: options.Allow = [],  # noqa: B006
     on: options.On = "inline",
     address: options.Address = "",
+    site: options.Site = "generic",
+    site_sets: options.SiteSets = [],  # noqa: B006
+    wait: options.Wait = True,
+    with_ray: options.WithRay = False,
+    nodes: options.Nodes = 1,
     as_json: options.AsJson = False,
 ) -> None:
     """Run an experiment on a dataset: only what is not published yet, resuming what was stopped."""
     from candor.flow.survey import survey
 
     state = session(ctx)
-    where = executors.checked(executors.Where(on, address))
+    where = executors.checked(executors.Where(on, address, site, tuple(site_sets), wait, with_ray, nodes))
     planned = state.planned(options.request(experiment, dataset, sets, seed, allow), until)
     states = survey(planned.plan, state.store, earlier=state.earlier_plans(planned.plan))
+    todo = [s.task.id for s in states if s.state != "cached"]
+    if dry_run and where.on == "slurm" and not as_json:
+        slurm.print_scripts(state, planned, todo, where)
+        return
     if dry_run:
         _show_plan(planned, states, as_json=as_json)
         return
     run = open_planned(state, planned)
-    todo = [s.task.id for s in states if s.state != "cached"]
     if not todo:
         _show_nothing_to_do(state, planned, as_json=as_json)
         return
     _warn_of_corrupted(states)
+    if where.on == "slurm" and not where.wait:
+        jobs = slurm.submit_only(state, planned, run, todo, where)
+        if as_json:
+            output.as_json({"run": run.id, "outcome": "queued", "jobs": jobs})
+        return
     report = execute_planned(state, planned, run, todo, where)
     if as_json:
         output.as_json(_json(state, planned, report))
@@ -120,7 +136,10 @@ def execute_planned(
         ):
             return execute(executor, planned.plan, run, todo)
     except KeyboardInterrupt:
-        output.note("Stopped. Run the same command to resume.")
+        if where is not None and where.on == "slurm":
+            output.note(f"Stopped waiting; the jobs go on. `candor cancel {run.id}` ends them.")
+        else:
+            output.note("Stopped. Run the same command to resume.")
         raise typer.Exit(INTERRUPTED) from None
 
 

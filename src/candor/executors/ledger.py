@@ -29,7 +29,7 @@ def note_submitted(run: Run, batch: Batch, job: str, *, how: str = "") -> dict[s
 def element_jobs(job: str, elements: Mapping[int, str]) -> dict[str, str]:
     """Task ID → its job: ``123``, or ``123_4`` in an array."""
     if len(elements) == 1:
-        return {task_id: job for task_id in elements.values()}
+        return dict.fromkeys(elements.values(), job)
     return {task_id: f"{job}_{number}" for number, task_id in elements.items()}
 
 
@@ -58,10 +58,13 @@ def recover(run: Run, queue: Iterable[Queued]) -> dict[str, str]:
             intents.pop(event["head"], None)
     found: dict[str, str] = {}
     for head, elements in intents.items():
-        name = job_name(run.id, head)
-        ids = {entry.job.split("_")[0] for entry in queue if entry.name == name}
+        name = job_name(run.path, head)
+        ids = {entry.job.partition("_")[0]: "_" in entry.job for entry in queue if entry.name == name}
         if ids:
-            found |= note_submitted(run, Batch(elements), max(ids, key=int), how="found in the queue")
+            job = max(ids, key=int)
+            jobs = {task: f"{job}_{number}" if ids[job] else job for number, task in elements.items()}
+            run.journal.append(SUBMITTED, head=head, jobs=jobs, how="found in the queue")
+            found |= jobs
     return found
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from candor.config.fingerprint import digest
 from candor.executors.site import Request, SiteConfig
 from candor.flow.task import JOB_VARIABLE
 
@@ -16,13 +17,13 @@ class ScriptContext:
     """What all scripts of a run share.
 
     Attributes:
-        run_id: names the jobs. plan: ``plan.json``. logs: folder of the jobs' output.
+        run: folder of the run. plan: ``plan.json``. logs: folder of the jobs' output.
         roots: the three ``CANDOR_*_ROOT`` variables.
         candor: words that call candor on the node, after the environment is active.
         venv: virtual environment to activate; empty for none.
     """
 
-    run_id: str
+    run: Path
     plan: Path
     logs: Path
     roots: Mapping[str, str]
@@ -30,9 +31,9 @@ class ScriptContext:
     venv: str = ""
 
 
-def job_name(run_id: str, head: str) -> str:
-    """Name of a job in the queue: unique among the jobs of all runs that wait or run."""
-    return f"candor.{run_id}.{head}"
+def job_name(run: Path, head: str) -> str:
+    """Name of a job in the queue: unique among the jobs that wait or run, also where two roots have the same run."""
+    return f"candor.{run.name}.{head}.{digest(str(run))[:6]}"
 
 
 def render(context: ScriptContext, site: SiteConfig, request: Request, elements: Mapping[int, str]) -> str:
@@ -45,7 +46,7 @@ def render(context: ScriptContext, site: SiteConfig, request: Request, elements:
     return "\n".join(
         [
             "#!/bin/bash",
-            f"# {_told(elements)} of run {context.run_id}. Written by `candor run --on slurm`.",
+            f"# {_told(elements)} of run {context.run.name}. Written by `candor run --on slurm`.",
             *directives(context, site, request, head, array=elements if len(elements) > 1 else None),
             "",
             *environment(context, site),
@@ -72,7 +73,7 @@ def directives(
     """The ``#SBATCH`` lines."""
     log = str(context.logs / f"{head}-").replace("%", "%%") + ("%A_%a.out" if array else "%j.out")
     asked: list[tuple[str, object]] = [
-        ("job-name", job_name(context.run_id, head)),
+        ("job-name", job_name(context.run, head)),
         ("account", request.account),
         ("partition", request.partition),
         ("qos", request.qos),
@@ -98,8 +99,10 @@ def directives(
 
 def environment(context: ScriptContext, site: SiteConfig) -> list[str]:
     """Roots, modules and the virtual environment."""
-    lines = ["fail() { echo \"candor: $1\" >&2; exit 78; }"]
-    lines += [f"export {name}={quoted(value)}" for name, value in sorted({**context.roots, **site.env}.items())]
+    lines = ['fail() { echo "candor: $1" >&2; exit 78; }']
+    lines += [
+        f"export {name}={quoted(value)}" for name, value in sorted({**context.roots, **site.env}.items())
+    ]
     lines += [
         f"export {JOB_VARIABLE}=${{SLURM_ARRAY_JOB_ID:+${{SLURM_ARRAY_JOB_ID}}_$SLURM_ARRAY_TASK_ID}}",
         f"export {JOB_VARIABLE}=${{{JOB_VARIABLE}:-$SLURM_JOB_ID}}",
@@ -112,7 +115,9 @@ def environment(context: ScriptContext, site: SiteConfig) -> list[str]:
     lines += [f"module load {m} || fail {shlex.quote(f'module {m} does not load')}" for m in site.modules]
     lines += site.setup
     if context.venv:
-        lines.append(f". {expanded(context.venv + '/bin/activate')} || fail 'no virtual environment to activate'")
+        lines.append(
+            f". {expanded(context.venv + '/bin/activate')} || fail 'no virtual environment to activate'"
+        )
     return [*lines, f"candor=({' '.join(quoted(word) for word in context.candor)})"]
 
 
@@ -192,7 +197,9 @@ def quoted(value: object) -> str:
 def expanded(path: str) -> str:
     """One word of shell in which the node replaces ``~`` and ``$VARIABLES``."""
     path = "$HOME" + path[1:] if path.startswith("~/") else path
-    return '"' + path.replace("\\", "\\\\").replace('"', '\\"').replace("`", "\\`").replace("$(", "\\$(") + '"'
+    return (
+        '"' + path.replace("\\", "\\\\").replace('"', '\\"').replace("`", "\\`").replace("$(", "\\$(") + '"'
+    )
 
 
 def _double_quoted(text: str) -> str:

@@ -90,7 +90,14 @@ class Slurm:
         ids = sorted({job.split("_")[0] for job in jobs})
         try:
             told = self._run(
-                ["sacct", "--noheader", "--parsable2", "--duplicates", f"--jobs={','.join(ids)}", f"--format={_FIELDS}"]
+                [
+                    "sacct",
+                    "--noheader",
+                    "--parsable2",
+                    "--duplicates",
+                    f"--jobs={','.join(ids)}",
+                    f"--format={_FIELDS}",
+                ]
             )
         except SchedulerError as e:
             log.warning("no accounts: %s", e)
@@ -118,6 +125,17 @@ class Slurm:
             return ""
         found = re.search(r"\bJobState=(\w+)", told)
         return found[1] if found else ""
+
+    def own_request(self, job: str) -> tuple[int | None, float | None, int | None]:
+        """What the job that this process runs in reserved: memory on this node in bytes, time in s, processors."""
+        cpus = int(os.environ.get("SLURM_CPUS_ON_NODE", "0")) or None
+        per_node, per_cpu = (os.environ.get(f"SLURM_MEM_PER_{what}", "") for what in ("NODE", "CPU"))
+        memory = _bytes(per_node + "M") or ((_bytes(per_cpu + "M") or 0) * (cpus or 0) or None)
+        try:
+            limit = self._run(["squeue", "--noheader", f"--jobs={job}", "--format=%l"]).strip()
+        except SchedulerError:
+            limit = ""
+        return memory, _clock_s(limit) if re.fullmatch(r"[\d:-]+", limit) else None, cpus
 
     def _run(self, command: Sequence[str], *, again: bool = True) -> str:
         until, pause_s = time.monotonic() + self.patience_s, 1.0
@@ -157,7 +175,9 @@ def user() -> str:
     return getpass.getuser()
 
 
-_FIELDS = "JobID,State,ExitCode,Start,End,ElapsedRaw,TimelimitRaw,CPUTimeRAW,NCPUS,NodeList,ReqMem,MaxRSS,TotalCPU"
+_FIELDS = (
+    "JobID,State,ExitCode,Start,End,ElapsedRaw,TimelimitRaw,CPUTimeRAW,NCPUS,NodeList,ReqMem,MaxRSS,TotalCPU"
+)
 _UNITS = {"": 1, "K": 1024, "M": 1024**2, "G": 1024**3, "T": 1024**4}
 
 

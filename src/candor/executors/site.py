@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -57,6 +58,7 @@ class SiteConfig(Config):
         warning_s: how long before the time limit a job is told to write its checkpoint and go back to the queue.
         max_requeues: a task that has not finished after so many continuations stays stopped.
         extra: further directives, e.g. ``--exclusive``.
+        poll_s: who waits looks at the queue this often.
     """
 
     extends: str | None = None
@@ -77,6 +79,7 @@ class SiteConfig(Config):
     warning_s: Annotated[int, Field(ge=5)] = 120
     max_requeues: Annotated[int, Field(ge=0)] = 50
     extra: tuple[Line, ...] = ()
+    poll_s: Annotated[float, Field(gt=0)] = 10.0
 
     @field_validator("env")
     @classmethod
@@ -103,13 +106,18 @@ class SiteConfig(Config):
         own = task.resources
         named = [self.stages[name] for name in (task.stage, task.id) if name in self.stages]
         stated = {"cpus": own.cpus, "memory_gb": own.memory_gb, "time_limit_min": own.time_limit_min}
-        gpus = next((r.gpus for r in reversed(named) if r.gpus is not None), own.gpus or self.defaults.gpus)
+        asked = math.ceil(own.gpus)  # A share of a GPU: SLURM hands out whole ones.
+        gpus = next((r.gpus for r in reversed(named) if r.gpus is not None), asked or self.defaults.gpus)
         layers = [self.defaults.model_dump(exclude_none=True)]
         if gpus:
             layers.append(self.gpu.model_dump(exclude_none=True))
         # A task's one processor is what Resources says of any task; the site's default knows better.
         layers.append(
-            {k: v for k, v in stated.items() if v is not None and not (k == "cpus" and v == 1 and self.defaults.cpus)}
+            {
+                k: v
+                for k, v in stated.items()
+                if v is not None and not (k == "cpus" and v == 1 and self.defaults.cpus)
+            }
         )
         layers += [r.model_dump(exclude_none=True) for r in named]
         merged = {key: value for layer in layers for key, value in layer.items()}
@@ -128,7 +136,9 @@ def load_site(name: str, *, data_root: Path | None = None, sets: Iterable[str] =
     following: str | None = name
     while following:
         if following in seen:
-            raise ConfigError(f"sites extend each other: {' → '.join([*seen, following])}", place="presets/sites")
+            raise ConfigError(
+                f"sites extend each other: {' → '.join([*seen, following])}", place="presets/sites"
+            )
         seen.append(following)
         layer = load_preset("sites", following, data_root=data_root)
         chain.insert(0, layer)

@@ -69,7 +69,7 @@ class SlurmExecutor:
         roots: the ``CANDOR_*_ROOT`` variables of the jobs.
         candor: words that call candor on a node.
         venv: environment to activate there, unless the site names one.
-        poll_s: the queue is looked at this often.
+        cancel_on_stop: end the jobs of a run when waiting for it is interrupted; by default they go on.
     """
 
     store: ArtifactStore
@@ -78,10 +78,11 @@ class SlurmExecutor:
     candor: Sequence[str] = ("candor",)
     venv: str = ""
     display: Display = field(default_factory=Quiet)
-    poll_s: float = 10.0
+    cancel_on_stop: bool = False
     slurm: Slurm = field(default_factory=Slurm)
     name: str = "slurm"
     _pending: list[SlurmJob] = field(default_factory=list)
+    _runs: set[Path] = field(default_factory=set)
     _told: set[str] = field(default_factory=set)
     _queue: tuple[float, dict[str, Queued]] | None = None
 
@@ -90,6 +91,20 @@ class SlurmExecutor:
         job = SlurmJob(self, plan, run, task_id, after)
         self._pending.append(job)
         return job
+
+    def stop(self) -> None:
+        """Waiting was interrupted. The jobs go on, unless ``cancel_on_stop``: then wait until they have ended."""
+        self._pending.clear()
+        if not self.cancel_on_stop:
+            return
+        for path in self._runs:
+            run = Run(path)
+            while cancel(run, self.slurm):
+                time.sleep(self.site.poll_s)
+            for task in run.plan().tasks:
+                job = ledger.jobs_of(run).get(task.id)
+                if job is not None and not self._published(run.plan(), task.id):
+                    settle(run, task, job, self.slurm)
 
     def scripts(self, plan: Plan, run: Run, todo: Sequence[str]) -> Iterator[Submission]:
         """What would be submitted if nothing was in the queue. Pure but for the environment it looks for secrets in."""
@@ -101,6 +116,7 @@ class SlurmExecutor:
         found: dict[str, str] = {}
         for run, plan in {job.run.path: (job.run, job.plan) for job in pending}.values():
             todo = [job.task_id for job in pending if job.run.path == run.path]
+            self._runs.add(run.path)
             found |= self._submit_run(plan, run, todo)
         self._queue = None
         return found
@@ -115,7 +131,8 @@ class SlurmExecutor:
             if live:
                 run.journal.append("slurm_joined", jobs=live)
             fresh = [t for t in todo if t not in live and not self._published(plan, t)]
-            jobs, arrays = dict(live), {}
+            jobs = dict(live)
+            arrays: dict[str, str] = {}
             for submission in self._submissions(plan, run, fresh, list(live)):
                 batch = submission.batch
                 path = folder / f"{batch.head}.sh"
@@ -134,7 +151,12 @@ class SlurmExecutor:
         self, plan: Plan, run: Run, todo: Sequence[str], queued: Sequence[str]
     ) -> Iterator[Submission]:
         context = ScriptContext(
-            run.id, run.path / "plan.json", run.path / "slurm", self.roots, self.candor, self.site.venv or self.venv
+            run.path,
+            run.path / "plan.json",
+            run.path / "slurm",
+            self.roots,
+            self.candor,
+            self.site.venv or self.venv,
         )
         by_id = {task.id: task for task in plan.tasks}
         for batch in batches(plan, todo, alike=self.site.request, queued=queued):
@@ -169,13 +191,13 @@ class SlurmExecutor:
             if entry.state == "RUNNING" and job.task_id not in self._told:
                 self._told.add(job.task_id)
                 self.display.started(job.plan.task(job.task_id))
-            time.sleep(self.poll_s)
+            time.sleep(self.site.poll_s)
         attempt = self._ended(job, told)
         self.display.finished(attempt)
         return attempt
 
     def _snapshot(self) -> dict[str, Queued]:
-        if self._queue is None or time.monotonic() - self._queue[0] >= self.poll_s:
+        if self._queue is None or time.monotonic() - self._queue[0] >= self.site.poll_s:
             self._queue = (time.monotonic(), {entry.job: entry for entry in self.slurm.queue()})
         return self._queue[1]
 
@@ -193,7 +215,7 @@ class SlurmExecutor:
                 return settled
             if time.monotonic() > until:
                 break
-            time.sleep(min(1.0, self.poll_s))
+            time.sleep(min(1.0, self.site.poll_s))
         return record_untried(
             job.run,
             task,

@@ -197,9 +197,7 @@ def _bury(run: Run, task: PlannedTask, store: ArtifactStore) -> None:
     for attempt in run.attempts(task.id):
         final = attempt.path / RECORD
         lost = attempt.record.outcome == "running" and attempt.record.key == task.key
-        if lost or (
-            attempt.record.outcome == "killed" and '"running"' in final.read_text(encoding="utf-8")
-        ):
+        if lost or (attempt.record.outcome == "killed" and '"running"' in final.read_text(encoding="utf-8")):
             kept = rows.is_file() and attempt.record.key == task.key
             if kept:
                 shutil.copyfile(rows, attempt.path / METRICS)
