@@ -1,7 +1,8 @@
 """A small pipeline without any science: two numbers, their sum, a report. Also a command line over it.
 
 ``python toy_pipeline.py run toy --dataset small`` behaves like ``candor run``. Environment for misbehaviour:
-``TOY_FAIL=stage`` raises in that stage, ``TOY_WAIT_S`` makes every step that slow.
+``TOY_FAIL=stage`` raises in that stage, ``TOY_WAIT_S`` makes every step that slow, ``TOY_EAT_MB`` lets every number
+hold so much memory.
 """
 
 from __future__ import annotations
@@ -61,6 +62,7 @@ def number(config: NumberConfig, inputs: Inputs, out: Output) -> Result:
     out.recorder.rewind(first)
     logging.getLogger("toy").info("starting at step %d", first)
     warnings.warn("a warning of the toy", stacklevel=1)
+    eaten = bytearray(os.urandom(1024) * 1024 * int(os.environ.get("TOY_EAT_MB", "0")))
     for step in range(first, config.steps):
         out.progress(step, config.steps, f"step {step}")
         out.recorder.log(step, {"value": config.value * (step + 1)})
@@ -71,6 +73,7 @@ def number(config: NumberConfig, inputs: Inputs, out: Output) -> Result:
         if step >= 1:
             _misbehave("number")
     (out.path / "value.json").write_text(json.dumps(config.value))
+    del eaten
     return Result({"value": config.value, "resumed_from": first})
 
 

@@ -12,8 +12,6 @@ from candor.flow.plan import PlannedTask
 from candor.flow.run import Run
 from candor.flow.task import record_untried
 
-#: Clocks of a node and of the controller differ by less.
-_CLOCK_SKEW_S = 30.0
 _ACCOUNTS_DELAY_S = 20.0
 
 
@@ -36,21 +34,34 @@ def settle(run: Run, task: PlannedTask, job: str, slurm: Slurm) -> Attempt | Non
     return None
 
 
+def lacks_word(record: AttemptRecord) -> bool:
+    """Whether SLURM may know more of its end than the record says."""
+    silent = record.outcome == "running" or (record.outcome == "killed" and record.error is None)
+    stopped = record.outcome == "interrupted" and record.error == "KeyboardInterrupt"
+    return record.job is not None and (silent or stopped)
+
+
+def explain_all(run: Run, task: PlannedTask, attempts: Sequence[Attempt], slurm: Slurm) -> list[Attempt]:
+    """``attempts`` at a task whose last job ended, each with SLURM's word where its own is missing."""
+    jobs = {a.record.job for a in attempts if a.record.job and lacks_word(a.record)}
+    rows = slurm.accounting(jobs)
+    return [explain(run, a, task, rows) for a in attempts]
+
+
 def explain(run: Run, attempt: Attempt, task: PlannedTask, rows: Sequence[Accounted]) -> Attempt:
     """The attempt with SLURM's word on its end, written to its record, if its own does not say."""
     record = attempt.record
-    unknown = record.outcome == "running" or (record.outcome == "killed" and record.error is None)
-    stopped = record.outcome == "interrupted" and record.error == "KeyboardInterrupt"
     row = incarnation(record, rows)
-    if row is None or row.state not in (*ENDED, "REQUEUED") or not (unknown or stopped):
+    if row is None or row.state not in (*ENDED, "REQUEUED") or not lacks_word(record):
         return attempt
+    stopped = record.outcome == "interrupted"
     if stopped and row.state in ("COMPLETED", "FAILED"):
         return attempt
     told = ending(row, stage=task.stage, resumes=stopped)
     changes: dict[str, object] = {"outcome": told.outcome, "error": told.error, "reason": told.reason}
-    if unknown and row.end is not None:
+    if not stopped and row.end is not None:
         changes["duration_s"] = max(record.duration_s or 0.0, row.end - iso_seconds(record.started))
-    if unknown and row.peak_memory_bytes:
+    if not stopped and row.peak_memory_bytes:
         changes["peak_memory_bytes"] = max(record.peak_memory_bytes or 0, row.peak_memory_bytes)
     after = attempt.updated(changes)
     run.journal.append(
@@ -61,9 +72,16 @@ def explain(run: Run, attempt: Attempt, task: PlannedTask, rows: Sequence[Accoun
 
 def incarnation(record: AttemptRecord, rows: Sequence[Accounted]) -> Accounted | None:
     """The start of the job that the attempt belongs to: a requeued job has several, one after the other."""
-    began = iso_seconds(record.started) + _CLOCK_SKEW_S
-    candidates = [r for r in rows if r.job == record.job and r.start is not None and r.start <= began]
-    return candidates[-1] if candidates else None
+    began = iso_seconds(record.started)
+
+    def distance_s(row: Accounted) -> float:
+        """0 if it ran when the attempt began; clocks of node and controller may differ by a little."""
+        assert row.start is not None
+        end = row.end if row.end is not None else float("inf")
+        return max(row.start - began, began - end, 0.0)
+
+    candidates = [r for r in rows if r.job == record.job and r.start is not None]
+    return min(reversed(candidates), key=distance_s, default=None)
 
 
 def _accounts(slurm: Slurm, job: str) -> list[Accounted]:

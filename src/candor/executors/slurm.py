@@ -16,7 +16,7 @@ from candor.executors.batches import Batch, batches
 from candor.executors.display import Display, Quiet
 from candor.executors.sbatch import ScriptContext, render
 from candor.executors.scheduler import Queued, Slurm
-from candor.executors.settling import settle
+from candor.executors.settling import explain_all, settle
 from candor.executors.site import SiteConfig, secrets_in
 from candor.flow.artifact import ArtifactStore
 from candor.flow.attempt import Attempt
@@ -207,6 +207,7 @@ class SlurmExecutor:
         while True:
             attempts = [a for a in job.run.attempts(task.id) if a.record.key == task.key]
             if attempts and (attempts[-1].ok or told is None):
+                explain_all(job.run, task, attempts[:-1], self.slurm)
                 return attempts[-1]
             if attempts and attempts[-1].record.job == told and attempts[-1].record.outcome == "failed":
                 return attempts[-1]

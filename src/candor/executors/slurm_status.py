@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from candor.errors import SchedulerError
 from candor.executors import ledger
 from candor.executors.scheduler import Accounted, Queued, Slurm
-from candor.executors.settling import explain, incarnation
+from candor.executors.settling import explain, incarnation, lacks_word
 from candor.flow.attempt import Attempt
 from candor.flow.plan import Plan, PlannedTask
 from candor.flow.run import Run
@@ -46,11 +46,7 @@ class QueueView:
 
     def settle(self, run: Run, task: PlannedTask, attempts: list[Attempt]) -> list[Attempt]:
         """Attempts of jobs that left the queue, with SLURM's word on how they ended."""
-        lost = [
-            a
-            for a in attempts
-            if a.record.job and a.record.outcome in ("running", "killed") and not a.record.error
-        ]
+        lost = [a for a in attempts if lacks_word(a.record) and a.record.outcome != "interrupted"]
         if not lost or self.trouble:
             return attempts
         live = {entry.job for entry in self.live(run).values()}
