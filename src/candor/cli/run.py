@@ -17,6 +17,7 @@ from candor.cli.session import Planned, Session, session
 if TYPE_CHECKING:
     from candor.executors.base import RunReport
     from candor.executors.display import Display
+    from candor.flow.plan import Plan
     from candor.flow.run import Run
     from candor.flow.survey import TaskState
 
@@ -126,17 +127,21 @@ def open_planned(state: Session, planned: Planned) -> Run:
 def execute_planned(
     state: Session, planned: Planned, run: Run, todo: list[str], where: executors.Where | None = None
 ) -> RunReport:
+    return execute_tasks(state, planned.plan, run, todo, where or executors.Where())
+
+
+def execute_tasks(state: Session, plan: Plan, run: Run, todo: list[str], where: executors.Where) -> RunReport:
     from candor.executors.base import execute
 
     state.store.sweep()
     try:
-        with (
-            _display(len(todo)) as display,
-            executors.opened(state, display, where or executors.Where()) as executor,
-        ):
-            return execute(executor, planned.plan, run, todo)
+        with _display(len(todo)) as display:
+            if where.with_ray:
+                return slurm.run_allocation(state, plan, run, todo, where, display)
+            with executors.opened(state, display, where) as executor:
+                return execute(executor, plan, run, todo)
     except KeyboardInterrupt:
-        if where is not None and where.on == "slurm":
+        if where.on == "slurm" and not slurm.cancels_on_stop(state, where):
             output.note(f"Stopped waiting; the jobs go on. `candor cancel {run.id}` ends them.")
         else:
             output.note("Stopped. Run the same command to resume.")

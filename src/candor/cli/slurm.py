@@ -15,8 +15,10 @@ from candor.cli.session import Planned, Session, session
 
 if TYPE_CHECKING:
     from candor.cli.executors import Where
+    from candor.executors.base import RunReport
     from candor.executors.display import Display
     from candor.executors.slurm import SlurmExecutor
+    from candor.flow.plan import Plan
     from candor.flow.run import Run
 
 
@@ -35,6 +37,14 @@ def executor(state: Session, display: Display, where: Where) -> SlurmExecutor:
     check_submittable(where.site, site)
     words, venv = program()
     return SlurmExecutor(state.store, site, roots(state), words, venv, display)
+
+
+def cancels_on_stop(state: Session, where: Where) -> bool:
+    """Whether the site's jobs end when waiting for them is interrupted."""
+    from candor.executors.site import load_site
+
+    site = load_site(where.site, data_root=state.settings.data_root, sets=where.site_sets)
+    return site.on_stop == "cancel" and not where.with_ray
 
 
 def roots(state: Session) -> dict[str, str]:
@@ -84,7 +94,7 @@ def submit_only(state: Session, planned: Planned, run: Run, todo: list[str], whe
     if where.with_ray:
         from candor.executors.ray_allocation import submit
 
-        job, fresh = submit(slurm, planned.plan, run, nodes=where.nodes)
+        job, fresh = submit(slurm, planned.plan, run, todo, nodes=where.nodes)
         output.note(
             f"Run {run.id}: {'job' if fresh else 'already queued as job'} {job} will do {len(todo)} tasks."
         )
@@ -98,6 +108,20 @@ def submit_only(state: Session, planned: Planned, run: Run, todo: list[str], whe
         f"`candor status {run.id}` shows how far it is, `candor cancel {run.id}` ends it."
     )
     return jobs
+
+
+def run_allocation(
+    state: Session, plan: Plan, run: Run, todo: list[str], where: Where, display: Display
+) -> RunReport:
+    """Queue the allocation that boots Ray, or join it, and wait for it."""
+    from candor.executors import ray_allocation
+    from candor.executors.signals import stop_on_sigterm
+
+    slurm = executor(state, display, where)
+    job, fresh = ray_allocation.submit(slurm, plan, run, todo, nodes=where.nodes)
+    output.note(f"{'Queued' if fresh else 'Joined'} job {job}.")
+    with stop_on_sigterm():
+        return ray_allocation.wait(slurm, plan, run, todo, job)
 
 
 def cancel(

@@ -115,7 +115,7 @@ def _was_submitted(run: Run) -> bool:
 
 
 def _task_row(state: Session, run: Run, task: PlannedTask, view: QueueView, queued: Queued | None) -> TaskRow:
-    from candor.executors.slurm_status import queue_word
+    from candor.executors.slurm_status import queue_word, shares_its_job
 
     attempts = view.settle(run, task, [a for a in run.attempts(task.id) if a.record.key == task.key])
     published = state.store.find(task.stage, task.key) is not None
@@ -128,7 +128,11 @@ def _task_row(state: Session, run: Run, task: PlannedTask, view: QueueView, queu
         outcome = "purged" if last.outcome in ("succeeded", "cached") else last.outcome
     reason = last.reason if last and outcome == last.outcome else None
     if queued is not None and not published:
-        outcome, reason = queue_word(queued)
+        word, why = queue_word(queued)
+        begun = last is not None and last.outcome == "running"
+        if word == "running" and not begun and shares_its_job(run, queued):
+            word, why = ("queued", f"inside {why}") if last is None else (outcome, reason or why)
+        outcome, reason = word, why
     return TaskRow(
         task=task.id,
         stage=task.stage,

@@ -26,6 +26,11 @@ def note_submitted(run: Run, batch: Batch, job: str, *, how: str = "") -> dict[s
     return jobs
 
 
+def note_shared(run: Run, head: str, tasks: Iterable[str], job: str) -> None:
+    """Say that one job does many tasks."""
+    run.journal.append(SUBMITTED, head=head, jobs=dict.fromkeys([head, *tasks], job), how="one allocation")
+
+
 def element_jobs(job: str, elements: Mapping[int, str]) -> dict[str, str]:
     """Task ID → its job: ``123``, or ``123_4`` in an array."""
     if len(elements) == 1:

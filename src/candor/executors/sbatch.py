@@ -71,7 +71,6 @@ def directives(
     nodes: int = 1,
 ) -> list[str]:
     """The ``#SBATCH`` lines."""
-    log = str(context.logs / f"{head}-").replace("%", "%%") + ("%A_%a.out" if array else "%j.out")
     asked: list[tuple[str, object]] = [
         ("job-name", job_name(context.run, head)),
         ("account", request.account),
@@ -83,7 +82,8 @@ def directives(
         ("cpus-per-task", request.cpus),
         ("mem", f"{round(request.memory_gb * 1024)}M" if request.memory_gb else None),
         ("time", _clock(request.time_limit_min) if request.time_limit_min else None),
-        ("output", _double_quoted(log)),
+        # Relative to the folder of the logs, which ``sbatch --chdir`` names: a directive cannot quote every path.
+        ("output", f"{head}-%A_%a.out" if array else f"{head}-%j.out"),
         ("open-mode", "append"),
         ("signal", f"B:USR1@{site.warning_s}"),
         ("kill-on-invalid-dep", "yes"),
@@ -200,7 +200,3 @@ def expanded(path: str) -> str:
     return (
         '"' + path.replace("\\", "\\\\").replace('"', '\\"').replace("`", "\\`").replace("$(", "\\$(") + '"'
     )
-
-
-def _double_quoted(text: str) -> str:
-    return '"' + text.replace('"', '\\"') + '"'

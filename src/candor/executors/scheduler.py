@@ -66,11 +66,13 @@ class Slurm:
     patience_s: float = _PATIENCE_S
 
     def submit(self, script: Path, *, dependency: str = "", array: str = "", name: str = "") -> str:
-        """Queue a script; the job's ID. Not repeated when the answer is lost: the job may be queued."""
+        """Queue a script, its output beside it; the job's ID. Not repeated when the answer is lost: the job may be queued."""
         more = [f"--dependency={dependency}"] if dependency else []
         more += [f"--array={array}"] if array else []
         more += [f"--job-name={name}"] if name else []
-        told = self._run(["sbatch", "--parsable", *more, str(script)], again=False)
+        told = self._run(
+            ["sbatch", "--parsable", f"--chdir={script.parent}", *more, str(script)], again=False
+        )
         return told.strip().split(";")[0]
 
     def queue(self) -> list[Queued]:

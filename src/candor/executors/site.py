@@ -58,6 +58,7 @@ class SiteConfig(Config):
         warning_s: how long before the time limit a job is told to write its checkpoint and go back to the queue.
         max_requeues: a task that has not finished after so many continuations stays stopped.
         extra: further directives, e.g. ``--exclusive``.
+        on_stop: what Ctrl-C does to the jobs of the run that is waited for. ``leave``: a place in the queue took hours to get.
         poll_s: who waits looks at the queue this often.
     """
 
@@ -79,6 +80,7 @@ class SiteConfig(Config):
     warning_s: Annotated[int, Field(ge=5)] = 120
     max_requeues: Annotated[int, Field(ge=0)] = 50
     extra: tuple[Line, ...] = ()
+    on_stop: Literal["leave", "cancel"] = "leave"
     poll_s: Annotated[float, Field(gt=0)] = 10.0
 
     @field_validator("env")
@@ -104,24 +106,29 @@ class SiteConfig(Config):
     def request(self, task: PlannedTask) -> Request:
         """What ``task`` asks for: defaults, its own resources, the site's word on its stage, then on the task itself."""
         own = task.resources
-        named = [self.stages[name] for name in (task.stage, task.id) if name in self.stages]
-        stated = {"cpus": own.cpus, "memory_gb": own.memory_gb, "time_limit_min": own.time_limit_min}
-        asked = math.ceil(own.gpus)  # A share of a GPU: SLURM hands out whole ones.
-        gpus = next((r.gpus for r in reversed(named) if r.gpus is not None), asked or self.defaults.gpus)
-        layers = [self.defaults.model_dump(exclude_none=True)]
-        if gpus:
-            layers.append(self.gpu.model_dump(exclude_none=True))
-        # A task's one processor is what Resources says of any task; the site's default knows better.
-        layers.append(
-            {
-                k: v
-                for k, v in stated.items()
-                if v is not None and not (k == "cpus" and v == 1 and self.defaults.cpus)
-            }
-        )
-        layers += [r.model_dump(exclude_none=True) for r in named]
+        stated = {
+            # A share of a GPU: SLURM hands out whole ones.
+            "gpus": math.ceil(own.gpus) or None,
+            # One processor is what Resources says of any task; the site's default knows better.
+            "cpus": None if own.cpus == 1 and self.defaults.cpus else own.cpus,
+            "memory_gb": own.memory_gb,
+            "time_limit_min": own.time_limit_min,
+        }
+        return self.named(task.stage, task.id, own=stated)
+
+    def named(self, *names: str, own: Mapping[str, object] | None = None) -> Request:
+        """Defaults, what a task asks for itself, and what ``stages`` says of ``names``, the last one strongest."""
+        told = [self.stages[name].model_dump(exclude_none=True) for name in names if name in self.stages]
+        layers = [self.defaults.model_dump(exclude_none=True), _stated(own or {}), *told]
         merged = {key: value for layer in layers for key, value in layer.items()}
-        return Request(**{**merged, "gpus": gpus or None})
+        if merged.get("gpus"):
+            general = {**layers[0], **self.gpu.model_dump(exclude_none=True)}
+            merged = {key: value for layer in (general, *layers[1:]) for key, value in layer.items()}
+        return Request(**{**merged, "gpus": merged.get("gpus") or None})
+
+
+def _stated(values: Mapping[str, object]) -> dict[str, object]:
+    return {key: value for key, value in values.items() if value is not None}
 
 
 def load_site(name: str, *, data_root: Path | None = None, sets: Iterable[str] = ()) -> SiteConfig:

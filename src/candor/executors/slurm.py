@@ -21,7 +21,7 @@ from candor.executors.site import SiteConfig, secrets_in
 from candor.flow.artifact import ArtifactStore
 from candor.flow.attempt import Attempt
 from candor.flow.locks import key_lock
-from candor.flow.plan import Plan
+from candor.flow.plan import Plan, PlannedTask
 from candor.flow.run import Run
 from candor.flow.storage import write_atomic
 from candor.flow.task import record_untried
@@ -69,7 +69,6 @@ class SlurmExecutor:
         roots: the ``CANDOR_*_ROOT`` variables of the jobs.
         candor: words that call candor on a node.
         venv: environment to activate there, unless the site names one.
-        cancel_on_stop: end the jobs of a run when waiting for it is interrupted; by default they go on.
     """
 
     store: ArtifactStore
@@ -78,7 +77,6 @@ class SlurmExecutor:
     candor: Sequence[str] = ("candor",)
     venv: str = ""
     display: Display = field(default_factory=Quiet)
-    cancel_on_stop: bool = False
     slurm: Slurm = field(default_factory=Slurm)
     name: str = "slurm"
     _pending: list[SlurmJob] = field(default_factory=list)
@@ -93,9 +91,9 @@ class SlurmExecutor:
         return job
 
     def stop(self) -> None:
-        """Waiting was interrupted. The jobs go on, unless ``cancel_on_stop``: then wait until they have ended."""
+        """Waiting was interrupted. The jobs go on, unless the site says cancel: then wait until they have ended."""
         self._pending.clear()
-        if not self.cancel_on_stop:
+        if self.site.on_stop == "leave":
             return
         for path in self._runs:
             run = Run(path)
@@ -147,17 +145,16 @@ class SlurmExecutor:
         task = plan.task(task_id)
         return self.store.find(task.stage, task.key) is not None
 
+    def context(self, run: Run) -> ScriptContext:
+        """What the scripts of ``run`` share."""
+        venv = self.site.venv or self.venv
+        folder = run.path / "slurm"
+        return ScriptContext(run.path, run.path / "plan.json", folder, self.roots, self.candor, venv)
+
     def _submissions(
         self, plan: Plan, run: Run, todo: Sequence[str], queued: Sequence[str]
     ) -> Iterator[Submission]:
-        context = ScriptContext(
-            run.path,
-            run.path / "plan.json",
-            run.path / "slurm",
-            self.roots,
-            self.candor,
-            self.site.venv or self.venv,
-        )
+        context = self.context(run)
         by_id = {task.id: task for task in plan.tasks}
         for batch in batches(plan, todo, alike=self.site.request, queued=queued):
             script = render(context, self.site, self.site.request(by_id[batch.head]), batch.elements)
@@ -217,13 +214,17 @@ class SlurmExecutor:
             if time.monotonic() > until:
                 break
             time.sleep(min(1.0, self.site.poll_s))
+        return self.lost(job.run, task, told)
+
+    def lost(self, run: Run, task: PlannedTask, job: str | None) -> Attempt:
+        """Record that a job left neither a record nor an account."""
         return record_untried(
-            job.run,
+            run,
             task,
             outcome="killed",
             error="Lost",
-            reason=f"job {told or 'of this task'} left the queue and no trace; read {job.run.path / 'slurm'}",
-            job=told,
+            reason=f"job {job or 'of this task'} left the queue and no trace; read {run.path / 'slurm'}",
+            job=job,
         )
 
 
@@ -261,8 +262,3 @@ def cancel(run: Run, slurm: Slurm) -> dict[str, str]:
         slurm.cancel(list(live.values()))
         run.journal.append("slurm_cancelled", jobs=live)
     return live
-
-
-def home_of_scripts(run: Run) -> Path:
-    """Folder of a run's job scripts and their output."""
-    return run.path / "slurm"

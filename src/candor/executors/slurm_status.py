@@ -64,6 +64,11 @@ def _superseded(attempt: Attempt, rows: list[Accounted]) -> bool:
     return bool(mine) and incarnation(attempt.record, rows) is not mine[-1]
 
 
+def shares_its_job(run: Run, entry: Queued) -> bool:
+    """Whether the job does other tasks too: that it runs does not say that this task does."""
+    return list(ledger.jobs_of(run).values()).count(entry.job) > 1
+
+
 def queue_word(entry: Queued) -> tuple[str, str]:
     """State of a waiting or running job as ``candor status`` shows it, and why it waits."""
     if entry.state in ("RUNNING", "COMPLETING", "STAGE_OUT", "SIGNALING"):
