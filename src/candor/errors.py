@@ -17,7 +17,8 @@ CandorError                     exit code
 ├── StorageFull                 7   no space left while writing
 ├── ExtraMissing                8   a verb needs an optional dependency
 ├── NotFound                    9   no such run, task or capture
-└── SchedulerError              10  the cluster's scheduler refused, or does not answer
+├── SchedulerError              10  the cluster's scheduler refused, or does not answer
+└── RayUnavailable              11  Ray does not start, cannot be reached, or refuses the token
 """
 
 from __future__ import annotations
@@ -121,3 +122,9 @@ class SchedulerError(CandorError):
     """The cluster's scheduler refused a request, or does not answer."""
 
     exit_code = 10
+
+
+class RayUnavailable(CandorError):
+    """Ray does not start, cannot be reached, or refuses the token."""
+
+    exit_code = 11

@@ -1,8 +1,8 @@
 """A small pipeline without any science: two numbers, their sum, a report. Also a command line over it.
 
 ``python toy_pipeline.py run toy --dataset small`` behaves like ``candor run``. Environment for misbehaviour:
-``TOY_FAIL=stage`` raises in that stage, ``TOY_WAIT_S`` makes every step that slow, ``TOY_EAT_MB`` lets every number
-hold so much memory.
+``TOY_FAIL=stage`` raises in that stage, ``TOY_DIE=stage`` kills the process of its first attempt, ``TOY_WAIT_S`` makes every
+step that slow, ``TOY_EAT_MB`` lets every number hold so much memory.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import signal
 import time
 import warnings
 from collections.abc import Mapping, Sequence
@@ -54,6 +55,12 @@ def _misbehave(stage: str) -> None:
         raise ValueError(f"{stage} was told to fail")
 
 
+def _die_once(stage: str, out: Output) -> None:
+    if os.environ.get("TOY_DIE") == stage and not (out.scratch / "died").exists():
+        (out.scratch / "died").touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
 def number(config: NumberConfig, inputs: Inputs, out: Output) -> Result:
     """Count to ``steps``, resuming from the step noted in scratch."""
     del inputs
@@ -72,6 +79,7 @@ def number(config: NumberConfig, inputs: Inputs, out: Output) -> Result:
         time.sleep(float(os.environ.get("TOY_WAIT_S", "0")))
         if step >= 1:
             _misbehave("number")
+            _die_once("number", out)
     (out.path / "value.json").write_text(json.dumps(config.value))
     del eaten
     return Result({"value": config.value, "resumed_from": first})
@@ -80,6 +88,7 @@ def number(config: NumberConfig, inputs: Inputs, out: Output) -> Result:
 def total(config: SumConfig, inputs: Inputs, out: Output) -> Result:
     """Add the numbers."""
     _misbehave("total")
+    _die_once("total", out)
     values = [json.loads((folder / "value.json").read_text()) for folder in inputs.group("number").values()]
     (out.path / "value.json").write_text(json.dumps(sum(values) * config.scale))
     return Result({"total": sum(values) * config.scale})
@@ -141,6 +150,8 @@ class ToyWorkload:
 SCRIPT = Path(__file__)
 
 if __name__ == "__main__":
+    import toy_pipeline  # By its name, so that other processes can import the stages.
+
     from candor.cli.main import main
 
-    main(workload=ToyWorkload())
+    main(workload=toy_pipeline.ToyWorkload())

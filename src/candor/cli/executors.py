@@ -53,7 +53,18 @@ def _slurm(state: Session, display: Display, where: Where) -> AbstractContextMan
     return slurm.opened(state, display, where)
 
 
-EXECUTORS: dict[str, Open] = {"inline": _inline, "slurm": _slurm}
+@contextmanager
+def _ray(state: Session, display: Display, where: Where) -> Iterator[Executor]:
+    from candor.executors.ray_cluster import connected
+
+    with connected(where.address):
+        from candor.executors.ray import RayExecutor
+        from candor.tracking.recorder import JsonlRecorder
+
+        yield RayExecutor(state.store, state.workload.stages, JsonlRecorder, display)
+
+
+EXECUTORS: dict[str, Open] = {"inline": _inline, "ray": _ray, "slurm": _slurm}
 
 
 def checked(where: Where) -> Where:

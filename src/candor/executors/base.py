@@ -45,7 +45,7 @@ class Executor(Protocol):
         """Run a task once the jobs ``after`` succeeded; skip it if one of them did not."""
 
     def stop(self) -> None:
-        """The person stopped the run: interrupt what runs, so that its attempt says so, and drop what waits."""
+        """The run was stopped, by a person or an error: interrupt what runs, so that its attempt says so, drop what waits."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ def execute(executor: Executor, plan: Plan, run: Run, todo: Collection[str]) -> 
                     jobs[task.id] = executor.submit(plan, run, task.id, after)
             report = RunReport({task_id: job.result() for task_id, job in jobs.items()})
         outcome = "succeeded" if report.ok else "failed"
-    except KeyboardInterrupt:
+    except BaseException:
         executor.stop()
         raise
     finally:

@@ -29,7 +29,8 @@ def settle(run: Run, task: PlannedTask, job: str, slurm: Slurm) -> Attempt | Non
         return mine[-1]
     state = final.state if final else slurm.state(job)
     if not mine and state in ENDED and state != "COMPLETED":
-        told = ending(final or _unaccounted(job, state), stage=task.stage)
+        # Cancelled before it began: nothing was killed.
+        told = ending(final or _unaccounted(job, state), stage=task.stage, resumes=state == "CANCELLED")
         return record_untried(run, task, outcome=told.outcome, error=told.error, reason=told.reason, job=job)
     return None
 

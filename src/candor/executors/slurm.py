@@ -100,9 +100,7 @@ class SlurmExecutor:
             while cancel(run, self.slurm):
                 time.sleep(self.site.poll_s)
             for task in run.plan().tasks:
-                job = ledger.jobs_of(run).get(task.id)
-                if job is not None and not self._published(run.plan(), task.id):
-                    settle(run, task, job, self.slurm)
+                explain_all(run, task, run.attempts(task.id), self.slurm)
 
     def scripts(self, plan: Plan, run: Run, todo: Sequence[str]) -> Iterator[Submission]:
         """What would be submitted if nothing was in the queue. Pure but for the environment it looks for secrets in."""

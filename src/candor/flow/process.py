@@ -70,9 +70,17 @@ def peak_memory_bytes() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
-@cache
+#: Names the code for processes that cannot ask its repository: set by who sends them there.
+CODE_VERSION = "CANDOR_CODE_VERSION"
+
+
 def code_version() -> str:
-    """Git commit of the code (``-dirty`` if it differs from it), else the package version."""
+    """``CANDOR_CODE_VERSION`` if set, else the git commit of the code (``-dirty`` if it differs), else the package version."""
+    return os.environ.get(CODE_VERSION) or _code_version()
+
+
+@cache
+def _code_version() -> str:
     package = Path(candor.__file__).parent
     git = ["git", "-C", str(package)]
     with suppress(OSError, subprocess.SubprocessError):

@@ -168,6 +168,29 @@ def _begin(run: Run, task: PlannedTask) -> Attempt:
     return Attempt(path, record)
 
 
+def declare_lost(run: Run, task: PlannedTask, store: ArtifactStore, reason: str) -> Attempt:
+    """Record that the process of a task is gone for good, as only an executor can know of another machine.
+
+    Only when nothing builds the task any more: its executor has given it up.
+    """
+    known = [a for a in run.attempts(task.id) if a.record.key == task.key]
+    last = known[-1] if known and not known[-1].ok else _begin(run, task)
+    rows = store.scratch_path(task.stage, task.key) / METRICS
+    changes: dict[str, Any] = {
+        "outcome": "killed",
+        "error": "WorkerLost",
+        "exit_code": StageFailed.exit_code,
+        "reason": reason,
+    }
+    if rows.is_file():
+        shutil.copyfile(rows, last.path / METRICS)
+        changes["metrics"] = METRICS
+    run.journal.append(
+        "task_finished", task=task.id, attempt=last.record.attempt, outcome="killed", reason=reason
+    )
+    return last.updated(changes)
+
+
 def _cached(run: Run, task: PlannedTask) -> Attempt:
     """Record that someone else published the artifact; an attempt of this run that says it is there is enough."""
     known = [a for a in run.attempts(task.id) if a.ok and a.record.key == task.key]

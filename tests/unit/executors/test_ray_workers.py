@@ -13,6 +13,7 @@ import ray
 from ray_parts import Note, note, process, refuse, square
 
 from candor.errors import DataError, StageFailed
+from candor.executors.ray_cluster import connected
 from candor.executors.ray_workers import RayWorkers
 
 pytestmark = pytest.mark.slow
@@ -23,9 +24,8 @@ def cluster() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", os.pathsep.join(p for p in sys.path if p))
         # Three slots, however many processors the machine has.
-        ray.init(num_cpus=3, include_dashboard=False, log_to_driver=False, configure_logging=False)
-        yield
-        ray.shutdown()
+        with connected(cpus=3):
+            yield
 
 
 @pytest.mark.parametrize("at_most", [1, 2, 9])
