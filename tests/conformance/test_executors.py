@@ -181,7 +181,8 @@ def test_a_stopped_run_says_so_in_its_records_and_resumes(
 ) -> None:
     steps = ("--set", "left.steps=40", "--set", "right.steps=40")
     with start(kit, platform, *steps, TOY_WAIT_S="0.4") as process:
-        while not any(p.read_text() > "1" for p in kit.root.glob("cache/scratch/number/*/step")):
+        left = kit.store.scratch_path("number", toy_plan(left__steps=40).task("left").key) / "step"
+        while not left.exists() or left.read_text() < "1":
             time.sleep(0.05)
             assert process.poll() is None, process.communicate()
         process.send_signal(number)

@@ -3,59 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
-import time
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from slurm_cluster import SlurmCluster
-from toy_pipeline import SCRIPT
+from slurm_kit import Toy, step_of, wait_until
 
 pytestmark = pytest.mark.slow
-FAST = ("--on", "slurm", "--site-set", "poll_s=0.5", "--site-set", "warning_s=50")
-PASSED = '["HOME", "USER", "PATH", "LANG", "PYTHONPATH", "TOY_FAIL", "TOY_WAIT_S", "TOY_EAT_MB"]'
-
-
-@dataclass
-class Toy:
-    """``candor`` over the toy pipeline with its roots below ``root``."""
-
-    root: Path
-
-    def argv(self, *args: str) -> list[str]:
-        return [sys.executable, str(SCRIPT), *args]
-
-    def env(self, **more: str) -> dict[str, str]:
-        return {**os.environ, "CANDOR_ROOT": str(self.root), "COLUMNS": "200", **more}
-
-    def __call__(self, *args: str, code: int = 0, **more: str) -> subprocess.CompletedProcess[str]:
-        done = subprocess.run(
-            self.argv(*args), env=self.env(**more), capture_output=True, text=True, check=False, timeout=200
-        )
-        assert done.returncode == code, f"exit {done.returncode}\n{done.stdout}\n{done.stderr}"
-        return done
-
-    def run(self, *args: str, code: int = 0, **more: str) -> subprocess.CompletedProcess[str]:
-        passed = ("--site-set", f"pass_env={PASSED}")
-        return self("run", "toy", "-d", "small", *FAST, *passed, *args, code=code, **more)
-
-    @property
-    def folder(self) -> Path:
-        (found,) = (self.root / "runs").iterdir()
-        return found
-
-    def events(self, name: str) -> list[dict[str, object]]:
-        lines = (self.folder / "journal.jsonl").read_text().splitlines()
-        return [e for e in map(json.loads, lines) if e["event"] == name]
-
-    def record(self, task: str, attempt: int = 1) -> dict[str, object]:
-        found = json.loads((self.folder / "tasks" / task / f"attempt-{attempt}" / "record.json").read_text())
-        assert isinstance(found, dict)
-        return found
 
 
 @pytest.fixture
@@ -67,20 +21,8 @@ def test_a_plan_runs_as_jobs_and_its_report_comes_out(toy: Toy) -> None:
     done = toy.run()
     assert "21.0" in done.stdout
     assert all(toy.record(t)["outcome"] == "succeeded" for t in ("left", "right", "total", "report"))
-    assert all(toy.record(t)["process"]["host"] in ("node1", "node2") for t in ("left", "report"))  # type: ignore[index]
-    assert toy.record("left")["job"].endswith("_0")  # type: ignore[attr-defined]
-
-
-def wait_until(true: Callable[[], object], what: str, timeout_s: float = 60.0) -> None:
-    until = time.monotonic() + timeout_s
-    while not true():
-        assert time.monotonic() < until, f"waited in vain for {what}"
-        time.sleep(0.2)
-
-
-def step_of(toy: Toy) -> int:
-    """The furthest step that a number's checkpoint notes."""
-    return max((int(p.read_text() or 0) for p in (toy.root / "cache/scratch").rglob("step")), default=0)
+    assert all(toy.record(t)["process"]["host"] in ("node1", "node2") for t in ("left", "report"))
+    assert toy.record("left")["job"].endswith("_0")
 
 
 def ours(slurm: SlurmCluster, toy: Toy) -> list[str]:
@@ -145,7 +87,7 @@ def test_cancel_takes_the_jobs_off_the_queue_and_the_run_resumes_from_its_checkp
     assert record["outcome"] == "interrupted"
     assert "21.0" in toy.run("--set", "left.steps=8").stdout
     summary = toy.record("left", 2)["summary"]
-    assert summary["resumed_from"] >= 2  # type: ignore[index]
+    assert summary["resumed_from"] >= 2
 
 
 @pytest.mark.parametrize("requeue", ["true", "false"])
@@ -162,7 +104,7 @@ def test_warned_of_the_time_limit_a_task_goes_on_in_the_next_job(
     assert "21.0" in done.stdout
     first, second = toy.record("left"), toy.record("left", 2)
     assert (first["outcome"], second["outcome"]) == ("interrupted", "succeeded")
-    assert second["summary"]["resumed_from"] >= 2  # type: ignore[index]
+    assert second["summary"]["resumed_from"] >= 2
     assert (first["job"] == second["job"]) == (requeue == "true")
     assert toy.record("report")["outcome"] == "succeeded"
     assert not (toy.folder / "tasks/right/attempt-2").exists()
@@ -171,7 +113,7 @@ def test_warned_of_the_time_limit_a_task_goes_on_in_the_next_job(
 def test_a_node_that_dies_is_told_from_other_ends_and_its_tasks_go_on(toy: Toy, slurm: SlurmCluster) -> None:
     toy.run("--no-wait", "--set", "left.steps=8", TOY_WAIT_S="0.7")
     wait_until(lambda: step_of(toy) >= 2, "two steps")
-    node = str(toy.record("left")["process"]["host"])  # type: ignore[index]
+    node = str(toy.record("left")["process"]["host"])
     with slurm.hurry():
         slurm.kill_node(int(node[-1]))
         try:
@@ -207,4 +149,4 @@ def test_a_task_that_gives_way_to_a_job_of_higher_priority_goes_on_afterwards(
     first, second = toy.record("left"), toy.record("left", 2)
     assert first["outcome"] == "interrupted"
     assert first["error"] in ("Preempted", "Requeued"), first
-    assert second["summary"]["resumed_from"] >= 2  # type: ignore[index]
+    assert second["summary"]["resumed_from"] >= 2

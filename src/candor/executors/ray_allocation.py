@@ -79,9 +79,11 @@ _SETUP = [
     "address=${host:-$head}:$((20000 + SLURM_JOB_ID % 20000))",
     "export RAY_AUTH_MODE=token RAY_AUTH_TOKEN=$(head -c 32 /dev/urandom | od -An -tx1 | tr -d ' \\n')",
     "export RAY_gcs_rpc_server_reconnect_timeout_s=20 RAY_USAGE_STATS_ENABLED=0",
+    # While it waits for the other nodes, symmetric-run calls ray.init() without an address: it must find its own cluster.
+    "export RAY_ADDRESS=$address RAY_SYMMETRIC_RUN_CLUSTER_WAIT_TIMEOUT=300",
     "pid=$logs/ray-$SLURM_JOB_ID.pid inside=$logs/ray-$SLURM_JOB_ID.inside",
     # symmetric-run takes words, not shell; its own exit code is not the plan's.
-    "printf '%s\\n' \"$(declare -p candor plan pid address)\" 'export RAY_ADDRESS=$address' \\",
+    "printf '%s\\n' \"$(declare -p candor plan pid address)\" \\",
     '  \'"${candor[@]}" task run-plan "$plan" --on ray --address "$address" & echo $! >"$pid"; wait $!; echo $? >"$pid.rc"; exit "$(cat "$pid.rc")"\' >"$inside"',
 ]
 

@@ -123,7 +123,7 @@ class SlurmExecutor:
         with key_lock(folder / "submit.lock"):
             queue = self.slurm.queue()
             ledger.recover(run, queue)
-            live = {t: q.job for t, q in ledger.live_jobs(run, queue).items() if t in todo}
+            live = self._joinable(plan, todo, ledger.live_jobs(run, queue))
             if live:
                 run.journal.append("slurm_joined", jobs=live)
             fresh = [t for t in todo if t not in live and not self._published(plan, t)]
@@ -138,6 +138,25 @@ class SlurmExecutor:
                 jobs |= ledger.note_submitted(run, batch, job)
                 arrays[batch.head] = job
         return jobs
+
+    def _joinable(self, plan: Plan, todo: Sequence[str], queued: Mapping[str, Queued]) -> dict[str, str]:
+        """Jobs that can still do their tasks; a job that waits for one that failed cannot, and is taken off the queue."""
+        joinable: dict[str, str] = {}
+        doomed = []
+        for task in plan.tasks:
+            entry = queued.get(task.id)
+            if entry is None or task.id not in todo:
+                continue
+            ready = all(
+                s in joinable or s not in todo or self._published(plan, s) for s in task.inputs.values()
+            )
+            if entry.state != "PENDING" or ready:
+                joinable[task.id] = entry.job
+            else:
+                doomed.append(entry.job)
+        if doomed:
+            self.slurm.cancel(doomed)
+        return joinable
 
     def _published(self, plan: Plan, task_id: str) -> bool:
         task = plan.task(task_id)
