@@ -43,6 +43,7 @@ class ReportConfig(Config):
 
 class ToyConfig(Config):
     dataset: str
+    twelve: bool = False
     seeds: tuple[int, ...] = (1,)
     left: NumberConfig = NumberConfig()
     right: NumberConfig = NumberConfig(value=2)
@@ -80,6 +81,8 @@ def number(config: NumberConfig, inputs: Inputs, out: Output) -> Result:
         if step >= 1:
             _misbehave("number")
             _die_once("number", out)
+    for part in range(config.steps):  # Resumed after its last step, it has written none of them.
+        (out.path / f"part-{part}.bin").write_bytes(bytes(1000))
     (out.path / "value.json").write_text(json.dumps(config.value))
     del eaten
     return Result({"value": config.value, "resumed_from": first})
@@ -125,23 +128,41 @@ def toy_tasks(config: ToyConfig) -> list[TaskSpec]:
     ]
 
 
+def twelve_tasks(config: ToyConfig) -> list[TaskSpec]:
+    """Six numbers, three sums of two, two totals of all, a report."""
+    numbers = [TaskSpec(f"n{i}", "number", 1, config.left.model_copy(update={"value": i})) for i in range(6)]
+    sums = [
+        TaskSpec(f"s{i}", "total", 1, SumConfig(), {"number.a": f"n{2 * i}", "number.b": f"n{2 * i + 1}"})
+        for i in range(3)
+    ]
+    all_sums = {f"number.{s.id}": s.id for s in sums}
+    return [
+        *numbers,
+        *sums,
+        TaskSpec("total", "total", 1, config.total, all_sums),
+        TaskSpec("double", "total", 1, SumConfig(scale=2.0), all_sums),
+        TaskSpec("report", "report", 1, config.report, {"total": "total"}),
+    ]
+
+
 class ToyWorkload:
-    """Experiments: toy. Any dataset."""
+    """Experiments: toy, and twelve, which has as many tasks. Any dataset."""
 
     def resolve(self, request: Request, settings: Settings) -> tuple[ToyConfig, dict[str, str]]:
         del settings
-        if request.experiment != "toy":
-            raise PresetNotFound(f"no preset named '{request.experiment}'", hint="Available: toy.")
+        if request.experiment not in ("toy", "twelve"):
+            raise PresetNotFound(f"no preset named '{request.experiment}'", hint="Available: toy, twelve.")
         named = Layer(
             "command line", {"dataset": request.dataset} | ({"seeds": request.seeds} if request.seeds else {})
         )
-        preset = Layer("presets/experiments/toy.yaml", {"right": {"value": 20}})
+        shape = {"twelve": True} if request.experiment == "twelve" else {}
+        preset = Layer("presets/experiments/toy.yaml", {"right": {"value": 20}} | shape)
         merged = merge([preset, named, *set_layers(request.sets)])
         return build(ToyConfig, merged), merged.origins
 
     def plan(self, config: Config) -> Sequence[TaskSpec]:
         assert isinstance(config, ToyConfig)
-        return toy_tasks(config)
+        return twelve_tasks(config) if config.twelve else toy_tasks(config)
 
     def stages(self) -> Mapping[str, Stage]:
         return STAGES

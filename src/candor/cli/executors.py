@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, redirect_stdout
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -57,7 +58,8 @@ def _slurm(state: Session, display: Display, where: Where) -> AbstractContextMan
 def _ray(state: Session, display: Display, where: Where) -> Iterator[Executor]:
     from candor.executors.ray_cluster import connected
 
-    with connected(where.address):
+    # Ray prints what goes wrong with a node to stdout, where a result, maybe JSON, is going to be.
+    with redirect_stdout(sys.stderr), connected(where.address):
         from candor.executors.ray import RayExecutor
         from candor.tracking.recorder import JsonlRecorder
 

@@ -171,6 +171,8 @@ def _token_path(folder: Path) -> dict[str, str]:
 @contextmanager
 def _private_folder() -> Iterator[Path]:
     """A folder that only this user can enter; Ray opens its own one, inside, to everybody."""
+    for old in abandoned_folders():
+        shutil.rmtree(old, ignore_errors=True)
     folder = _made_folder()
     try:
         (folder / OWNER).write_text(ProcessId.current().model_dump_json(), encoding="utf-8")
