@@ -41,6 +41,19 @@ class SlurmCluster:
         assert done.returncode == 0, f"{command}: {done.stderr}"
         return done.stdout
 
+    def processes(self, words: str) -> list[int]:
+        """Processes of the nodes whose command line holds ``words``."""
+        found = []
+        for path in Path("/proc").glob("[0-9]*/cmdline"):
+            try:
+                line = path.read_bytes().replace(b"\0", b" ").decode(errors="replace")
+                elsewhere = os.readlink(path.parent / "ns/pid") != os.readlink("/proc/self/ns/pid")
+            except OSError:
+                continue
+            if words in line and elsewhere:
+                found.append(int(path.parent.name))
+        return sorted(found)
+
     def kill_node(self, number: int) -> None:
         """Pull the plug: every process of the node is gone at once, and SLURM is told."""
         pid = int((self.state / "run" / f"node{number}.pid").read_text())

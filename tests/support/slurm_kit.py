@@ -17,6 +17,8 @@ from toy_pipeline import SCRIPT
 FAST = ("--on", "slurm", "--site-set", "poll_s=0.5", "--site-set", "warning_s=50")
 PASSED = '["HOME", "USER", "PATH", "LANG", "PYTHONPATH", "TOY_FAIL", "TOY_WAIT_S", "TOY_EAT_MB"]'
 
+PASS_ENV = ("--site-set", f"pass_env={PASSED}")
+
 
 @dataclass
 class Toy:
@@ -38,8 +40,7 @@ class Toy:
         return done
 
     def run(self, *args: str, code: int = 0, **more: str) -> subprocess.CompletedProcess[str]:
-        passed = ("--site-set", f"pass_env={PASSED}")
-        return self("run", "toy", "-d", "small", *FAST, *passed, *args, code=code, **more)
+        return self("run", "toy", "-d", "small", *FAST, *PASS_ENV, *args, code=code, **more)
 
     @property
     def folder(self) -> Path:
