@@ -112,7 +112,6 @@ SLOW = {"ray", "slurm", "slurm-one-node"}
 
 
 def parameters() -> list[object]:
-    """One pytest parameter per platform."""
-    return [
-        pytest.param(name, marks=[pytest.mark.slow] if name in SLOW else [], id=name) for name in PLATFORMS
-    ]
+    """One pytest parameter per platform; CANDOR_LONG adds those that repeat others on less."""
+    names = [n for n in PLATFORMS if n != "slurm-one-node" or os.environ.get("CANDOR_LONG")]
+    return [pytest.param(name, marks=[pytest.mark.slow] if name in SLOW else [], id=name) for name in names]
