@@ -18,7 +18,8 @@ CandorError                     exit code
 ├── ExtraMissing                8   a verb needs an optional dependency
 ├── NotFound                    9   no such run, task or capture
 ├── SchedulerError              10  the cluster's scheduler refused, or does not answer
-└── RayUnavailable              11  Ray does not start, cannot be reached, or refuses the token
+├── RayUnavailable              11  Ray does not start, cannot be reached, or refuses the token
+└── TrackingUnavailable        12   a tracking service did not take what it was sent; nothing is lost
 """
 
 from __future__ import annotations
@@ -128,3 +129,9 @@ class RayUnavailable(CandorError):
     """Ray does not start, cannot be reached, or refuses the token."""
 
     exit_code = 11
+
+
+class TrackingUnavailable(CandorError):
+    """A tracking service is away, refuses the key or does not answer. Never stops a training."""
+
+    exit_code = 12

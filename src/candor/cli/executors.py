@@ -43,9 +43,9 @@ Open = Callable[[Session, "Display", Where], AbstractContextManager["Executor"]]
 @contextmanager
 def _inline(state: Session, display: Display, where: Where) -> Iterator[Executor]:
     from candor.executors.inline import InlineExecutor
-    from candor.tracking.recorder import JsonlRecorder
+    from candor.tracking.device import DeviceRecorder
 
-    yield InlineExecutor(state.store, state.workload.stages, JsonlRecorder, display)
+    yield InlineExecutor(state.store, state.workload.stages, DeviceRecorder, display)
 
 
 def _slurm(state: Session, display: Display, where: Where) -> AbstractContextManager[Executor]:
@@ -61,9 +61,9 @@ def _ray(state: Session, display: Display, where: Where) -> Iterator[Executor]:
     # Ray prints what goes wrong with a node to stdout, where a result, maybe JSON, is going to be.
     with redirect_stdout(sys.stderr), connected(where.address):
         from candor.executors.ray import RayExecutor
-        from candor.tracking.recorder import JsonlRecorder
+        from candor.tracking.device import DeviceRecorder
 
-        yield RayExecutor(state.store, state.workload.stages, JsonlRecorder, display)
+        yield RayExecutor(state.store, state.workload.stages, DeviceRecorder, display)
 
 
 EXECUTORS: dict[str, Open] = {"inline": _inline, "ray": _ray, "slurm": _slurm}

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from candor.cli import audit, cluster, config, data, ingest, output, profile, run, slurm, status, task
+from candor.cli import audit, cluster, config, data, ingest, output, profile, run, slurm, status, task, track
 from candor.cli.session import Session
 from candor.cli.workload import IdsWorkload, Workload
 from candor.errors import CandorError
@@ -69,6 +69,7 @@ def build_app() -> typer.Typer:
     app.add_typer(task.app, name="task")
     app.add_typer(cluster.app, name="cluster")
     app.add_typer(data.app, name="data")
+    app.add_typer(track.app, name="track")
     return app
 
 

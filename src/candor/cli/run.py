@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from candor.cli import executors, options, output, slurm
+from candor.cli import executors, options, output, slurm, track
 from candor.cli.session import Planned, Session, session
 
 if TYPE_CHECKING:
@@ -45,6 +45,7 @@ def run(
     wait: options.Wait = True,
     with_ray: options.WithRay = False,
     nodes: options.Nodes = 1,
+    tracking: track.Track = "offline",
     as_json: options.AsJson = False,
 ) -> None:
     """Run an experiment on a dataset: only what is not published yet, resuming what was stopped."""
@@ -66,6 +67,7 @@ def run(
         _show_nothing_to_do(state, planned, as_json=as_json)
         return
     _warn_of_corrupted(states)
+    track.begin(state, run, tracking)
     if where.on == "slurm" and not where.wait:
         jobs = slurm.submit_only(state, planned, run, todo, where)
         if as_json:

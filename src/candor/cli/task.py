@@ -33,7 +33,7 @@ def run_one(
     from candor.flow.run import Run
     from candor.flow.stage import LazyStages
     from candor.flow.task import run_task
-    from candor.tracking.recorder import JsonlRecorder
+    from candor.tracking.device import DeviceRecorder
 
     state = session(ctx)
     plan = read_plan(plan_path)
@@ -48,7 +48,7 @@ def run_one(
                 stages=LazyStages(state.workload.stages),
                 store=state.store,
                 run=run,
-                recorder_factory=JsonlRecorder,
+                recorder_factory=DeviceRecorder,
             )
     except KeyboardInterrupt:
         output.note("Stopped. Run the same command to resume.")

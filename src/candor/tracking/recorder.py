@@ -44,13 +44,7 @@ class JsonlRecorder:
 
     def rows(self) -> Iterator[dict[str, Any]]:
         """Every whole row so far: ``{"kind", "step", "metrics"}``."""
-        if not self.rows_path.exists():
-            return
-        for line in self.rows_path.read_text(encoding="utf-8", errors="replace").splitlines():
-            try:
-                yield json.loads(line)
-            except ValueError:
-                continue
+        yield from read_rows(self.rows_path)
 
     def publish(self, out: Path) -> None:
         """Write the table into ``out``; nothing if no row was logged."""
@@ -79,6 +73,17 @@ class JsonlRecorder:
         temporary = self.rows_path.with_suffix(".tmp")
         temporary.write_text("".join(json.dumps(r) + "\n" for r in rows), encoding="utf-8")
         temporary.replace(self.rows_path)
+
+
+def read_rows(path: Path) -> Iterator[dict[str, Any]]:
+    """Every whole row of a rows file, none if there is no such file; a line torn by a crash is passed over."""
+    if not path.exists():
+        return
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        try:
+            yield json.loads(line)
+        except ValueError:
+            continue
 
 
 def _ends_whole(path: Path) -> bool:
