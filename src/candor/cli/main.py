@@ -10,7 +10,22 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from candor.cli import audit, cluster, config, data, ingest, output, profile, run, slurm, status, task, track
+from candor.cli import (
+    audit,
+    budget,
+    cluster,
+    config,
+    data,
+    ingest,
+    output,
+    profile,
+    profile_train,
+    run,
+    slurm,
+    status,
+    task,
+    track,
+)
 from candor.cli.session import Session
 from candor.cli.workload import IdsWorkload, Workload
 from candor.errors import CandorError
@@ -65,6 +80,8 @@ def build_app() -> typer.Typer:
     app.command()(ingest.ingest)
     app.command()(audit.audit)
     app.command()(profile.profile)
+    app.command()(budget.budget)
+    app.command("profile-train")(profile_train.profile_train)
     app.add_typer(config.app, name="config")
     app.add_typer(task.app, name="task")
     app.add_typer(cluster.app, name="cluster")

@@ -45,6 +45,12 @@ def run(
     wait: options.Wait = True,
     with_ray: options.WithRay = False,
     nodes: options.Nodes = 1,
+    profile: Annotated[
+        bool,
+        typer.Option(
+            "--profile", help="Time the steps of every training that runs, and leave Chrome traces."
+        ),
+    ] = False,
     tracking: track.Track = "offline",
     as_json: options.AsJson = False,
 ) -> None:
@@ -53,6 +59,7 @@ def run(
 
     state = session(ctx)
     where = executors.checked(executors.Where(on, address, site, tuple(site_sets), wait, with_ray, nodes))
+    sets = [*sets, "training.profile=true"] if profile else sets
     planned = state.planned(options.request(experiment, dataset, sets, seed, allow), until)
     states = survey(planned.plan, state.store, earlier=state.earlier_plans(planned.plan))
     todo = [s.task.id for s in states if s.state != "cached"]
@@ -65,6 +72,10 @@ def run(
     run = open_planned(state, planned)
     if not todo:
         _show_nothing_to_do(state, planned, as_json=as_json)
+        if profile:
+            output.note(
+                "Nothing was trained, so nothing was profiled: `candor profile-train` times the steps of a model."
+            )
         return
     _warn_of_corrupted(states)
     track.begin(state, run, tracking)
@@ -83,6 +94,10 @@ def run(
             f"Run {run.id}: {output.count(len(todo), 'task')} done, {len(states) - len(todo)} published before."
         )
         final.show(planned.plan, state.store)
+        if profile:
+            from candor.cli import profile_train
+
+            profile_train.show_profiles(planned.plan, state.store, todo)
     exit_if_failed(run, report)
 
 

@@ -17,7 +17,7 @@ from candor.config import presets
 from candor.config.base import Config
 from candor.config.settings import Settings
 from candor.errors import ArtifactCorrupted, ConfigError, SourceMissing
-from candor.ids.captures import files
+from candor.ids.captures import capture_metadata, files
 from candor.ids.captures.flows.registry import FlowCapture
 from candor.ids.config import CaptureSource
 
@@ -180,6 +180,8 @@ def _source(known: DatasetCapture, path: Path, settings: Settings) -> CaptureSou
         base_capture=known.base_capture or known.capture,
         attack=known.attack,
         unlabelled_as=known.unlabelled_as,
+        events=capture_metadata.intervals(path, known.attack)
+        or capture_metadata.intervals(path.resolve(), known.attack),
     )
 
 

@@ -3,7 +3,8 @@
     generate* ─ ingest ─ calibrate ─┬─ build_train ─┬─ audit (gate) ─┬─ autoencoder ─ curriculum ─ fusion ─ score ─┐
                                     └─ build_test ──┴─ profile       └─ controls ─────────────────────────────────┴─ evaluate ─ report
 
-    * only where the dataset is synthetic. Models of every variant and seed form their own lane.
+    * only where the dataset is synthetic. Models of every variant and seed form their own lane. With
+    ``training.batch_budget=auto`` a budget task for each model of a variant lies between build_train and its training.
 
 A dataset of network flows goes the same way with stages of its own up to the graphs (ingest_flows, build_flows,
 audit_flows, controls_flows) and without calibration; the tasks keep their names, and models do not know the difference.
@@ -31,6 +32,7 @@ from candor.ids.config import (
     WindowConfig,
 )
 from candor.ids.experiment import resolve
+from candor.ids.targets import KINDS, Target, budget_task
 
 __all__ = ["VERSIONS", "plan", "resolve"]
 
@@ -43,6 +45,7 @@ VERSIONS = {
     "audit": 2,
     "profile": 1,
     "controls": 1,
+    "budget": 1,
     "autoencoder": 1,
     "curriculum": 1,
     "fusion": 1,
@@ -61,6 +64,9 @@ def plan(config: ExperimentConfig) -> list[TaskSpec]:
     tasks = _data_tasks(config)
     scores: dict[str, str] = {"scores.controls": "controls"}
     history: dict[str, str] = {}
+    for name, variant in config.variants.items():
+        if variant.training.batch_budget == "auto":
+            tasks += _budget_tasks(name, config)
     for seed in config.seeds:
         for name in _teachers_first(config.variants):
             variant = config.variants[name]
@@ -90,6 +96,7 @@ def _flow_tasks(config: ExperimentConfig) -> list[TaskSpec]:
         window=config.window,
         split=config.split,
         min_attack_frames=config.min_attack_frames,
+        workers=config.build_workers,
     )
     test = train.model_copy(update={"splits": ("test",)})
     graphs = {"ingest": "ingest", "build_train": "build_train", "build_test": "build_test"}
@@ -122,6 +129,7 @@ def _data_tasks(config: ExperimentConfig) -> list[TaskSpec]:
         split=config.split,
         min_attack_frames=config.min_attack_frames,
         profiles=config.profiles,
+        workers=config.build_workers,
     )
     test = train.model_copy(update={"splits": ("test",), "profiles": config.profiles[:1]})
     frames = {"ingest": "ingest", "calibrate": "calibrate"}
@@ -157,13 +165,16 @@ def _model_tasks(name: str, variant: VariantConfig, seed: int) -> list[TaskSpec]
     def taught_by(stage: str) -> dict[str, str]:
         return {"teacher": f"{stage}.{variant.teacher}.s{seed}"} if variant.teacher else {}
 
+    def sized_by(model: str) -> dict[str, str]:
+        return {"budget": f"budget.{name}.{model}"} if variant.training.batch_budget == "auto" else {}
+
     training = variant.training
     return [
         _task(
             vgae,
             "autoencoder",
             AutoencoderTask(model=variant.vgae, training=training, distillation=learns, seed=seed),
-            {**graphs, **taught_by("autoencoder")},
+            {**graphs, **taught_by("autoencoder"), **sized_by("vgae")},
             cpus=2,
         ),
         _task(
@@ -176,7 +187,7 @@ def _model_tasks(name: str, variant: VariantConfig, seed: int) -> list[TaskSpec]
                 distillation=learns,
                 seed=seed,
             ),
-            {**graphs, "vgae": vgae, **taught_by("curriculum")},
+            {**graphs, "vgae": vgae, **taught_by("curriculum"), **sized_by("gat")},
             cpus=2,
         ),
         _task(
@@ -198,6 +209,22 @@ def _model_tasks(name: str, variant: VariantConfig, seed: int) -> list[TaskSpec]
             },
             cpus=2,
         ),
+    ]
+
+
+def _budget_tasks(name: str, config: ExperimentConfig) -> list[TaskSpec]:
+    """One for each model of a variant. Seeds share them, and so do variants of the same models."""
+    device = config.variants[name].training.device
+    if device == "auto":
+        raise ConfigError(
+            "a batch budget is found for one type of device, and none is named",
+            place=f"variants.{name}.training.device",
+            hint="Set training.device=cpu or training.device=cuda.",
+        )
+    graphs = {"build_train": "build_train"}
+    targets = [Target(name, kind) for kind in KINDS]
+    return [
+        _task(f"budget.{t.name}", "budget", budget_task(config, t, device), graphs, cpus=2) for t in targets
     ]
 
 

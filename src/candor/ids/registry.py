@@ -12,6 +12,7 @@ from typing import Final, Literal
 from candor.config.settings import Settings
 from candor.errors import ConfigError, DataError, PresetNotFound, SourceMissing, StorageFull
 from candor.ids import catalog
+from candor.ids.captures import capture_metadata
 from candor.ids.captures.files import sha256_of
 from candor.ids.catalog import DatasetCapture, DatasetPreset
 from candor.ids.config import CaptureSource, FiledElsewhere
@@ -169,6 +170,9 @@ def add(preset: DatasetPreset, delivery: Delivery, settings: Settings, how: How)
             )
         _bring(path, target, how)
         new.append(capture)
+        beside = path.with_name(capture_metadata.NAME)
+        if beside.is_file() and not target.with_name(beside.name).exists():
+            _bring(beside, target.with_name(beside.name), how)
     return Added(tuple(new), tuple(there))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from candor.flow.stage import Stage
+from candor.ids.budget import budget
 from candor.ids.captures.flows.ingest import ingest_flows
 from candor.ids.captures.ingest import ingest
 from candor.ids.captures.synthetic.generate import generate
@@ -29,6 +30,7 @@ STAGES: Mapping[str, Stage] = {
     "audit": audit,
     "profile": profile,
     "controls": controls,
+    "budget": budget,
     "autoencoder": train_autoencoder,
     "curriculum": train_curriculum,
     "fusion": train_fusion,

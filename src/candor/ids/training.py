@@ -14,6 +14,7 @@ from pydantic import TypeAdapter
 
 from candor.errors import DataError
 from candor.flow.stage import Inputs, Json, Output, Result
+from candor.ids.budget import with_budget
 from candor.ids.config import AutoencoderTask, CurriculumTask, DqnConfig, FusionTask, TrainingConfig
 from candor.ids.fusion.dqn import DqnFusion, FusionData, train
 from candor.ids.fusion.states import AnomalyScale, WindowViews, view_windows
@@ -27,6 +28,7 @@ from candor.learn.checkpoints import count_parameters, load_weights, save_weight
 from candor.learn.curriculum import CurriculumSampler, Schedule
 from candor.learn.fit import FitReport, accelerator, fit, use_threads
 from candor.learn.loading import GraphLoader
+from candor.learn.profiling import PARTS, StepProfile
 from candor.learn.sampling import BudgetSampler
 
 #: Quantile of the benign validation anomaly from which DqnConfig.anomaly_margin is measured.
@@ -47,8 +49,9 @@ def train_autoencoder(config: AutoencoderTask, inputs: Inputs, out: Output) -> R
                 hint="An autoencoder learns from benign traffic alone.",
             )
         sets[split] = store.subset(benign)
-    train_set = _loader(sets["train"], config.training, shuffle=True, seed=config.seed)
-    val_set = _loader(sets["val"], config.training, shuffle=False, seed=config.seed)
+    training = with_budget(config.training, inputs)
+    train_set = _loader(sets["train"], training, shuffle=True, seed=config.seed)
+    val_set = _loader(sets["val"], training, shuffle=False, seed=config.seed)
     teacher = None
     if config.distillation is not None:
         teacher = VgaeTeacher(load_vgae(inputs.path("teacher")), config.distillation)
@@ -56,13 +59,13 @@ def train_autoencoder(config: AutoencoderTask, inputs: Inputs, out: Output) -> R
     def build() -> VgaeTraining:
         seed_everything(config.seed)
         return VgaeTraining(
-            Vgae(config.model, node_input(config.model.inputs, graphs)), config.training, config.seed, teacher
+            Vgae(config.model, node_input(config.model.inputs, graphs)), training, config.seed, teacher
         )
 
-    module, report = fit(build, train_set, val_set, config.training, out)
+    module, report = fit(build, train_set, val_set, training, out)
     assert isinstance(module, VgaeTraining)
     save_model(out.path, module.model, graphs)
-    return Result(_summary(module.model, report))
+    return Result(_summary(module.model, report, training))
 
 
 def train_curriculum(config: CurriculumTask, inputs: Inputs, out: Output) -> Result:
@@ -75,7 +78,7 @@ def train_curriculum(config: CurriculumTask, inputs: Inputs, out: Output) -> Res
             f"the training split has {int(y_G.sum())} attack windows of {len(y_G)}",
             hint="A classifier needs both kinds.",
         )
-    training, curriculum = config.training, config.curriculum
+    training, curriculum = with_budget(config.training, inputs), config.curriculum
     use_threads(training.threads)
     hardness_G = _vgae_errors(load_vgae(inputs.path("vgae")), store, training)
     sampler = CurriculumSampler(
@@ -103,7 +106,7 @@ def train_curriculum(config: CurriculumTask, inputs: Inputs, out: Output) -> Res
     module, report = fit(build, GraphLoader(store, sampler), val_set, training, out)
     assert isinstance(module, GatTraining)
     save_model(out.path, module.model, graphs)
-    return Result(_summary(module.model, report))
+    return Result(_summary(module.model, report, training))
 
 
 def train_fusion(config: FusionTask, inputs: Inputs, out: Output) -> Result:
@@ -199,8 +202,15 @@ def _loader(store: GraphStore, training: TrainingConfig, *, shuffle: bool, seed:
     return GraphLoader(store, sampler)
 
 
-def _summary(model: Vgae | Gat, report: FitReport) -> dict[str, Json]:
+def _shares(profile: StepProfile) -> dict[str, Json]:
+    return {f"{part.replace(' ', '_')}_share": round(profile.share(part), 4) for part in PARTS}
+
+
+def _summary(model: Vgae | Gat, report: FitReport, training: TrainingConfig) -> dict[str, Json]:
+    found: dict[str, Json] = {"max_nodes": training.max_nodes, "max_edges": training.max_edges}
     return {
+        **(found if training.batch_budget == "auto" else {}),
+        **(_shares(report.profile) if report.profile else {}),
         "parameters": count_parameters(model),
         "epochs": report.epochs,
         "best_epoch": report.best_epoch,

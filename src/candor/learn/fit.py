@@ -6,7 +6,8 @@ import logging
 import math
 import os
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -19,12 +20,15 @@ from torch import nn
 from candor.flow.stage import Output
 from candor.learn.checkpoints import load_tree, load_weights, save_tree, save_weights, seed_everything
 from candor.learn.loading import GraphLoader
+from candor.learn.profiling import StepProfile, StepProfiler
 
 log = logging.getLogger(__name__)
 logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
 
 _CHECKPOINT = "training.safetensors"
 _BEST = "best.safetensors"
+#: Folder of a training's artifact that holds its profile, where it was asked for one.
+PROFILE = "profile"
 
 
 class TrainingOptions(Protocol):
@@ -46,6 +50,8 @@ class TrainingOptions(Protocol):
     def device(self) -> Literal["auto", "cpu", "cuda"]: ...
     @property
     def threads(self) -> int: ...
+    @property
+    def profile(self) -> bool: ...
 
 
 @dataclass(frozen=True)
@@ -56,6 +62,7 @@ class FitReport:
     best_epoch: int
     best_loss: float
     resumed_from: int
+    profile: StepProfile | None = None
 
 
 class SafetensorsCheckpoints(CheckpointIO):
@@ -152,6 +159,10 @@ class SeededModule(L.LightningModule):
     def on_validation_epoch_start(self) -> None:
         seed_everything(self.seed, 0, 1)  # The same draws in every epoch: validation losses compare.
 
+    def all_modules(self) -> Iterator[nn.Module]:
+        """Every module that works in a training step, a teacher's too."""
+        yield from self.modules()
+
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
         return batch.to(device, non_blocking=True)  # Pinned memory is not reused before the copy is done.
 
@@ -190,35 +201,72 @@ def fit(
     train.pin_memory = val.pin_memory = accelerator(options.device) == "cuda"
     module = build()
     keeper = _Keeper(out, options.patience, options.tolerance, monitor)
-    with warnings.catch_warnings():
-        # Worker processes would only copy what is memory-mapped; small runs have few batches. Neither is news.
-        warnings.filterwarnings("ignore", module="lightning.*")
-        warnings.filterwarnings("ignore", category=FutureWarning)
-        trainer = L.Trainer(
-            accelerator=accelerator(options.device),
-            # Threads adding floats in another order differ in the seventh digit, and epochs later in the first.
-            deterministic="warn",
-            devices=1,
-            max_epochs=options.max_epochs,
-            precision=options.precision,
-            accumulate_grad_batches=options.accumulate_batches,
-            gradient_clip_val=options.gradient_clip or None,
-            plugins=[SafetensorsCheckpoints()],
-            callbacks=[keeper],
-            logger=False,
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            num_sanity_val_steps=0,
-            use_distributed_sampler=False,
-            reload_dataloaders_every_n_epochs=1,  # The curriculum changes the number of batches.
+    profiler = StepProfiler(train, out.path / PROFILE, watched_modules) if options.profile else None
+    with _quiet():
+        trainer = _trainer(
+            options, [keeper, *([profiler] if profiler else [])], max_epochs=options.max_epochs
         )
         checkpoint = out.scratch / _CHECKPOINT
         _run(trainer, module, _Data(train, val), checkpoint if checkpoint.is_file() else None)
     load_weights(out.scratch / _BEST, module)
     module.eval()
     epochs = trainer.current_epoch
-    return module, FitReport(epochs, keeper.best_epoch, keeper.best_loss, keeper.resumed_from)
+    profile = profiler.result if profiler else None
+    return module, FitReport(epochs, keeper.best_epoch, keeper.best_loss, keeper.resumed_from, profile)
+
+
+def run_steps(
+    module: SeededModule, train: GraphLoader, options: TrainingOptions, profiler: StepProfiler
+) -> None:
+    """Train until the profiler has seen enough; nothing is kept."""
+    use_threads(options.threads)
+    train.pin_memory = accelerator(options.device) == "cuda"
+
+    class Enough(L.Callback):
+        def on_train_batch_end(self, trainer: L.Trainer, *_: Any) -> None:
+            trainer.should_stop = profiler.result is not None
+
+    with _quiet():
+        # max_epochs −1: a small data set is gone through again and again.
+        trainer = _trainer(options, [profiler, Enough()], max_epochs=-1, limit_val_batches=0)
+        _run(trainer, module, _Data(train, train), None)
+
+
+def watched_modules(module: L.LightningModule) -> Iterator[nn.Module]:
+    """What a profiler looks at."""
+    assert isinstance(module, SeededModule)
+    return module.all_modules()
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    with warnings.catch_warnings():
+        # Worker processes would only copy what is memory-mapped; small runs have few batches. Neither is news.
+        warnings.filterwarnings("ignore", module="lightning.*")
+        warnings.filterwarnings("ignore", category=FutureWarning)
+        yield
+
+
+def _trainer(options: TrainingOptions, callbacks: list[L.Callback], **more: Any) -> L.Trainer:
+    return L.Trainer(
+        accelerator=accelerator(options.device),
+        # Threads adding floats in another order differ in the seventh digit, and epochs later in the first.
+        deterministic="warn",
+        devices=1,
+        precision=options.precision,
+        accumulate_grad_batches=options.accumulate_batches,
+        gradient_clip_val=options.gradient_clip or None,
+        plugins=[SafetensorsCheckpoints()],
+        callbacks=callbacks,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        use_distributed_sampler=False,
+        reload_dataloaders_every_n_epochs=1,  # The curriculum changes the number of batches.
+        **more,
+    )
 
 
 def _run(

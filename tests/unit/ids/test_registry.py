@@ -126,3 +126,52 @@ def test_the_shared_pack_is_a_complete_delivery_of_set_01(shared_data: Path) -> 
     delivery = registry.inspect(catalog.dataset_preset("set_01"), shared_data / "can" / "dataset=set_01")
     assert (len(delivery.found), delivery.missing, delivery.unexpected) == (7, (), ())
     assert [p.stem for p in delivery.copies] == ["accessory-1", "accessory-2"]
+
+
+SETS = ("set_01", "set_02", "set_03", "set_04")
+
+
+def test_what_one_set_says_lies_in_another_the_other_says_too() -> None:
+    known = {name: catalog.dataset_preset(name).captures for name in SETS}
+    places = {
+        (name, stem): capture
+        for name, captures in known.items()
+        for capture in captures
+        for stem in (capture.path, *capture.copies)
+    }
+    pairs = 0
+    for name, captures in known.items():
+        for capture in captures:
+            for place in capture.also_in:
+                other, _, stem = place.partition("/")
+                if (other, stem) not in places:
+                    assert other == "set_01", f"{name}: {place} is in no preset"
+                    continue
+                back = {p.partition("/")[::2] for p in places[other, stem].also_in}
+                assert {(name, s) for s in (capture.path, *capture.copies)} & {(a, b) for a, b in back}
+                pairs += 1
+    assert pairs >= 2 * 46
+
+
+@pytest.mark.parametrize(("name", "files"), [("set_02", 56), ("set_03", 62), ("set_04", 66)])
+def test_the_first_edition_of_a_set_is_told_apart_from_what_is_missing(
+    tmp_path: Path, name: str, files: int
+) -> None:
+    preset = catalog.dataset_preset(name)
+    assert len({capture.capture for capture in preset.captures}) == len(preset.captures)
+    first = {
+        stem
+        for capture in preset.captures
+        for stem in (capture.path, *capture.copies)
+        if stem.startswith("train_01/") or (stem.startswith("test_0") and stem[6] in "1234")
+    }
+    assert len(first) == files
+    for stem in sorted(first)[1:]:
+        path = tmp_path / f"{stem}.csv"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("")
+    delivery = registry.inspect(preset, tmp_path)
+    assert (delivery.unexpected, delivery.copies) == ((), ())
+    assert len(delivery.found) == files - 1
+    gone = next(c for c in preset.captures if sorted(first)[0] in (c.path, *c.copies))
+    assert gone.capture in (*delivery.missing, *delivery.optional)

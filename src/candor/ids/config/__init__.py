@@ -25,6 +25,8 @@ from candor.ids.config.graphs import Window as Window
 from candor.ids.config.graphs import WindowConfig as WindowConfig
 from candor.ids.config.graphs import window_kind as window_kind
 from candor.ids.config.models import ConvConfig as ConvConfig
+from candor.ids.config.models import CugraphGatConv as CugraphGatConv
+from candor.ids.config.models import CugraphGatv2Conv as CugraphGatv2Conv
 from candor.ids.config.models import DqnConfig as DqnConfig
 from candor.ids.config.models import FusionConfig as FusionConfig
 from candor.ids.config.models import GatConfig as GatConfig
@@ -35,6 +37,8 @@ from candor.ids.config.models import Pooling as Pooling
 from candor.ids.config.models import TransformerConv as TransformerConv
 from candor.ids.config.models import VgaeConfig as VgaeConfig
 from candor.ids.config.training import AutoencoderTask as AutoencoderTask
+from candor.ids.config.training import BudgetConfig as BudgetConfig
+from candor.ids.config.training import BudgetTask as BudgetTask
 from candor.ids.config.training import CurriculumConfig as CurriculumConfig
 from candor.ids.config.training import CurriculumTask as CurriculumTask
 from candor.ids.config.training import DistillationConfig as DistillationConfig

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from candor.config.base import Config
+from candor.config.base import Config, Runtime
 from candor.ids.config.captures import AnyIngest, SyntheticConfig
 from candor.ids.config.evaluation import ControlsConfig, EvaluationConfig
 from candor.ids.config.graphs import (
@@ -54,6 +54,8 @@ class ExperimentConfig(Config):
     min_attack_frames: PositiveInt = 1
     #: See GraphConfig.
     profiles: Annotated[tuple[Literal["auto", "stream"], ...], Field(min_length=1)] = ("auto",)
+    #: See GraphConfig.workers; ``ingest.workers`` is its like for raw files.
+    build_workers: Annotated[PositiveInt, Runtime] = 4
     audit_allow: tuple[str, ...] = ()
     audit: AuditLimits = AuditLimits()
     #: Other places of the dataset's recordings, as its preset knows them.

@@ -79,6 +79,8 @@ class GraphConfig(Config):
     profiles: Annotated[tuple[Literal["auto", "stream"], ...], Field(min_length=1)] = ("auto",)
     #: Blocks of windows built at once; 0: one per processor.
     threads: Annotated[int, Runtime, Field(ge=0)] = 0
+    #: Captures built at once, each in a process of its own; memory holds so many.
+    workers: Annotated[PositiveInt, Runtime] = 4
 
 
 class FiledElsewhere(Config):

@@ -33,6 +33,20 @@ class TransformerConv(_AttentionConv):
     kind: Literal["transformer"] = "transformer"
 
 
+class CugraphGatConv(Config):
+    """GatConv by NVIDIA's kernels (see models.cugraph): CUDA only."""
+
+    kind: Literal["cugraph_gat"] = "cugraph_gat"
+    num_heads: PositiveInt = 4
+
+
+class CugraphGatv2Conv(Config):
+    """Gatv2Conv by NVIDIA's kernels (see models.cugraph): CUDA only."""
+
+    kind: Literal["cugraph_gatv2"] = "cugraph_gatv2"
+    num_heads: PositiveInt = 4
+
+
 def _conv_kind(value: Any) -> Any:
     """The variant's tag; ``gat.conv.num_heads=2`` alone keeps the default kind."""
     return value.get("kind", "gatv2") if isinstance(value, dict) else getattr(value, "kind", None)
@@ -41,11 +55,13 @@ def _conv_kind(value: Any) -> Any:
 ConvConfig = Annotated[
     Annotated[GatConv, Tag("gat")]
     | Annotated[Gatv2Conv, Tag("gatv2")]
-    | Annotated[TransformerConv, Tag("transformer")],
+    | Annotated[TransformerConv, Tag("transformer")]
+    | Annotated[CugraphGatConv, Tag("cugraph_gat")]
+    | Annotated[CugraphGatv2Conv, Tag("cugraph_gatv2")],
     Discriminator(
         _conv_kind,
         custom_error_type="conv_kind",
-        custom_error_message="kind must be gat, gatv2 or transformer",
+        custom_error_message="kind must be gat, gatv2, transformer, cugraph_gat or cugraph_gatv2",
     ),
 ]
 Pooling = Literal["mean", "max", "min", "sum", "std", "softmax"]

@@ -11,8 +11,23 @@ from candor.ids.config.models import FusionConfig, GatConfig, VgaeConfig
 from candor.ids.config.types import PositiveInt, Share
 
 
+class BudgetConfig(Config):
+    """How the largest batch that fits in memory is sought (see ``candor budget``)."""
+
+    #: Memory a step may take; none: on CPU a share of what is free and of the job's limit, on CUDA the whole device.
+    memory_gb: Annotated[float, Field(gt=0)] | None = None
+    #: Share of the largest budget that fitted which is used.
+    safety: Annotated[float, Field(gt=0, le=1)] = 0.9
+    #: The search ends when the least budget that did not fit is this much above the largest that did.
+    tolerance: Annotated[float, Field(gt=0)] = 0.05
+
+
 class TrainingConfig(Config):
     max_epochs: PositiveInt = 12
+    #: ``fixed``: ``max_nodes`` and ``max_edges``. ``auto``: the budget task finds them; ``device`` must be named then,
+    #: since what fits is cached for one type of device. ``min_steps_per_epoch`` holds for either.
+    batch_budget: Literal["fixed", "auto"] = "fixed"
+    budget: BudgetConfig = BudgetConfig()
     #: Node and edge budget of a batch.
     max_nodes: PositiveInt = 4096
     max_edges: PositiveInt = 16384
@@ -30,6 +45,8 @@ class TrainingConfig(Config):
     tolerance: Annotated[float, Field(ge=0)] = 1e-3
     device: Annotated[Literal["auto", "cpu", "cuda"], Runtime] = "auto"
     threads: Annotated[int, Runtime, Field(ge=0)] = 0
+    #: Leave a Chrome trace and a table of where the time of a step goes (``candor run --profile``).
+    profile: Annotated[bool, Runtime] = False
 
 
 class CurriculumConfig(Config):
@@ -70,6 +87,20 @@ class CurriculumTask(Config):
     curriculum: CurriculumConfig
     distillation: DistillationConfig | None = None
     seed: int
+
+
+class BudgetTask(Config):
+    """The batch budget of one model of one scale, at one precision, on one type of device."""
+
+    scale: str
+    model: VgaeConfig | GatConfig
+    #: What it is distilled from: the teacher's forward pass takes memory too.
+    teacher: VgaeConfig | GatConfig | None = None
+    distillation: DistillationConfig | None = None
+    precision: Literal["32-true", "16-mixed", "bf16-mixed"]
+    device: Literal["cpu", "cuda"]
+    search: BudgetConfig = BudgetConfig()
+    threads: Annotated[int, Runtime, Field(ge=0)] = 0
 
 
 class FusionTask(Config):

@@ -13,9 +13,21 @@ from torch_geometric.nn import GATConv
 from torch_geometric.nn import TransformerConv as TransformerConvolution
 from torch_geometric.nn.aggr import MultiAggregation
 
-from candor.ids.config import ConvConfig, GatConfig, NodeInputConfig, Pooling, VgaeConfig
+from candor.ids.config import (
+    ConvConfig,
+    CugraphGatConv,
+    CugraphGatv2Conv,
+    GatConfig,
+    GatConv,
+    Gatv2Conv,
+    NodeInputConfig,
+    Pooling,
+    TransformerConv,
+    VgaeConfig,
+)
 from candor.ids.graphs.scaler import Scaler
 from candor.ids.graphs.vocabulary import Vocabulary
+from candor.ids.models.cugraph import CugraphConvolution
 from candor.ids.models.fused_attention import FusedGatv2
 from candor.learn.batching import GraphBatch
 
@@ -110,19 +122,24 @@ def convolution(config: ConvConfig, in_width: int, out_width: int, edge_width: i
 
     Raises:
         ValueError: ``out_width`` is not a multiple of the number of heads.
+        ExtraMissing: the kind needs a library or a device that is not here.
     """
     if out_width % config.num_heads:
         raise ValueError(f"width {out_width} is not a multiple of num_heads {config.num_heads}")
     per_head, heads = out_width // config.num_heads, config.num_heads
-    options = {"edge_dim": edge_width, "dropout": config.dropout}
+    shape, edge = (in_width, per_head, heads), edge_width
     layer: nn.Module
-    match config.kind:
-        case "transformer":
-            layer = TransformerConvolution(in_width, per_head, heads, **options)
-        case "gatv2":
-            layer = FusedGatv2(in_width, per_head, heads, add_self_loops=False, **options)
-        case "gat":
-            layer = GATConv(in_width, per_head, heads, add_self_loops=False, **options)
+    match config:
+        case TransformerConv():
+            layer = TransformerConvolution(*shape, edge_dim=edge, dropout=config.dropout)
+        case Gatv2Conv():
+            layer = FusedGatv2(*shape, add_self_loops=False, edge_dim=edge, dropout=config.dropout)
+        case GatConv():
+            layer = GATConv(*shape, add_self_loops=False, edge_dim=edge, dropout=config.dropout)
+        case CugraphGatConv():
+            layer = CugraphConvolution("gat", *shape, edge_dim=edge)
+        case CugraphGatv2Conv():
+            layer = CugraphConvolution("gatv2", *shape, edge_dim=edge)
     return layer
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from candor.ids.config import DistillationConfig, TrainingConfig
 from candor.ids.models.gat import Gat
@@ -37,6 +38,9 @@ class GatTeacher:
 class _Training(SeededModule):
     """AdamW with a cosine schedule over epochs."""
 
+    #: Not a submodule: a teacher's weights belong neither to the student's checkpoint nor to its weights.
+    _teacher: tuple[VgaeTeacher, ...] | tuple[GatTeacher, ...]
+
     def __init__(self, config: TrainingConfig, seed: int) -> None:
         super().__init__(seed)
         self.config = config
@@ -53,6 +57,11 @@ class _Training(SeededModule):
 
         return [optimizer], [torch.optim.lr_scheduler.LambdaLR(optimizer, factor)]
 
+    def all_modules(self) -> Iterator[nn.Module]:
+        yield from super().all_modules()
+        for teacher in self._teacher:
+            yield from teacher.model.modules()
+
     def _record(self, name: str, value: Tensor, batch: GraphBatch) -> None:
         self.log(name, value.detach(), on_step=False, on_epoch=True, batch_size=batch.num_graphs)
 
@@ -65,7 +74,6 @@ class VgaeTraining(_Training):
     ) -> None:
         super().__init__(config, seed)
         self.model = model
-        # Not a submodule: a teacher's weights belong neither to the student's checkpoint nor to its weights.
         self._teacher = (VgaeTeacher(freeze(teacher.model), teacher.config),) if teacher else ()  # type: ignore[arg-type]
         if teacher:
             self.projection = LatentProjection(model.config.latent, teacher.model.config.latent)

@@ -155,11 +155,11 @@ def _publish(
         frames.write(
             bad.select("file", "line", "reason", "raw"), out / "quarantine" / f"{source.capture}.parquet"
         )
+    hashed, times = [f.sha256 for f in source.files], table["t_start"].to_numpy()
     labels = table.select("label", "attack", timestamp=pl.col("t_start"))
-    intervals = events.from_labels(labels, source.capture, config.event_gap_s)
+    intervals = events.from_labels([labels], source.capture, float(times.min()), config.event_gap_s)
     attacks = int((table["label"] == 1).sum())
     labelled = table["label"].null_count() == 0
-    hashed, times = [f.sha256 for f in source.files], table["t_start"].to_numpy()
     return {
         **{
             name: getattr(source, name)
