@@ -1,8 +1,8 @@
 """A small pipeline without any science: two numbers, their sum, a report. Also a command line over it.
 
 ``python toy_pipeline.py run toy --dataset small`` behaves like ``candor run``. Environment for misbehaviour:
-``TOY_FAIL=stage`` raises in that stage, ``TOY_DIE=stage`` kills the process of its first attempt, ``TOY_WAIT_S`` makes every
-step that slow, ``TOY_EAT_MB`` lets every number hold so much memory.
+``TOY_FAIL=stage`` raises in that stage, ``TOY_DIE=stage`` kills the process of its first attempt (``always``: of every
+one), ``TOY_WAIT_S`` makes every step that slow, ``TOY_EAT_MB`` lets every number hold so much memory.
 """
 
 from __future__ import annotations
@@ -57,7 +57,8 @@ def _misbehave(stage: str) -> None:
 
 
 def _die_once(stage: str, out: Output) -> None:
-    if os.environ.get("TOY_DIE") == stage and not (out.scratch / "died").exists():
+    told = os.environ.get("TOY_DIE")
+    if told == "always" or (told == stage and not (out.scratch / "died").exists()):
         (out.scratch / "died").touch()
         os.kill(os.getpid(), signal.SIGKILL)
 

@@ -13,6 +13,7 @@ from typer.core import TyperGroup
 from candor.cli import (
     audit,
     budget,
+    clean,
     cluster,
     config,
     data,
@@ -76,6 +77,7 @@ def build_app() -> typer.Typer:
     app.command()(run.plan)
     app.command()(status.status)
     app.command()(status.logs)
+    app.command()(clean.clean)
     app.command()(slurm.cancel)
     app.command()(ingest.ingest)
     app.command()(audit.audit)

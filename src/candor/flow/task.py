@@ -163,7 +163,8 @@ def _begin(run: Run, task: PlannedTask) -> Attempt:
         job=os.environ.get(JOB_VARIABLE),
         started=datetime.now(UTC).isoformat(),
     )
-    write_atomic(path / RECORD, record.model_dump_json(indent=2))
+    # Not forced to the disk: after a power cut, an attempt that had just begun has nothing to tell.
+    write_atomic(path / RECORD, record.model_dump_json(indent=2), durable=False)
     run.journal.append("task_started", task=task.id, attempt=number, key=task.key)
     return Attempt(path, record)
 
@@ -336,7 +337,9 @@ class _Execution:
 
     def _finish(self, changes: dict[str, Any]) -> Attempt:
         try:
-            attempt = self.attempt.updated({**self._measured(), **changes})
+            # A failure has nothing but this record; a success has its artifact, which is on the disk by now.
+            durable = changes["outcome"] != "succeeded"
+            attempt = self.attempt.updated({**self._measured(), **changes}, durable=durable)
             facts = {
                 "task": self.task.id,
                 "attempt": attempt.record.attempt,
