@@ -1,7 +1,8 @@
 """A small pipeline without any science: two numbers, their sum, a report. Also a command line over it.
 
 ``python toy_pipeline.py run toy --dataset small`` behaves like ``candor run``. Environment for misbehaviour:
-``TOY_FAIL=stage`` raises in that stage, ``TOY_DIE=stage`` kills the process of its first attempt (``always``: of every one), ``TOY_WAIT_S`` makes every step that slow.
+``TOY_FAIL=stage`` raises in that stage, ``TOY_DIE=stage`` kills the process of its first attempt (``always``: of every
+one), ``TOY_WAIT_S`` makes every step that slow, ``TOY_EAT_MB`` lets every number hold so much memory.
 """
 
 from __future__ import annotations
@@ -70,6 +71,7 @@ def number(config: NumberConfig, inputs: Inputs, out: Output) -> Result:
     out.recorder.rewind(first)
     logging.getLogger("toy").info("starting at step %d", first)
     warnings.warn("a warning of the toy", stacklevel=1)
+    eaten = bytearray(os.urandom(1024) * 1024 * int(os.environ.get("TOY_EAT_MB", "0")))
     for step in range(first, config.steps):
         out.progress(step, config.steps, f"step {step}")
         out.recorder.log(step, {"value": config.value * (step + 1)})
@@ -83,6 +85,7 @@ def number(config: NumberConfig, inputs: Inputs, out: Output) -> Result:
     for part in range(config.steps):  # Resumed after its last step, it has written none of them.
         (out.path / f"part-{part}.bin").write_bytes(bytes(1000))
     (out.path / "value.json").write_text(json.dumps(config.value))
+    del eaten
     return Result({"value": config.value, "resumed_from": first})
 
 

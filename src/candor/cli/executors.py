@@ -28,6 +28,12 @@ class Where:
 
     on: str = "inline"
     address: str = ""
+    #: For SLURM: the site preset and changes of it; whether to wait; one allocation that boots Ray, of so many nodes.
+    site: str = "generic"
+    site_sets: tuple[str, ...] = ()
+    wait: bool = True
+    with_ray: bool = False
+    nodes: int = 1
 
 
 #: A context, because some executors start something that has to end with the run.
@@ -42,6 +48,12 @@ def _inline(state: Session, display: Display, where: Where) -> Iterator[Executor
     yield InlineExecutor(state.store, state.workload.stages, DeviceRecorder, display)
 
 
+def _slurm(state: Session, display: Display, where: Where) -> AbstractContextManager[Executor]:
+    from candor.cli import slurm
+
+    return slurm.opened(state, display, where)
+
+
 @contextmanager
 def _ray(state: Session, display: Display, where: Where) -> Iterator[Executor]:
     from candor.executors.ray_cluster import connected
@@ -54,7 +66,7 @@ def _ray(state: Session, display: Display, where: Where) -> Iterator[Executor]:
         yield RayExecutor(state.store, state.workload.stages, DeviceRecorder, display)
 
 
-EXECUTORS: dict[str, Open] = {"inline": _inline, "ray": _ray}
+EXECUTORS: dict[str, Open] = {"inline": _inline, "ray": _ray, "slurm": _slurm}
 
 
 def checked(where: Where) -> Where:

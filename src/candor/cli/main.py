@@ -16,6 +16,7 @@ from candor.cli import (
     budget,
     calibrate,
     clean,
+    cluster,
     config,
     data,
     explain,
@@ -24,6 +25,7 @@ from candor.cli import (
     profile,
     profile_train,
     run,
+    slurm,
     status,
     task,
     track,
@@ -80,6 +82,7 @@ def build_app() -> typer.Typer:
     app.command()(status.status)
     app.command()(status.logs)
     app.command()(clean.clean)
+    app.command()(slurm.cancel)
     app.command()(ingest.ingest)
     app.command()(audit.audit)
     app.command()(profile.profile)
@@ -89,6 +92,7 @@ def build_app() -> typer.Typer:
     app.command("profile-train")(profile_train.profile_train)
     app.add_typer(config.app, name="config")
     app.add_typer(task.app, name="task")
+    app.add_typer(cluster.app, name="cluster")
     app.add_typer(data.app, name="data")
     app.add_typer(track.app, name="track")
     return app

@@ -38,6 +38,21 @@ Address = Annotated[
         "--address", metavar="HOST:PORT", help="An existing Ray cluster for --on ray; else RAY_ADDRESS."
     ),
 ]
+Site = Annotated[str, typer.Option("--site", help="Site preset for --on slurm, e.g. osc_ascend.")]
+SiteSets = Annotated[
+    list[str],
+    typer.Option("--site-set", metavar="KEY=VALUE", help="Change one value of the site; repeatable."),
+]
+Wait = Annotated[
+    bool, typer.Option("--wait/--no-wait", help="With --on slurm: wait for the jobs, or only queue them.")
+]
+WithRay = Annotated[
+    bool,
+    typer.Option(
+        "--with-ray", help="With --on slurm: one allocation that boots Ray and runs all tasks inside."
+    ),
+]
+Nodes = Annotated[int, typer.Option("--nodes", min=1, help="Nodes of the allocation of --with-ray.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 
 

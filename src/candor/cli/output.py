@@ -23,6 +23,8 @@ _COLOURS = {
     "succeeded": "green",
     "cached": "green",
     "running": "cyan",
+    "queued": "cyan",
+    "suspended": "yellow",
     "stale": "yellow",
     "interrupted": "yellow",
     "skipped": "yellow",
