@@ -18,7 +18,7 @@ from torch_geometric.nn import GATv2Conv
 
 from benchmarks import batches, traffic
 from benchmarks.timing import Measurement, save
-from candor.ids.config import GatConfig, Gatv2Conv, NodeInputConfig, TrainingConfig
+from candor.ids.config import GatConfig, Gatv2Conv, LookupIds, NodeInputConfig, TrainingConfig
 from candor.ids.graphs.features import EDGE_FEATURES, NODE_FEATURES, columns
 from candor.ids.graphs.scaler import Moments
 from candor.ids.graphs.store import GraphStore
@@ -39,7 +39,7 @@ def student(store: GraphStore) -> Gat:
     edges.add(store.edge_attr_E11)
     aware = torch.zeros(len(NODE_FEATURES), dtype=torch.bool)
     aware[columns("aware")] = True
-    inputs = NodeInputConfig(id_embedding=8)
+    inputs = NodeInputConfig(ids=LookupIds(width=8))
     config = GatConfig(hidden=32, layers=2, inputs=inputs, conv=Gatv2Conv(num_heads=2))
     vocabulary = Vocabulary.fit(np.asarray(store.node_id_N), np.asarray(store.node_y_N))
     entry = NodeInput(

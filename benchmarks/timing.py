@@ -86,7 +86,7 @@ def markdown(held: Mapping[str, Mapping[str, Any]]) -> str:
     lines = [
         "# Benchmarks",
         "",
-        "Written by `make bench`. Both ways run by turns in one process; medians of several runs, synthetic traffic.",
+        "Written by `make bench`. Both ways run by turns in one process; medians of several runs, synthetic traffic. For the rows called overhead, `reached` is the goal over what was measured.",
         "",
         "| name | reached | goal | unit | met | bound by |",
         "|---|--:|--:|---|---|---|",

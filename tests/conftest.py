@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 # Workers share the machine: two OpenMP teams that spin for the same cores are ten times slower than one thread each.
@@ -43,3 +43,13 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> object:
     from tiny_world import make_world
 
     return make_world(tmp_path_factory.mktemp("world"))
+
+
+@pytest.fixture(scope="session")
+def slurm(needs: Callable[[bool, str], None]) -> Iterator[object]:
+    """A SlurmCluster (see support/slurm_cluster.py), shared by all workers."""
+    from slurm_cluster import available, slurm_cluster
+
+    needs(available(), "SLURM, munge, slurmdbd, mariadb-server and iproute2, as root")
+    with slurm_cluster() as cluster:
+        yield cluster

@@ -17,7 +17,8 @@ CandorError                     exit code
 ├── StorageFull                 7   no space left while writing
 ├── ExtraMissing                8   a verb needs an optional dependency
 ├── NotFound                    9   no such run, task or capture
-├── RayUnavailable             11   Ray does not start, cannot be reached, or refuses the token
+├── SchedulerError              10  the cluster's scheduler refused, or does not answer
+├── RayUnavailable              11  Ray does not start, cannot be reached, or refuses the token
 └── TrackingUnavailable        12   a tracking service did not take what it was sent; nothing is lost
 """
 
@@ -116,6 +117,12 @@ class NotFound(CandorError):
     """No such run, task or capture."""
 
     exit_code = 9
+
+
+class SchedulerError(CandorError):
+    """The cluster's scheduler refused a request, or does not answer."""
+
+    exit_code = 10
 
 
 class RayUnavailable(CandorError):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -144,3 +146,27 @@ def test_the_profile_shows_sizes_and_advice(root: Path, capsys: pytest.CaptureFi
         ("test", "known"),
     ]
     assert (Path(told["folder"]) / "index.html").is_file()
+
+
+def test_a_dbc_names_the_message_and_the_signal_that_tell_attacks(
+    root: Path, capsys: pytest.CaptureFixture[str], needs: Callable[[bool, str], None]
+) -> None:
+    needs(find_spec("cantools") is not None, "cantools (candor[dbc])")
+    forged = csv(2, attack=True).replace(",000," + "0" * 16, ",102," + "0" * 16)
+    dataset(root, "forged", tested=forged)
+    dbc = 'VERSION ""\nBS_:\nBU_: E\nBO_ 258 GAS: 8 E\n' + "".join(
+        f' SG_ Pedal{b} : {8 * b}|8@1+ (1,0) [0|255] "" E\n' for b in range(8)
+    )
+    told = json.loads(run(capsys, "audit", "forged", "--json")[0])
+    (found,) = [t for t in told["telltales"] if t["capture"] == "tested"]
+    assert (found["message"], found["signal"]) == ("0x102", f"0x102[{found['byte']}:{found['byte'] + 1}]")
+    assert found["auroc"] > 0.9
+    (root / "car.dbc").write_text(dbc)
+    out, _ = run(capsys, "audit", "forged", "--dbc", str(root / "car.dbc"))
+    assert "GAS" in out
+    assert f"Pedal{found['byte']}" in out
+    # The same without the option, where the preset names the file.
+    (root / "data" / "forged" / "car.dbc").write_text(dbc)
+    preset = root / "data" / "presets" / "datasets" / "forged.yaml"
+    preset.write_text(preset.read_text() + "dbc: {v: car.dbc}\n")
+    assert f"Pedal{found['byte']}" in run(capsys, "audit", "forged")[0]

@@ -46,7 +46,15 @@ def imported(root: Path, *args: str) -> tuple[int, set[str]]:
 
 @pytest.mark.parametrize(
     "args",
-    [["--help"], ["run", "--help"], ["status"], ["status", "--json"], ["logs", "x"], ["data", "--help"]],
+    [
+        ["--help"],
+        ["run", "--help"],
+        ["status"],
+        ["status", "--json"],
+        ["logs", "x"],
+        ["data", "--help"],
+        ["clean", "--orphans"],
+    ],
 )
 def test_a_login_node_verb_imports_nothing_heavy(tmp_path: Path, args: list[str]) -> None:
     _, modules = imported(tmp_path, *args)

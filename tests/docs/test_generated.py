@@ -60,6 +60,12 @@ def test_the_feature_page_is_the_feature_table():
     check("features.md", "\n".join(str(p) for p in pages))
 
 
+def test_the_audit_page_is_the_list_of_findings():
+    from candor.ids.graphs.findings import markdown
+
+    check("audit.md", markdown())
+
+
 def test_the_readme_lists_every_folder_of_the_package():
     readme = (DOCS.parent / "README.md").read_text(encoding="utf-8")
     package = DOCS.parent / "src" / "candor"

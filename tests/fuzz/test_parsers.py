@@ -8,9 +8,7 @@ corpus files are made here from made-up samples, never from recorded data.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import io
-import os
 import random
 import time
 from pathlib import Path
@@ -20,6 +18,7 @@ import pytest
 from capture_samples import samples
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from mutation import LIMIT_S, SECONDS, SEED, keep, mutate
 
 from candor.errors import CandorError
 from candor.ids.captures import files, formats, quarantine, stream
@@ -28,71 +27,6 @@ from candor.ids.captures.format import Format
 from candor.ids.captures.formats import FORMATS
 
 CORPUS = Path(__file__).parent / "corpus"
-SECONDS = float(os.environ.get("CANDOR_FUZZ_SECONDS", "60"))
-SEED = int(os.environ.get("CANDOR_FUZZ_SEED", "0")) or random.SystemRandom().randrange(1 << 32)
-#: A sample has under 10 kB; whatever takes longer than this hangs.
-#: Processor time: a busy machine, or a kernel that is compiled on its first call, is no hang.
-LIMIT_S = 60.0
-BITS = [
-    *(
-        b"\n",
-        b"\r\n",
-        b"\x00",
-        b"nan",
-        b"inf",
-        b"-1",
-        b"1e308",
-        b",",
-        b";",
-        b"#",
-        b"##",
-        b"R",
-        b" ",
-        b"\t",
-        b"(",
-        b")",
-    ),
-    *(
-        "ü".encode(),
-        b"\xff",
-        b"\xef\xbb\xbf",
-        b"99999999999999999999",
-        b"FFFFFFFF",
-        b"PAR1",
-        b"//",
-        b";",
-        b"0x",
-        b"\x1c",
-    ),
-]
-
-
-def mutate(content: bytes, rng: random.Random) -> bytes:
-    """A few random changes: flipped bits, cut, doubled, moved and invented bytes, numbers at their limits."""
-    out = bytearray(content)
-    for _ in range(rng.choice([1, 1, 2, 3, 8])):
-        at, size = rng.randrange(len(out) + 1), rng.choice([1, 2, 4, 8, 40])
-        match rng.randrange(8):
-            case 0 if out:
-                out[at % len(out)] ^= 1 << rng.randrange(8)
-            case 1:
-                del out[at : at + size]
-            case 2:
-                out[at:at] = out[at : at + size]
-            case 3:
-                out[at:at] = rng.choice(BITS)
-            case 4:
-                out[at : at + size] = rng.randbytes(size)
-            case 5:
-                out[at : at + 4] = rng.choice(
-                    [b"\0\0\0\0", b"\xff\xff\xff\xff", b"\xff\xff\xff\x7f", b"\0\0\0\x80"]
-                )
-            case 6:
-                there = rng.randrange(len(out) + 1)
-                out[there:there] = out[at : at + size * 4]
-            case _:
-                del out[at + rng.randrange(len(content)) :]
-    return bytes(out)
 
 
 def check(content: bytes, kind: Format, block_bytes: int = 1 << 20) -> None:
@@ -123,14 +57,6 @@ def rows_in(content: bytes, kind: Format) -> int:
     return (below.filter(~pl.col("raw").str.contains(kind.comment)) if kind.comment else below).height
 
 
-def keep(content: bytes, name: str) -> Path:
-    """Write a file that broke a rule where it is found again."""
-    CORPUS.mkdir(exist_ok=True)
-    path = CORPUS / f"{name}-{hashlib.sha256(content).hexdigest()[:12]}.bin"
-    path.write_bytes(content)
-    return path
-
-
 @pytest.mark.slow
 @pytest.mark.timeout(0)
 @pytest.mark.parametrize("name", FORMATS)
@@ -145,8 +71,8 @@ def test_mutated_files_are_accounted_for(name: str) -> None:
             check(content, FORMATS[name])
             if max(map(len, content.split(b"\n"))) < 500:
                 check(content, FORMATS[name], rng.choice([500, 700, 1000]))
-        except Exception as e:
-            path = keep(content, name)
+        except (Exception, pl.exceptions.PanicException) as e:  # A panic of Polars is no Exception.
+            path = keep(CORPUS, content, name)
             raise AssertionError(f"CANDOR_FUZZ_SEED={SEED}: {type(e).__name__} on {path.name}: {e}") from e
 
 

@@ -33,7 +33,7 @@ def test_kd_on_flows_of_a_preset_of_ones_own(tmp_path: Path):
     # An attacker who opens one-packet flows to random ports is no secret to a classifier of windows.
     assert auroc["gat", "teacher"] > 0.9
     assert auroc["fusion", "student_kd"] > 0.8
-    assert {v for _, v in auroc} == {"teacher", "student", "student_kd", "control"}
+    assert {v for _, v in auroc} == {"teacher", "student", "student_kd", "baseline", "control"}
     findings = json.loads((candor.artifact("audit_flows") / "findings.json").read_text())["findings"]
     assert {"temporal_split", "shortcuts"} <= {f["id"] for f in findings}
     listed = json.loads(candor("data", "list", "--dataset", "tiny_net", "--json").stdout)

@@ -56,7 +56,7 @@ def test_the_same_run_again_does_nothing_says_so_and_loads_no_torch(done: tuple[
     candor, printed = done
     before = {p: p.stat().st_mtime_ns for p in candor.root.rglob("record.json")}
     again = candor.run_kd().stdout
-    assert "Nothing to do: all 22 tasks" in again
+    assert "Nothing to do: all 24 tasks" in again
     assert again.strip().splitlines()[-1] == printed.strip().splitlines()[-1]
     assert {p: p.stat().st_mtime_ns for p in candor.root.rglob("record.json")} == before
     probe = (
@@ -83,7 +83,7 @@ def test_every_detector_is_scored_on_the_same_windows_and_thresholds_come_from_v
     predictions = pl.read_parquet(candor.artifact("evaluate") / "predictions.parquet")
     counts = predictions.group_by("detector", "variant", "seed").len()
     assert counts["len"].n_unique() == 1
-    assert len(counts) == 3 * 3 + 4
+    assert len(counts) == 3 * 3 + 5 + 3 + 4  # Models, specialists and their OR, baselines, controls.
     assert (
         predictions.group_by("detector", "variant", "seed")
         .agg(pl.col("threshold").n_unique())["threshold"]
@@ -148,6 +148,23 @@ def test_training_curves_match_the_golden_run(done: tuple[Candor, str]):
     assert curves.keys() == golden.keys()
     for task, values in golden.items():
         assert curves[task] == pytest.approx(values, rel=0.05, abs=0.02), task
+
+
+def test_an_ablation_computes_once_what_its_axis_does_not_touch(done: tuple[Candor, str]):
+    candor, _ = done
+    flags = [part for value in TINY for part in ("--set", value)]
+    axis = ["--axis", "evaluation.threshold=max_f1,max_fpr", "--detector", "fusion", "--metric", "fpr"]
+    told = candor("ablate", "kd", "--dataset", "synthetic", *axis, *flags, "--json")
+    ran = [line.split()[2] for line in told.stderr.splitlines() if "✓" in line]
+    assert ran == ["evaluate"]
+    rows = json.loads(told.stdout)["rows"]
+    assert {r["cell"] for r in rows} == {
+        "as it stands",
+        "evaluation.threshold=max_f1",
+        "evaluation.threshold=max_fpr",
+    }
+    same = [r["metrics"]["fpr"] for r in rows if r["cell"] == "evaluation.threshold=max_f1"]
+    assert {(m["difference"], m["low"], m["high"]) for m in same} == {(0.0, 0.0, 0.0)}
 
 
 def test_sigkill_at_any_moment_leaves_nothing_half_done_and_the_same_command_finishes(

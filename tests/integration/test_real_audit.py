@@ -32,6 +32,10 @@ def test_hcrl_sa_files_its_attack_free_recordings_twice_and_mislabels_92_frames(
     aurocs = {(m["capture"], m["shortcut"]): m["auroc"] for m in told["shortcuts"]}
     assert aurocs["DoS-sonata", "id"] > 0.999
     assert {round(v, 2) for (_, s), v in aurocs.items() if s == "delta_t"} == {0.5}
+    assert "injection_time_steps" not in found
+    # Real epochs that overlap between vehicles.
+    assert found["times_overlap"]["evidence"]["one_start"] is False
+    assert {"fuzzing-kia", "attack-free-sonata"} <= set(found["times_overlap"]["evidence"]["captures"])
 
 
 def test_systematic_4_of_set_01_is_known_in_set_02_and_compared_where_that_file_is_here(
@@ -50,6 +54,19 @@ def test_systematic_4_of_set_01_is_known_in_set_02_and_compared_where_that_file_
 
 def _elsewhere(root: Path) -> dict[tuple[str, str], str]:
     found = {f["id"]: f for f in audited(root, "set_01")["findings"]}
+    # Attacks were merged into recordings: time stands still, or goes back, at attack frames and nowhere else.
+    steps = found["injection_time_steps"]["evidence"]["captures"]
+    assert {c: (s["still"], s["at_attacks"]) for c, s in steps.items()} == {
+        "DoS-1": (10, 10),
+        "DoS-2": (41, 41),
+        "DoS-3": (25, 25),
+        "systematic-4": (3, 3),
+        "targeted_payload_fuzzing-2": (59, 59),
+    }
+    assert found["time_reversals"]["evidence"]["captures"] == {"targeted_payload_fuzzing-2": 56}
+    # Every capture restarts on 1 January 2023.
+    times = found["times_overlap"]["evidence"]
+    assert (len(times["captures"]), times["one_start"]) == (7, True)
     copies = found["recording_filed_again"]["evidence"]["places"]
     assert {(p["capture"], p["compared"]) for p in copies} == {
         ("accessory-1", "identical frames"),
@@ -69,3 +86,53 @@ def test_ciciov2024_gives_its_labels_away_by_file_by_id_and_by_payload(
     aurocs = {(m["capture"], m["shortcut"]): m["auroc"] for m in told["shortcuts"]}
     assert aurocs["spoofing-GAS", "id"] == pytest.approx(1.0)
     assert aurocs["spoofing-GAS", "payload"] == pytest.approx(1.0)
+    assert found["captures_without_time"]["evidence"]["captures"] == ["benign", "DoS", "spoofing-GAS"]
+    assert found["constant_length"]["evidence"]["captures"] == ["benign"]
+
+
+def test_j1939_address_claim_has_two_attack_frames_in_all(shared_data: Path, tmp_path: Path) -> None:
+    found = {f["id"]: f for f in audited(tmp_path, "j1939_attack")["findings"]}
+    assert found["few_attacks"]["evidence"]["captures"] == {"address_claim": 2}
+
+
+ROAD = """\
+name: road_pack
+title: The ROAD captures of the pack
+domain: can
+licence: see road
+citation: see road
+obtain: see road
+packs: [can/dataset=road_statgraph]
+captures:
+  - {capture: attack_1, path: masquerade/correlated_signal_attack_1, split: train, vehicle: road, attack: masquerade}
+  - {capture: attack_3, path: masquerade/correlated_signal_attack_3, split: test, scenario: s, vehicle: road, attack: masquerade}
+"""
+
+
+def test_road_of_the_pack_lost_its_times_and_its_lengths(shared_data: Path, tmp_path: Path) -> None:
+    presets = tmp_path / "data" / "presets" / "datasets"
+    presets.mkdir(parents=True)
+    (presets / "road_pack.yaml").write_text(ROAD)
+    found = {f["id"]: f for f in audited(tmp_path, "road_pack")["findings"]}
+    for name in ("captures_without_time", "constant_length"):
+        assert found[name]["evidence"]["captures"] == ["attack_1", "attack_3"]
+
+
+@pytest.mark.parametrize(
+    ("dataset", "expected"),
+    [
+        ("unsw_nb15", {"temporal_split", "shortcuts", "validation_without_attack"}),
+        ("cicids2017", {"sampled_traffic", "mostly_attack_windows", "temporal_split", "shortcuts"}),
+        ("iot23", {"few_attacks", "mostly_attack_windows", "repeated_flows", "temporal_split", "shortcuts"}),
+    ],
+)
+def test_flow_samples_are_what_their_provenance_says(
+    shared_data: Path, tmp_path: Path, dataset: str, expected: set[str]
+) -> None:
+    told = audited(tmp_path, dataset)
+    assert {f["id"] for f in told["findings"]} == expected
+    best = next(f for f in told["findings"] if f["id"] == "shortcuts")["evidence"]["auroc"]
+    assert max(best["source_address"], best["destination_address"]) > 0.98
+    if dataset == "iot23":
+        few = next(f for f in told["findings"] if f["id"] == "few_attacks")
+        assert few["evidence"]["captures"] == {"malware-42-1": 6}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import struct
 import tempfile
+from base64 import b64encode
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -128,6 +129,15 @@ def _python_can(suffix: str) -> bytes:
     return path.read_bytes()
 
 
+def _python_can_rows() -> bytes:
+    head = "timestamp,arbitration_id,extended,remote,error,dlc,data\n"
+    odd = (
+        "1.8,0x123,0,1,0,4,\r\n1.81,0x18fedf00,1,0,0,2,ABE=\n1.82,0x4,1,0,1,8,AAAAAAAAAAA=\n"
+        "1.8300000000000001,0x12,0,0,0,1,AA==\n"
+    )
+    return _lines(lambda t, i, d: f"{t!r},{i:#x},0,0,0,{len(d)},{b64encode(d).decode()}", head) + odd.encode()
+
+
 @cache
 def samples() -> dict[str, list[bytes]]:
     """Files by format."""
@@ -181,6 +191,7 @@ def samples() -> dict[str, list[bytes]]:
         "canedge_csv": [
             _lines(lambda t, i, d: f"{t:.6f};1;{i:X};0;{len(d)};{len(d)};0;0;0;{d.hex().upper()}", canedge)
         ],
+        "python_can_csv": [_python_can(".csv"), _python_can_rows()],
         "pcap": [_pcap(), _pcapng()],
         "road": [_decimals("", ",1"), _parquet(road)],
         "ciciov2024": [_decimals(cic, ",ATTACK,DOS,DoS")],

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 
 import pytest
-from toy_pipeline import ToyWorkload
+from toy_pipeline import SCRIPT, ToyWorkload
 
 from candor.executors.base import Executor
 from candor.executors.inline import InlineExecutor
@@ -24,14 +27,15 @@ class Platform:
     Attributes:
         make: an executor over a store.
         args, environment: how a command line in a process of its own gets the same one.
-        replaces_workers: whether it starts a task again whose process was killed.
+        after_kill: exit codes of one run after the other when the process of each of two tasks is killed once.
     """
 
     name: str
     make: Callable[[ArtifactStore], Executor]
     args: tuple[str, ...] = ()
     environment: dict[str, str] = field(default_factory=dict)
-    replaces_workers: bool = False
+    #: Without workers the launcher dies with each of the two tasks.
+    after_kill: tuple[int, ...] = (-signal.SIGKILL, -signal.SIGKILL, 0)
 
 
 @contextmanager
@@ -60,18 +64,54 @@ def ray() -> Iterator[Platform]:
                 lambda store: RayExecutor(store, ToyWorkload().stages, JsonlRecorder),
                 ("--on", "ray", "--address", ray_itself.get_runtime_context().gcs_address),
                 {"PYTHONPATH": path, "CANDOR_FORWARD": "TOY_"},
-                replaces_workers=True,
+                after_kill=(0,),
             )
 
 
+@contextmanager
+def slurm(*directives: str) -> Iterator[Platform]:
+    """A real SLURM of two nodes; ``directives`` narrow it."""
+    from slurm_cluster import available, slurm_cluster
+
+    if not available():
+        missing = "needs SLURM, munge, slurmdbd, mariadb-server and iproute2, as root"
+        (pytest.fail if os.environ.get("CANDOR_REQUIRE_ALL") == "1" else pytest.skip)(missing)
+    from candor.executors.site import SiteConfig
+    from candor.executors.slurm import SlurmExecutor
+
+    passed = ("HOME", "USER", "PATH", "LANG", "PYTHONPATH", "TOY_FAIL", "TOY_DIE", "TOY_WAIT_S")
+    site = SiteConfig(pass_env=passed, poll_s=0.5, on_stop="cancel", extra=directives)
+    stated = site.model_dump(mode="json", include={"pass_env", "poll_s", "on_stop", "extra"})
+    args = [part for key, value in stated.items() for part in ("--site-set", f"{key}={json.dumps(value)}")]
+
+    def make(store: ArtifactStore) -> Executor:
+        root = store.cache_root.parent
+        roots = {
+            "CANDOR_CACHE_ROOT": root / "cache",
+            "CANDOR_RUN_ROOT": root,
+            "CANDOR_DATA_ROOT": root / "data",
+        }
+        return SlurmExecutor(
+            store, site, {k: str(v) for k, v in roots.items()}, (sys.executable, str(SCRIPT)), sys.prefix
+        )
+
+    with slurm_cluster():
+        # Both tasks of the first run are killed at once; the run fails with their records.
+        yield Platform("slurm", make, ("--on", "slurm", *args), after_kill=(6, 0))
+
+
 #: A new executor joins the conformance suite by an entry here.
-PLATFORMS: dict[str, Callable[[], AbstractContextManager[Platform]]] = {"inline": inline, "ray": ray}
+PLATFORMS: dict[str, Callable[[], AbstractContextManager[Platform]]] = {
+    "inline": inline,
+    "ray": ray,
+    "slurm": slurm,
+    "slurm-one-node": partial(slurm, "--nodelist=node1"),
+}
 #: Need services that take seconds to start.
-SLOW = {"ray"}
+SLOW = {"ray", "slurm", "slurm-one-node"}
 
 
 def parameters() -> list[object]:
-    """One pytest parameter per platform."""
-    return [
-        pytest.param(name, marks=[pytest.mark.slow] if name in SLOW else [], id=name) for name in PLATFORMS
-    ]
+    """One pytest parameter per platform; CANDOR_LONG adds those that repeat others on less."""
+    names = [n for n in PLATFORMS if n != "slurm-one-node" or os.environ.get("CANDOR_LONG")]
+    return [pytest.param(name, marks=[pytest.mark.slow] if name in SLOW else [], id=name) for name in names]

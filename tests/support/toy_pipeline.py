@@ -1,7 +1,8 @@
 """A small pipeline without any science: two numbers, their sum, a report. Also a command line over it.
 
 ``python toy_pipeline.py run toy --dataset small`` behaves like ``candor run``. Environment for misbehaviour:
-``TOY_FAIL=stage`` raises in that stage, ``TOY_DIE=stage`` kills the process of its first attempt, ``TOY_WAIT_S`` makes every step that slow.
+``TOY_FAIL=stage`` raises in that stage, ``TOY_DIE=stage`` kills the process of its first attempt (``always``: of every
+one), ``TOY_WAIT_S`` makes every step that slow, ``TOY_EAT_MB`` lets every number hold so much memory.
 """
 
 from __future__ import annotations
@@ -42,6 +43,7 @@ class ReportConfig(Config):
 
 class ToyConfig(Config):
     dataset: str
+    twelve: bool = False
     seeds: tuple[int, ...] = (1,)
     left: NumberConfig = NumberConfig()
     right: NumberConfig = NumberConfig(value=2)
@@ -55,7 +57,8 @@ def _misbehave(stage: str) -> None:
 
 
 def _die_once(stage: str, out: Output) -> None:
-    if os.environ.get("TOY_DIE") == stage and not (out.scratch / "died").exists():
+    told = os.environ.get("TOY_DIE")
+    if told == "always" or (told == stage and not (out.scratch / "died").exists()):
         (out.scratch / "died").touch()
         os.kill(os.getpid(), signal.SIGKILL)
 
@@ -68,6 +71,7 @@ def number(config: NumberConfig, inputs: Inputs, out: Output) -> Result:
     out.recorder.rewind(first)
     logging.getLogger("toy").info("starting at step %d", first)
     warnings.warn("a warning of the toy", stacklevel=1)
+    eaten = bytearray(os.urandom(1024) * 1024 * int(os.environ.get("TOY_EAT_MB", "0")))
     for step in range(first, config.steps):
         out.progress(step, config.steps, f"step {step}")
         out.recorder.log(step, {"value": config.value * (step + 1)})
@@ -78,7 +82,10 @@ def number(config: NumberConfig, inputs: Inputs, out: Output) -> Result:
         if step >= 1:
             _misbehave("number")
             _die_once("number", out)
+    for part in range(config.steps):  # Resumed after its last step, it has written none of them.
+        (out.path / f"part-{part}.bin").write_bytes(bytes(1000))
     (out.path / "value.json").write_text(json.dumps(config.value))
+    del eaten
     return Result({"value": config.value, "resumed_from": first})
 
 
@@ -122,23 +129,41 @@ def toy_tasks(config: ToyConfig) -> list[TaskSpec]:
     ]
 
 
+def twelve_tasks(config: ToyConfig) -> list[TaskSpec]:
+    """Six numbers, three sums of two, two totals of all, a report."""
+    numbers = [TaskSpec(f"n{i}", "number", 1, config.left.model_copy(update={"value": i})) for i in range(6)]
+    sums = [
+        TaskSpec(f"s{i}", "total", 1, SumConfig(), {"number.a": f"n{2 * i}", "number.b": f"n{2 * i + 1}"})
+        for i in range(3)
+    ]
+    all_sums = {f"number.{s.id}": s.id for s in sums}
+    return [
+        *numbers,
+        *sums,
+        TaskSpec("total", "total", 1, config.total, all_sums),
+        TaskSpec("double", "total", 1, SumConfig(scale=2.0), all_sums),
+        TaskSpec("report", "report", 1, config.report, {"total": "total"}),
+    ]
+
+
 class ToyWorkload:
-    """Experiments: toy. Any dataset."""
+    """Experiments: toy, and twelve, which has as many tasks. Any dataset."""
 
     def resolve(self, request: Request, settings: Settings) -> tuple[ToyConfig, dict[str, str]]:
         del settings
-        if request.experiment != "toy":
-            raise PresetNotFound(f"no preset named '{request.experiment}'", hint="Available: toy.")
+        if request.experiment not in ("toy", "twelve"):
+            raise PresetNotFound(f"no preset named '{request.experiment}'", hint="Available: toy, twelve.")
         named = Layer(
             "command line", {"dataset": request.dataset} | ({"seeds": request.seeds} if request.seeds else {})
         )
-        preset = Layer("presets/experiments/toy.yaml", {"right": {"value": 20}})
+        shape = {"twelve": True} if request.experiment == "twelve" else {}
+        preset = Layer("presets/experiments/toy.yaml", {"right": {"value": 20}} | shape)
         merged = merge([preset, named, *set_layers(request.sets)])
         return build(ToyConfig, merged), merged.origins
 
     def plan(self, config: Config) -> Sequence[TaskSpec]:
         assert isinstance(config, ToyConfig)
-        return toy_tasks(config)
+        return twelve_tasks(config) if config.twelve else toy_tasks(config)
 
     def stages(self) -> Mapping[str, Stage]:
         return STAGES

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Annotated, Any
 
 import typer
@@ -25,21 +25,28 @@ def show(
     origin: Annotated[bool, typer.Option("--origin", help="Say which layer each value came from.")] = False,
     as_json: options.AsJson = False,
 ) -> None:
-    """Print the complete config, every default included."""
+    """Print the complete config, every default included; what only the dataset's files would tell shows as unknown."""
     from candor.config.layers import flatten, origin_of
 
     state = session(ctx)
-    config, origins = state.workload.resolve(
-        options.request(experiment, dataset, sets, seed, allow), state.settings
-    )
+    request = replace(options.request(experiment, dataset, sets, seed, allow), without_files=True)
+    config, origins = state.workload.resolve(request, state.settings)
     values = config.model_dump(mode="json")
+    unknown = {key: why for key, why in origins.items() if why.startswith(_UNKNOWN)}
+    for key in unknown:
+        _forget(values, key)
     leaves = [(key, value, origin_of(key, origins)) for key, value in flatten(values)]
     if as_json:
         output.as_json({k: {"value": v, "origin": o} for k, v, o in leaves} if origin else values)
     elif origin:
-        output.table(["key", "value", "origin"], [(k, _text(v), o) for k, v, o in leaves])
+        output.table(
+            ["key", "value", "origin"], [(k, _text(v), _UNKNOWN if k in unknown else o) for k, v, o in leaves]
+        )
     else:
         output.table(["key", "value"], [(k, _text(v)) for k, v, _ in leaves])
+    if unknown:
+        why = next(iter(unknown.values())).removeprefix(f"{_UNKNOWN}: ")
+        output.note(f"Unknown on this machine: {', '.join(unknown)} ({why}).")
 
 
 @app.command()
@@ -71,6 +78,18 @@ def diff(
     if moved:
         output.table(["task", "status", "why"], [(d.task, d.status, d.why or " ") for d in moved])
     output.say(f"Unchanged: {output.count(len(drifts) - len(moved), 'task')}.")
+
+
+#: How the origin of a key begins that only the files of a data set would tell.
+_UNKNOWN = "unknown"
+
+
+def _forget(values: dict[str, Any], key: str) -> None:
+    """Put null where the value is not known: an empty list would say that there are none."""
+    *parents, leaf = key.split(".")
+    for parent in parents:
+        values = values[parent]
+    values[leaf] = None
 
 
 #: Longer values are cut in tables; --json has them whole.

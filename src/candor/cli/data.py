@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from candor.cli import data_add, data_remote, data_signals, options, output
+from candor.cli import data_add, data_remote, data_signals, data_table, options, output
 from candor.cli.session import session
 
 if TYPE_CHECKING:
@@ -19,20 +19,6 @@ app.command()(data_signals.signals)
 app.command()(data_remote.push)
 app.command()(data_remote.pull)
 
-_COLUMNS = (
-    "dataset",
-    "capture",
-    "split",
-    "scenario",
-    "vehicle",
-    "base_capture",
-    "attack",
-    "rows",
-    "duration_s",
-    "ids",
-    "attack_share",
-    "quarantined",
-)
 _NOT_INGESTED = "not ingested yet"
 
 
@@ -43,7 +29,10 @@ def list_(
         str, typer.Option("--dataset", "-d", help="Only this dataset.", show_default=False)
     ] = "",
     domain: Annotated[
-        str, typer.Option("--domain", help="Only this domain: can or flow.", show_default=False)
+        str,
+        typer.Option(
+            "--domain", help="Only this domain: automotive (can) or network (flow).", show_default=False
+        ),
     ] = "",
     attack: Annotated[
         str,
@@ -66,7 +55,10 @@ def list_(
     if as_json:
         output.as_json(rows)
         return
-    _print(rows)
+    if not rows:
+        output.note(f"No capture {_asked(dataset, domain, attack, vehicle)}.")
+        return
+    data_table.show(rows)
     for name in names:
         _explain(name, [row for row in rows if row["dataset"] == name], settings)
 
@@ -87,11 +79,17 @@ def show(
         _show_dataset(dataset, rows, settings, as_json=as_json)
 
 
+def _asked(dataset: str, domain: str, attack: str, vehicle: str) -> str:
+    """The filters in words."""
+    said = {"of dataset": dataset, "of domain": domain, "with attack": attack, "of vehicle": vehicle}
+    return ", ".join(f"{word} '{value}'" for word, value in said.items() if value) or "at all"
+
+
 def _is_of(dataset: str, domain: str, settings: Settings) -> bool:
     from candor.ids import catalog, registry
 
     preset = catalog.dataset_preset(dataset, data_root=settings.data_root)
-    return preset.domain == registry.DOMAINS.get(domain, domain)
+    return preset.domain == registry.domain(domain)
 
 
 def _wanted(row: Mapping[str, Any], attack: str, vehicle: str) -> bool:
@@ -110,31 +108,6 @@ def _captures(dataset: str, settings: Settings) -> list[dict[str, Any]]:
     if preset.domain == "flow":
         return flow_catalog.planned(preset, settings)
     return catalog.planned(preset, settings)
-
-
-def _print(rows: Sequence[Mapping[str, Any]]) -> None:
-    from candor.cli.output import Column
-
-    units = {
-        "duration_s": Column("duration", "s", "right"),
-        "attack_share": Column("attack share", "%", "right"),
-    }
-    numbers = {"rows", "ids", "quarantined"}
-    heads = [
-        units.get(c) or Column(c.replace("_", " "), align="right" if c in numbers else "left")
-        for c in _COLUMNS
-    ]
-    output.table(heads, [[_cell(c, row.get(c)) for c in _COLUMNS] for row in rows])
-
-
-def _cell(column: str, value: Any) -> Any:
-    if value is None:
-        return None
-    if column == "duration_s":
-        return f"{value:.1f}"
-    if column == "attack_share":
-        return f"{100 * value:.2f}"
-    return f"{value:,}" if isinstance(value, int) else value
 
 
 def _explain(dataset: str, rows: Sequence[Mapping[str, Any]], settings: Settings) -> None:
@@ -205,5 +178,5 @@ def _show_dataset(dataset: str, rows: list[dict[str, Any]], settings: Settings, 
         terms["quarantined"] = f"{sum(row['quarantined'] for row in known):,}"
     output.table(["field", "value"], [(key, str(value).strip()) for key, value in terms.items()])
     output.say("")
-    _print(rows)
+    data_table.show(rows)
     _explain(dataset, rows, settings)

@@ -44,14 +44,14 @@ def add(
         _print(preset, delivery, added, checked=check)
     if delivery.missing:
         raise SourceMissing(
-            f"{name} lacks {len(delivery.missing)} of {len(preset.captures)} captures: {_some(delivery.missing)}",
+            f"{name} lacks {len(delivery.missing)} of {delivery.asked} {_what(preset)}: {_some(delivery.missing)}",
             place=str(path),
             hint=preset.obtain.strip(),
         )
 
 
 def _print(preset: DatasetPreset, delivery: Delivery, added: Added, *, checked: bool) -> None:
-    output.say(f"{preset.name}: {len(delivery.found)} of {len(preset.captures)} captures found.")
+    output.say(f"{preset.name}: {len(delivery.found)} of {delivery.asked} {_what(preset)} found.")
     if not checked:
         output.say(f"Added {len(added.new)}; {len(added.there)} were there already.")
     if delivery.optional:
@@ -61,6 +61,10 @@ def _print(preset: DatasetPreset, delivery: Delivery, added: Added, *, checked: 
     if delivery.unexpected:
         output.say(f"Unexpected, left out: {_some([str(p) for p in delivery.unexpected])}.")
     output.note(f"Terms of {preset.name}: {preset.licence.strip()}")
+
+
+def _what(preset: DatasetPreset) -> str:
+    return "files" if preset.flows else "captures"
 
 
 def _some(names: Sequence[str]) -> str:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, redirect_stdout
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -27,6 +28,12 @@ class Where:
 
     on: str = "inline"
     address: str = ""
+    #: For SLURM: the site preset and changes of it; whether to wait; one allocation that boots Ray, of so many nodes.
+    site: str = "generic"
+    site_sets: tuple[str, ...] = ()
+    wait: bool = True
+    with_ray: bool = False
+    nodes: int = 1
 
 
 #: A context, because some executors start something that has to end with the run.
@@ -41,18 +48,25 @@ def _inline(state: Session, display: Display, where: Where) -> Iterator[Executor
     yield InlineExecutor(state.store, state.workload.stages, DeviceRecorder, display)
 
 
+def _slurm(state: Session, display: Display, where: Where) -> AbstractContextManager[Executor]:
+    from candor.cli import slurm
+
+    return slurm.opened(state, display, where)
+
+
 @contextmanager
 def _ray(state: Session, display: Display, where: Where) -> Iterator[Executor]:
     from candor.executors.ray_cluster import connected
 
-    with connected(where.address):
+    # Ray prints what goes wrong with a node to stdout, where a result, maybe JSON, is going to be.
+    with redirect_stdout(sys.stderr), connected(where.address):
         from candor.executors.ray import RayExecutor
         from candor.tracking.device import DeviceRecorder
 
         yield RayExecutor(state.store, state.workload.stages, DeviceRecorder, display)
 
 
-EXECUTORS: dict[str, Open] = {"inline": _inline, "ray": _ray}
+EXECUTORS: dict[str, Open] = {"inline": _inline, "ray": _ray, "slurm": _slurm}
 
 
 def checked(where: Where) -> Where:

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import multiprocessing
+import time
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from hashlib import sha256
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,11 +19,21 @@ from candor.cli import options, output
 from candor.cli.session import session
 
 if TYPE_CHECKING:
+    from candor.flow.workers import Workers
     from candor.ids.captures.importing import Imported, ImportOptions
+    from candor.ids.captures.progress import Reading
     from candor.ids.captures.sources import RawFile
 
 #: A worker process costs a second to start; below this much per file it does not pay.
 _PARALLEL_BYTES = 32 << 20
+_TOLD_EVERY_S = 5.0
+
+
+class On(StrEnum):
+    """Who reads the files."""
+
+    LOCAL = "local"
+    RAY = "ray"
 
 
 def ingest(
@@ -39,21 +54,40 @@ def ingest(
     max_quarantined_share: Annotated[
         float, typer.Option(help="Refuse a file with a larger share of malformed rows.", min=0, max=1)
     ] = 0.5,
-    workers: Annotated[int, typer.Option("--workers", "-w", help="Processes; 0: one per core.", min=0)] = 0,
+    workers: Annotated[
+        int,
+        typer.Option(
+            "--workers",
+            "-w",
+            help="Files at a time; 0: one per core, on a cluster as many as it has room for.",
+            min=0,
+        ),
+    ] = 0,
+    on: Annotated[
+        On, typer.Option("--on", help="Processes of this machine, or tasks of a Ray cluster.")
+    ] = On.LOCAL,
+    address: Annotated[
+        str,
+        typer.Option(
+            "--address", metavar="HOST:PORT", help="An existing Ray cluster for --on ray; else RAY_ADDRESS."
+        ),
+    ] = "",
     as_json: options.AsJson = False,
 ) -> None:
     """Import raw captures: recognise, check and store their frames; bad rows go to quarantine with their reason."""
-    from candor.ids.captures import importing, sources
+    from candor.ids.captures import importing, progress, sources
 
     found = sources.find(paths)
     collection = name or sources.RawFile(paths[0].absolute()).stem
     folder = session(ctx).settings.data_root / "imported" / collection
-    chosen = _options(format_, label, vehicle, max_quarantined_share)
+    chosen = chosen_options(format_, label, vehicle, max_quarantined_share)
     importing.clean(folder)
     rows = []
-    for done, row in enumerate(_import_all(found, folder, chosen, workers), start=1):
-        output.note(f"[{done}/{len(found)}] {_said(row)}")
-        rows.append(row)
+    at_most = _at_most(found, on, workers)
+    with _workers(on, address) as hands, progress.watching(folder, _Reading()):
+        for done, row in enumerate(_import_all(found, folder, chosen, hands, at_most), start=1):
+            output.note(f"[{done}/{len(found)}] {_said(row)}")
+            rows.append(row)
     rows.sort(key=lambda row: row["source"])
     if as_json:
         output.as_json({"folder": str(folder), "captures": rows})
@@ -62,7 +96,8 @@ def ingest(
     _exit(rows)
 
 
-def _options(format_: str, label: str, vehicle: str, share: float) -> ImportOptions:
+def chosen_options(format_: str, label: str = "", vehicle: str = "", share: float = 0.5) -> ImportOptions:
+    """How to read files. Raises ConfigError for an unknown format."""
     from candor.config.layers import nearest
     from candor.errors import ConfigError
     from candor.ids.captures.formats import FORMATS
@@ -79,51 +114,56 @@ def _options(format_: str, label: str, vehicle: str, share: float) -> ImportOpti
 
 
 def _import_all(
-    found: list[RawFile], folder: Path, chosen: ImportOptions, workers: int
+    found: list[RawFile], folder: Path, chosen: ImportOptions, workers: Workers, at_most: int
 ) -> Iterator[dict[str, Any]]:
-    """Import every file, in this process or several; rows come as files are done.
+    """Import every file; rows come as files are done.
 
     Files of the same content are imported once: the others wait, and find it there.
     """
+    jobs = [_Job(raw, folder, chosen) for raw in found]
+    digests = dict(workers.map(_digest, jobs, at_most=at_most))
     seen: set[str] = set()
-    first: list[tuple[RawFile, Path, ImportOptions, str]] = []
-    again: list[tuple[RawFile, Path, ImportOptions, str]] = []
-    for raw in found:
-        digest = _digest(raw)
-        (again if digest in seen else first).append((raw, folder, chosen, digest))
-        seen.add(digest or raw.place)
-    wanted = min(workers or multiprocessing.cpu_count(), len(first))
-    if wanted < 2 or (not workers and sum(raw.size_bytes for raw in found) < _PARALLEL_BYTES):
-        yield from (_import_one(*job) for job in (*first, *again))
-        return
-    # Spawned, not forked: Polars' thread pool does not survive a fork.
-    with ProcessPoolExecutor(wanted, mp_context=multiprocessing.get_context("spawn")) as pool:
-        futures = [pool.submit(_import_one, *job) for job in first]
-        try:
-            for future in as_completed(futures):
-                yield future.result()
-        finally:
-            pool.shutdown(cancel_futures=True)
-    yield from (_import_one(*job) for job in again)
+    first: list[_Job] = []
+    again: list[_Job] = []
+    for position, job in enumerate(jobs):
+        digest = digests[position]
+        (again if digest in seen else first).append(replace(job, digest=digest))
+        seen.add(digest or job.raw.place)
+    for part, together in ((first, at_most), (again, 1)):
+        yield from (row for _, row in workers.map(_import_one, part, at_most=together))
 
 
-def _digest(raw: RawFile) -> str:
+@dataclass(frozen=True)
+class _Job:
+    """Everything a worker needs for one file."""
+
+    raw: RawFile
+    folder: Path
+    chosen: ImportOptions
+    digest: str = ""
+
+
+def _digest(job: _Job) -> str:
     """Of the content; "" where it cannot be read, which importing it then says."""
     from candor.errors import DataError, ExtraMissing
+    from candor.ids.captures import progress
 
+    key = sha256(job.raw.place.encode()).hexdigest()[:12]
     try:
-        return raw.digest()
+        with progress.noting(job.folder, key, f"{job.raw.stem} (checksum)") as told:
+            return job.raw.digest(told)
     except (DataError, ExtraMissing):
         return ""
 
 
-def _import_one(raw: RawFile, folder: Path, chosen: ImportOptions, digest: str) -> dict[str, Any]:
+def _import_one(job: _Job) -> dict[str, Any]:
     """A row of the result. A file that cannot be used is a row too; anything else that fails stops the import."""
     from candor.errors import DataError, ExtraMissing
     from candor.ids.captures import importing
 
+    raw = job.raw
     try:
-        done = importing.import_file(raw, folder, chosen, sha256=digest)
+        done = importing.import_file(raw, job.folder, job.chosen, sha256=job.digest)
     except (DataError, ExtraMissing) as e:
         return {
             "source": raw.place,
@@ -135,6 +175,41 @@ def _import_one(raw: RawFile, folder: Path, chosen: ImportOptions, digest: str) 
             "exit_code": e.exit_code,
         }
     return _row(raw, done)
+
+
+@contextmanager
+def _workers(on: On, address: str) -> Iterator[Workers]:
+    """Processes of this machine, or tasks of a Ray cluster. Raises ExtraMissing, RayUnavailable."""
+    if on is On.LOCAL:
+        from candor.flow.workers import LocalWorkers
+
+        yield LocalWorkers()
+        return
+    with import_module("candor.executors.ray_cluster").connected(address):
+        yield import_module("candor.executors.ray_workers").RayWorkers()
+
+
+def _at_most(found: list[RawFile], on: On, wanted: int) -> int:
+    if wanted:
+        return wanted
+    if on is On.RAY:  # The cluster says how many run at once.
+        return len(found)
+    pays = sum(raw.size_bytes for raw in found) >= _PARALLEL_BYTES
+    return multiprocessing.cpu_count() if pays else 1
+
+
+class _Reading:
+    """Says now and then how far the files are that take long."""
+
+    def __init__(self) -> None:
+        self._next = 0.0
+
+    def __call__(self, reading: list[Reading]) -> None:
+        if time.monotonic() < self._next:
+            return
+        self._next = time.monotonic() + _TOLD_EVERY_S
+        for r in reading:
+            output.note(f"  {r.name}: {r.share:.0%} of {r.total / 1e6:,.0f} MB read")
 
 
 def _row(raw: RawFile, done: Imported) -> dict[str, Any]:

@@ -10,7 +10,27 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from candor.cli import audit, config, data, ingest, output, profile, run, status, task, track, tune
+from candor.cli import (
+    ablate,
+    audit,
+    budget,
+    calibrate,
+    clean,
+    cluster,
+    config,
+    data,
+    explain,
+    ingest,
+    output,
+    profile,
+    profile_train,
+    run,
+    slurm,
+    status,
+    task,
+    track,
+    tune,
+)
 from candor.cli.session import Session
 from candor.cli.workload import IdsWorkload, Workload
 from candor.errors import CandorError
@@ -59,16 +79,24 @@ def build_app() -> typer.Typer:
     app.callback()(_root)
     app.command()(run.run)
     app.command()(run.plan)
+    app.command()(ablate.ablate)
     app.command()(status.status)
     app.command()(status.logs)
+    app.command()(clean.clean)
+    app.command()(slurm.cancel)
     app.command()(ingest.ingest)
     app.command()(audit.audit)
     app.command()(profile.profile)
     app.command()(tune.tune)
     app.command()(tune.study)
     app.command("tune-worker", hidden=True)(tune.tune_worker)
+    app.command()(calibrate.calibrate)
+    app.command()(explain.explain)
+    app.command()(budget.budget)
+    app.command("profile-train")(profile_train.profile_train)
     app.add_typer(config.app, name="config")
     app.add_typer(task.app, name="task")
+    app.add_typer(cluster.app, name="cluster")
     app.add_typer(data.app, name="data")
     app.add_typer(track.app, name="track")
     return app

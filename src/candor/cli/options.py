@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -25,6 +26,10 @@ Seeds = Annotated[
 Allow = Annotated[
     list[str], typer.Option("--allow", metavar="FINDING", help="Run despite this audit finding; repeatable.")
 ]
+DbcFile = Annotated[
+    Path | None,
+    typer.Option("--dbc", help="DBC file that names messages and signals of the bus.", show_default=False),
+]
 Until = Annotated[str, typer.Option("--until", metavar="STAGE", help="Stop after this stage or task.")]
 On = Annotated[str, typer.Option("--on", help=f"Where the tasks run: {', '.join(EXECUTORS)}.")]
 Address = Annotated[
@@ -33,6 +38,21 @@ Address = Annotated[
         "--address", metavar="HOST:PORT", help="An existing Ray cluster for --on ray; else RAY_ADDRESS."
     ),
 ]
+Site = Annotated[str, typer.Option("--site", help="Site preset for --on slurm, e.g. osc_ascend.")]
+SiteSets = Annotated[
+    list[str],
+    typer.Option("--site-set", metavar="KEY=VALUE", help="Change one value of the site; repeatable."),
+]
+Wait = Annotated[
+    bool, typer.Option("--wait/--no-wait", help="With --on slurm: wait for the jobs, or only queue them.")
+]
+WithRay = Annotated[
+    bool,
+    typer.Option(
+        "--with-ray", help="With --on slurm: one allocation that boots Ray and runs all tasks inside."
+    ),
+]
+Nodes = Annotated[int, typer.Option("--nodes", min=1, help="Nodes of the allocation of --with-ray.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 
 

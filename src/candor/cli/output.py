@@ -23,6 +23,8 @@ _COLOURS = {
     "succeeded": "green",
     "cached": "green",
     "running": "cyan",
+    "queued": "cyan",
+    "suspended": "yellow",
     "stale": "yellow",
     "interrupted": "yellow",
     "skipped": "yellow",
@@ -98,21 +100,28 @@ def table(
         max((len(str(line[at])) for line in lines if at < len(line)), default=0) for at in range(len(heads))
     ]
     fits = sum(max(w, len(h.heading)) + 2 for w, h in zip(widest, heads, strict=True)) <= console.width + 2
-    for head, least in zip(heads, widest, strict=True):
+    whole = any(head.whole for head in heads)
+    for at, (head, least) in enumerate(zip(heads, widest, strict=True)):
         if head.whole and not fits:
             broken = textwrap.wrap(head.heading, max(least, _HEADING_WIDTH), break_long_words=False)
             drawn.add_column(Text("\n".join(broken)), justify=head.align, no_wrap=True, min_width=least)
         else:
             overflow: Literal["fold", "ellipsis"] = "fold" if head.fold else "ellipsis"
-            drawn.add_column(Text(head.heading), justify=head.align, overflow=overflow)
+            word = _longest_word([head.heading, *(line[at] for line in lines if at < len(line))])
+            kept = word if whole and head.fold else None
+            drawn.add_column(Text(head.heading), justify=head.align, overflow=overflow, min_width=kept)
     for line in lines:
         alone = grouped and len(line) == 1
         drawn.add_row(*([Text(line[0], style="bold")] if alone else (_cell(value) for value in line)))
-    if any(head.whole for head in heads):
+    if whole:
         # Wider than the terminal: better lines that wrap, or scroll in a pager, than cells cut off.
-        needed = console.measure(drawn, options=console.options.update(max_width=10_000)).maximum
+        needed = console.measure(drawn, options=console.options.update(max_width=10_000)).minimum
         console.width = max(console.width, needed)
     console.print(drawn)
+
+
+def _longest_word(cells: Iterable[Any]) -> int:
+    return max((len(word) for cell in cells for word in str(cell or "").split(" ")), default=0)
 
 
 def _with_group_lines(rows: Iterable[list[Any]]) -> Iterator[list[Any]]:

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from candor.cli import executors, options, output, track
+from candor.cli import executors, options, output, slurm, track
 from candor.cli.session import Planned, Session, session
 
 if TYPE_CHECKING:
     from candor.executors.base import RunReport
     from candor.executors.display import Display
+    from candor.flow.plan import Plan
     from candor.flow.run import Run
     from candor.flow.survey import TaskState
 
@@ -30,32 +31,59 @@ def run(
     sets: options.Sets = [],  # noqa: B006 - typer copies it.
     until: options.Until = "",
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print the plan and what of it is cached.")
+        bool,
+        typer.Option(
+            "--dry-run", help="Print the plan and what of it is cached; with --on slurm every script."
+        ),
     ] = False,
     seed: options.Seeds = "",
     allow: options.Allow = [],  # noqa: B006
-    tracking: track.Track = "offline",
     on: options.On = "inline",
     address: options.Address = "",
+    site: options.Site = "generic",
+    site_sets: options.SiteSets = [],  # noqa: B006
+    wait: options.Wait = True,
+    with_ray: options.WithRay = False,
+    nodes: options.Nodes = 1,
+    profile: Annotated[
+        bool,
+        typer.Option(
+            "--profile", help="Time the steps of every training that runs, and leave Chrome traces."
+        ),
+    ] = False,
+    tracking: track.Track = "offline",
     as_json: options.AsJson = False,
 ) -> None:
     """Run an experiment on a dataset: only what is not published yet, resuming what was stopped."""
     from candor.flow.survey import survey
 
     state = session(ctx)
-    where = executors.checked(executors.Where(on, address))
+    where = executors.checked(executors.Where(on, address, site, tuple(site_sets), wait, with_ray, nodes))
+    sets = [*sets, "training.profile=true"] if profile else sets
     planned = state.planned(options.request(experiment, dataset, sets, seed, allow), until)
     states = survey(planned.plan, state.store, earlier=state.earlier_plans(planned.plan))
+    todo = [s.task.id for s in states if s.state != "cached"]
+    if dry_run and where.on == "slurm" and not as_json:
+        slurm.print_scripts(state, planned, todo, where)
+        return
     if dry_run:
         _show_plan(planned, states, as_json=as_json)
         return
     run = open_planned(state, planned)
-    todo = [s.task.id for s in states if s.state != "cached"]
     if not todo:
         _show_nothing_to_do(state, planned, as_json=as_json)
+        if profile:
+            output.note(
+                "Nothing was trained, so nothing was profiled: `candor profile-train` times the steps of a model."
+            )
         return
     _warn_of_corrupted(states)
     track.begin(state, run, tracking)
+    if where.on == "slurm" and not where.wait:
+        jobs = slurm.submit_only(state, planned, run, todo, where)
+        if as_json:
+            output.as_json({"run": run.id, "outcome": "queued", "jobs": jobs})
+        return
     report = execute_planned(state, planned, run, todo, where)
     if as_json:
         output.as_json(_json(state, planned, report))
@@ -66,6 +94,10 @@ def run(
             f"Run {run.id}: {output.count(len(todo), 'task')} done, {len(states) - len(todo)} published before."
         )
         final.show(planned.plan, state.store)
+        if profile:
+            from candor.cli import profile_train
+
+            profile_train.show_profiles(planned.plan, state.store, todo)
     exit_if_failed(run, report)
 
 
@@ -112,17 +144,24 @@ def open_planned(state: Session, planned: Planned) -> Run:
 def execute_planned(
     state: Session, planned: Planned, run: Run, todo: list[str], where: executors.Where | None = None
 ) -> RunReport:
+    return execute_tasks(state, planned.plan, run, todo, where or executors.Where())
+
+
+def execute_tasks(state: Session, plan: Plan, run: Run, todo: list[str], where: executors.Where) -> RunReport:
     from candor.executors.base import execute
 
     state.store.sweep()
     try:
-        with (
-            _display(len(todo)) as display,
-            executors.opened(state, display, where or executors.Where()) as executor,
-        ):
-            return execute(executor, planned.plan, run, todo)
+        with _display(len(todo)) as display:
+            if where.with_ray:
+                return slurm.run_allocation(state, plan, run, todo, where, display)
+            with executors.opened(state, display, where) as executor:
+                return execute(executor, plan, run, todo)
     except KeyboardInterrupt:
-        output.note("Stopped. Run the same command to resume.")
+        if where.on == "slurm" and not slurm.cancels_on_stop(state, where):
+            output.note(f"Stopped waiting; the jobs go on. `candor cancel {run.id}` ends them.")
+        else:
+            output.note("Stopped. Run the same command to resume.")
         raise typer.Exit(INTERRUPTED) from None
 
 

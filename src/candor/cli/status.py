@@ -6,7 +6,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -17,13 +17,17 @@ from candor.cli.session import Session, session
 from candor.errors import CandorError, NotFound
 
 if TYPE_CHECKING:
+    from candor.executors.scheduler import Queued
+    from candor.executors.slurm_status import QueueView
     from candor.flow.attempt import Attempt
     from candor.flow.plan import PlannedTask
     from candor.flow.run import Run
 
 _FOLLOW_S = 0.3
+#: The queue of a cluster is everybody's: it is asked less often than a file of our own.
+_FOLLOW_QUEUE_S = 5.0
 #: What a run counts as if one of its tasks is in this state; the first that applies.
-_WORST = ("running", "failed", "killed", "interrupted")
+_WORST = ("running", "queued", "suspended", "failed", "killed", "interrupted")
 
 
 @dataclass(frozen=True)
@@ -46,15 +50,18 @@ def status(
     as_json: options.AsJson = False,
 ) -> None:
     """List runs, the latest first; or the tasks of one run."""
+    from candor.executors.slurm_status import QueueView
     from candor.flow.run import find_run, list_runs
 
-    state = session(ctx)
+    state, view = session(ctx), QueueView()
     if run_name is not None:
         run = find_run(state.settings.run_root, run_name)
-        _show_tasks(run, task_rows(state, run), as_json=as_json)
+        _show_tasks(run, task_rows(state, run, view), as_json=as_json)
+        _tell_trouble(view)
         return
     runs = list_runs(state.settings.run_root)[:limit]
-    rows = [_run_row(state, run, info.last_started) for run, info in runs]
+    rows = [_run_row(state, run, info.last_started, view) for run, info in runs]
+    _tell_trouble(view)
     if as_json:
         output.as_json(rows)
     elif not rows:
@@ -80,13 +87,37 @@ def status(
         output.table(columns, shown)
 
 
-def task_rows(state: Session, run: Run) -> list[TaskRow]:
-    """One row per task of the run's plan."""
-    return [_task_row(state, run, task) for task in run.plan().tasks]
+def _tell_trouble(view: QueueView) -> None:
+    if view.trouble:
+        output.note(f"What the queue knows is missing: {view.trouble}")
 
 
-def _task_row(state: Session, run: Run, task: PlannedTask) -> TaskRow:
-    attempts = [a for a in run.attempts(task.id) if a.record.key == task.key]
+def task_rows(state: Session, run: Run, view: QueueView | None = None) -> list[TaskRow]:
+    """One row per task of the run's plan: what the records say, and what the cluster's queue knows beyond them."""
+    from candor.executors.slurm_status import QueueView, skipped_because
+
+    plan, view = run.plan(), view or QueueView()
+    live = view.live(run)
+    rows = [_task_row(state, run, task, view, live.get(task.id)) for task in plan.tasks]
+    if live or view.trouble or not any(r.attempts for r in rows):
+        return rows
+    causes = skipped_because(plan, {r.task: r.state for r in rows}) if _was_submitted(run) else {}
+    return [
+        replace(r, state="skipped", reason=f"{causes[r.task]} failed") if r.task in causes else r
+        for r in rows
+    ]
+
+
+def _was_submitted(run: Run) -> bool:
+    from candor.executors import ledger
+
+    return bool(ledger.jobs_of(run))
+
+
+def _task_row(state: Session, run: Run, task: PlannedTask, view: QueueView, queued: Queued | None) -> TaskRow:
+    from candor.executors.slurm_status import queue_word, shares_its_job
+
+    attempts = view.settle(run, task, [a for a in run.attempts(task.id) if a.record.key == task.key])
     published = state.store.find(task.stage, task.key) is not None
     last = attempts[-1].record if attempts else None
     outcome: str = "cached" if published else "to run"
@@ -95,7 +126,13 @@ def _task_row(state: Session, run: Run, task: PlannedTask) -> TaskRow:
     elif last is not None and not published:
         # An artifact that was published and is gone again: a purged cache.
         outcome = "purged" if last.outcome in ("succeeded", "cached") else last.outcome
-    failed = last is not None and outcome == last.outcome
+    reason = last.reason if last and outcome == last.outcome else None
+    if queued is not None and not published:
+        word, why = queue_word(queued)
+        begun = last is not None and last.outcome == "running"
+        if word == "running" and not begun and shares_its_job(run, queued):
+            word, why = ("queued", f"inside {why}") if last is None else (outcome, reason or why)
+        outcome, reason = word, why
     return TaskRow(
         task=task.id,
         stage=task.stage,
@@ -103,13 +140,13 @@ def _task_row(state: Session, run: Run, task: PlannedTask) -> TaskRow:
         attempts=len(attempts),
         duration_s=last.duration_s if last else None,
         peak_memory_bytes=last.peak_memory_bytes if last else None,
-        reason=last.reason if last and failed else None,
+        reason=reason,
     )
 
 
-def _run_row(state: Session, run: Run, last_started: str) -> dict[str, Any]:
+def _run_row(state: Session, run: Run, last_started: str, view: QueueView) -> dict[str, Any]:
     try:
-        rows = task_rows(state, run)
+        rows = task_rows(state, run, view)
     except CandorError as e:  # One unreadable plan must not hide the other runs.
         return {
             "run": run.id,
@@ -179,12 +216,31 @@ def logs(
 
     state = session(ctx)
     run = find_run(state.settings.run_root, run_name)
+    if follow and number is None:
+        _await_start(run, task_id)
     attempt = _find_attempt(state, run, task_id, number)
     output.note(f"{attempt.record.run}, {task_id}, attempt {attempt.record.attempt}: {attempt.log}")
-    _print_log(attempt, follow=follow)
+    _print_log(attempt, _Follower(run, run.plan().task(task_id)) if follow else None)
     ended = _again(attempt)
     reason = f": {ended.record.reason}" if ended.record.reason else ""
     output.note(f"{ended.record.outcome}{reason}")
+
+
+def _await_start(run: Run, task_id: str) -> None:
+    """While the task's job waits in the queue, say so once and wait with it."""
+    from candor.executors.slurm_status import QueueView, queue_word
+
+    told = ""
+    while True:
+        queued = QueueView().live(run).get(task_id)
+        begun = [a for a in run.attempts(task_id) if queued is None or a.record.job == queued.job]
+        if queued is None or any(a.record.outcome == "running" for a in begun):
+            return
+        word, why = queue_word(queued)
+        if word != told:
+            output.note(f"{task_id} is {word}: {why}")
+        told = word
+        time.sleep(_FOLLOW_QUEUE_S)
 
 
 def _find_attempt(state: Session, run: Run, task_id: str, number: int | None) -> Attempt:
@@ -215,15 +271,41 @@ def _again(attempt: Attempt) -> Attempt:
     return next((a for a in read_attempts(attempt.path.parent) if a.path == attempt.path), attempt)
 
 
-def _print_log(attempt: Attempt, *, follow: bool) -> None:
-    if not attempt.log.exists() and not follow:
+@dataclass
+class _Follower:
+    """Whether an attempt still runs; one on a node that died never says that it ended, so its job is asked after too."""
+
+    run: Run
+    task: PlannedTask
+    _asked: float = 0.0
+    _gone: bool = False
+
+    def running(self, attempt: Attempt) -> bool:
+        from candor.executors.slurm_status import QueueView
+
+        now = _again(attempt)
+        if now.record.outcome != "running" or now.record.job is None:
+            return now.record.outcome == "running"
+        if time.monotonic() - self._asked >= _FOLLOW_QUEUE_S:
+            self._asked, view = time.monotonic(), QueueView()
+            live = {entry.job for entry in view.live(self.run).values()}
+            if not view.trouble and now.record.job not in live:
+                view.settle(self.run, self.task, [now])
+                self._gone = True
+        return not self._gone
+
+
+def _print_log(attempt: Attempt, follower: _Follower | None) -> None:
+    if not attempt.log.exists() and follower is None:
         return
-    while follow and not attempt.log.exists() and _again(attempt).record.outcome == "running":
+    while not attempt.log.exists() and follower is not None and follower.running(attempt):
         time.sleep(_FOLLOW_S)
+    if not attempt.log.exists():
+        return
     with attempt.log.open(encoding="utf-8", errors="replace") as f:
         while True:
             # Look before reading: what was written before the end must still be printed.
-            running = follow and _again(attempt).record.outcome == "running"
+            running = follower is not None and follower.running(attempt)
             sys.stdout.write(f.read())
             sys.stdout.flush()
             if not running:

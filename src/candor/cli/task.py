@@ -65,3 +65,30 @@ def run_one(
             )
         )
         raise typer.Exit(record.exit_code or StageFailed.exit_code)
+
+
+@app.command("run-plan")
+def run_all(
+    ctx: typer.Context,
+    plan_path: Annotated[Path, typer.Argument(metavar="PLAN.JSON", help="Plan from `candor plan`.")],
+    on: options.On = "inline",
+    address: options.Address = "",
+) -> None:
+    """Run every task of a frozen plan that is not published yet, as `candor run` does."""
+    from candor.cli import executors
+    from candor.cli.run import execute_tasks, exit_if_failed
+    from candor.flow.plan import read_plan
+    from candor.flow.run import Run
+    from candor.flow.survey import survey
+
+    state = session(ctx)
+    plan = read_plan(plan_path)
+    run = Run(state.settings.run_root / "runs" / plan.run_id)
+    run.path.mkdir(parents=True, exist_ok=True)
+    todo = [s.task.id for s in survey(plan, state.store) if s.state != "cached"]
+    if not todo:
+        output.say(f"Nothing to do: all {len(plan.tasks)} tasks are published.")
+        return
+    exit_if_failed(
+        run, execute_tasks(state, plan, run, todo, executors.checked(executors.Where(on, address)))
+    )

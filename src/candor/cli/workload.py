@@ -23,6 +23,8 @@ class Request:
     sets: list[str] = field(default_factory=list)
     seeds: list[int] | None = None
     allow: list[str] = field(default_factory=list)
+    #: To be looked at only: files of the data set need not be here. The origin of what they would tell says "unknown: …".
+    without_files: bool = False
 
     @property
     def pipeline(self) -> str:
@@ -51,7 +53,13 @@ class IdsWorkload:
         from candor.ids import pipeline
 
         return pipeline.resolve(
-            request.experiment, request.dataset, request.sets, request.seeds, request.allow, settings
+            request.experiment,
+            request.dataset,
+            request.sets,
+            request.seeds,
+            request.allow,
+            settings,
+            without_files=request.without_files,
         )
 
     def plan(self, config: Config) -> Sequence[TaskSpec]:

@@ -188,22 +188,27 @@ class RayExecutor:
     def _outcome(self, job: RayJob) -> JobResult:
         try:
             ended: Ended = ray.get(job.ref)
-        except RayTaskError as e:
-            cause = e.cause
+        except RayError as error:
+            # Also raised for a task that never began, because Ray lost one that it needs.
+            skipped = _skipped(job)
+            if skipped is None:
+                return self._without_result(job, error)
+            job.run.journal.append("task_skipped", task=job.task_id, cause=skipped.cause)
+            return skipped
+        return ended.attempt() or Skipped(ended.task_id, ended.cause or ended.task_id)
+
+    def _without_result(self, job: RayJob, error: RayError) -> Attempt:
+        """The record of a task whose worker is gone; raises what went wrong around a stage, as running it here would."""
+        if isinstance(error, RayTaskError):
+            cause = error.cause
             assert isinstance(cause, BaseException)
             if isinstance(cause, RaySystemError) or "failed to import" in str(cause):
                 raise RayUnavailable(
                     f"a Ray worker cannot load {job.task_id}: {' '.join(str(cause).split())[:200]}",
                     hint="Every node of the cluster needs the same environment and code as this process.",
-                ) from e
-            raise cause from e
-        except RayError as e:
-            skipped = _skipped(job)
-            if skipped is not None:
-                job.run.journal.append("task_skipped", task=job.task_id, cause=skipped.cause)
-                return skipped
-            return declare_lost(job.run, job.plan.task(job.task_id), self.store, self._why_lost(e))
-        return ended.attempt() or Skipped(ended.task_id, ended.cause or ended.task_id)
+                ) from error
+            raise cause from error
+        return declare_lost(job.run, job.plan.task(job.task_id), self.store, self._why_lost(error))
 
     def _why_lost(self, error: RayError) -> str:
         again = "the same command starts it again"

@@ -21,6 +21,7 @@ from pydantic import ValidationError
 
 from candor.errors import ExtraMissing, RayUnavailable
 from candor.flow.process import ProcessId
+from candor.flow.storage import chain
 
 #: Folders of our own Rays begin so; ``OWNER`` inside names the process that started it.
 PREFIX, OWNER = "candor-", "owner.json"
@@ -29,6 +30,9 @@ _LONGEST_PATH = 107 - len("/session_2026-01-01_00-00-00_000000_4194304/sockets/p
 #: Tasks hand over records, not data; Ray's default would take a third of the memory away from them.
 _OBJECT_STORE_BYTES = 256 * 2**20
 
+#: Ray gives its own processes 30 s to start, which on a busy machine (load 20 on two cores) they may miss once.
+_START_ATTEMPTS = 3
+
 #: Read by the processes that Ray starts. What the user has set wins.
 _ALWAYS = {
     "RAY_AUTH_MODE": "token",
@@ -36,8 +40,9 @@ _ALWAYS = {
     "RAY_gcs_rpc_server_reconnect_timeout_s": "20",  # By default, survivors of a crash linger for a minute.
     "RAY_task_oom_retries": "1",  # By default, a task that needs too much memory begins again for ever.
 }
-_LOCAL = {
-    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # What binds Ray to loopback, whatever its name says.
+#: What makes Ray bind to loopback, and reach a Ray that does, whatever its name says; read when Ray is imported.
+_LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+_LOCAL = _LOOPBACK | {
     "AUTOSCALER_METRIC_PORT": "0",
     "DASHBOARD_METRIC_PORT": "0",
 }
@@ -57,7 +62,8 @@ def connected(address: str = "", *, cpus: int | None = None, gpus: float | None 
         RayUnavailable: it does not start, cannot be reached, or refuses the token.
     """
     address = address or os.environ.get("RAY_ADDRESS", "")
-    with _environment(_ALWAYS if address else _ALWAYS | _LOCAL):
+    here = _LOOPBACK if address.startswith(("127.", "localhost:")) else {}
+    with _environment(_ALWAYS | (here if address else _LOCAL)):
         if address:
             _join(address)
             try:
@@ -83,8 +89,12 @@ def _join(address: str) -> None:
     ray = _ray()
     try:
         ray.init(address=address, log_to_driver=False, configure_logging=False)
-    except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as e:
-        refused = "InvalidAuthToken" in str(e) or isinstance(e, ray.exceptions.AuthenticationError)
+    except Exception as e:  # Ray raises many classes here, Exception itself among them.
+        # Told by the class of one of its causes, or, where Ray wraps that in text, by its words.
+        refused = any(
+            isinstance(cause, ray.exceptions.AuthenticationError) or "RAY_AUTH_TOKEN" in str(cause)
+            for cause in chain(e)
+        )
         raise RayUnavailable(
             "Ray refuses the token" if refused else f"no Ray answers: {_first_line(e)}",
             place=address,
@@ -96,23 +106,29 @@ def _join(address: str) -> None:
 
 def _start(folder: Path, cpus: int | None, gpus: float | None) -> None:
     ray = _ray()
-    try:
-        ray.init(
-            address="local",
-            num_cpus=cpus or len(os.sched_getaffinity(0)),
-            num_gpus=gpus,
-            object_store_memory=_OBJECT_STORE_BYTES,
-            include_dashboard=False,
-            log_to_driver=False,
-            configure_logging=False,
-            _temp_dir=str(folder / "r"),
-        )
-    except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as e:
-        raise RayUnavailable(
-            f"Ray did not start: {_first_line(e)}",
-            place=str(folder),
-            hint="Run with `--on inline`, or look whether this machine has memory, processes and space in its temporary folder left.",
-        ) from e
+    for attempt in range(_START_ATTEMPTS):
+        try:
+            ray.init(
+                address="local",
+                num_cpus=cpus or len(os.sched_getaffinity(0)),
+                num_gpus=gpus,
+                object_store_memory=_OBJECT_STORE_BYTES,
+                include_dashboard=False,
+                log_to_driver=False,
+                configure_logging=False,
+                _temp_dir=str(folder / str(attempt)),
+            )
+        except Exception as e:  # As above.
+            if attempt + 1 < _START_ATTEMPTS:
+                ray.shutdown()
+                continue
+            raise RayUnavailable(
+                f"Ray did not start: {_first_line(e)}",
+                place=str(folder),
+                hint="Run with `--on inline`, or look whether this machine has memory, processes and space in its temporary folder left.",
+            ) from e
+        else:
+            return
 
 
 def _leave() -> None:
@@ -171,6 +187,8 @@ def _token_path(folder: Path) -> dict[str, str]:
 @contextmanager
 def _private_folder() -> Iterator[Path]:
     """A folder that only this user can enter; Ray opens its own one, inside, to everybody."""
+    for old in abandoned_folders():
+        shutil.rmtree(old, ignore_errors=True)
     folder = _made_folder()
     try:
         (folder / OWNER).write_text(ProcessId.current().model_dump_json(), encoding="utf-8")
@@ -179,11 +197,15 @@ def _private_folder() -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def _bases() -> list[str]:
+    return list(dict.fromkeys([tempfile.gettempdir(), "/tmp", "/var/tmp"]))
+
+
 def _made_folder() -> Path:
-    for base in dict.fromkeys([tempfile.gettempdir(), "/tmp", "/var/tmp"]):
+    for base in _bases():
         with suppress(OSError):
             folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=base))
-            if len(os.fsencode(folder / "r")) <= _LONGEST_PATH:
+            if len(os.fsencode(folder / "0")) <= _LONGEST_PATH:
                 return folder
             folder.rmdir()
     raise RayUnavailable(
@@ -195,7 +217,7 @@ def _made_folder() -> Path:
 
 def abandoned_folders() -> Iterator[Path]:
     """Folders of our own Rays whose process was killed before it could remove them."""
-    for base in dict.fromkeys([tempfile.gettempdir(), "/tmp", "/var/tmp"]):
+    for base in _bases():
         for note in sorted(Path(base).glob(f"{PREFIX}*/{OWNER}")):
             with suppress(OSError, ValidationError):
                 if note.stat().st_uid == os.getuid() and not _lives(note):

@@ -14,7 +14,8 @@ from types import FrameType
 def stop_on_sigterm() -> Iterator[None]:
     """Turn SIGTERM into KeyboardInterrupt while inside; both signals have their old handlers back afterwards.
 
-    The handler for SIGINT is put back too, since Lightning ignores SIGINT for good once it has seen one. Only the
+    A second SIGTERM is ignored: a scheduler sends it to the script and to every process, and it would end the writing of
+    the record. The handler for SIGINT is put back too, since Lightning ignores SIGINT for good once it has seen one. Only the
     main thread may set handlers; elsewhere this does nothing.
     """
     if threading.current_thread() is not threading.main_thread():
@@ -27,6 +28,7 @@ def stop_on_sigterm() -> Iterator[None]:
             signal.signal(signum, signal.SIG_DFL)
             os.kill(os.getpid(), signum)
             return
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
         raise KeyboardInterrupt("SIGTERM")
 
     old_term, old_int = signal.signal(signal.SIGTERM, stop), signal.getsignal(signal.SIGINT)

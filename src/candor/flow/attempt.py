@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
@@ -27,6 +28,7 @@ class AttemptRecord(Config):
         inputs: input name → key of the artifact read.
         started: UTC, ISO 8601. duration_s: by the monotonic clock; in a killed attempt, until its last sign of life.
         peak_memory_bytes: of the process that ran the stage.
+        job: the scheduler's name of the job it ran in (``CANDOR_JOB``), e.g. ``123_4``.
         error, exit_code: class of the error, and what a command ended by it exits with.
         metrics: ``metrics.jsonl`` if the attempt left partial metrics beside this record.
     """
@@ -42,6 +44,7 @@ class AttemptRecord(Config):
     inputs: dict[str, str]
     code_version: str
     process: ProcessId
+    job: str | None = None
     started: str
     outcome: Outcome = "running"
     duration_s: float | None = None
@@ -114,13 +117,19 @@ def read_attempts(task_dir: Path) -> list[Attempt]:
         except (OSError, ValidationError):
             continue
         if record.outcome == "running" and not record.process.is_alive():
-            record = record.model_copy(update={"outcome": "killed", "reason": _killed(record)})
+            record = record.model_copy(update={"outcome": "killed", "reason": killed_reason(record)})
         found.append(Attempt(path, record))
     return found
 
 
-def _killed(record: AttemptRecord) -> str:
+def killed_reason(record: AttemptRecord) -> str:
+    """What is known of an attempt whose process ended without writing its end."""
     return (
         f"process {record.process.pid} on {record.process.host} ended without a word "
         "(killed, out of memory, or the machine went down)"
     )
+
+
+def iso_seconds(time: str) -> float:
+    """Seconds since 1970 of a record's time."""
+    return datetime.fromisoformat(time).timestamp()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import Annotated, Any
@@ -93,12 +94,22 @@ class Plan(Config):
         """``NAME-xxxxxxxx``."""
         return f"{re.sub(r'[^A-Za-z0-9._+-]+', '-', self.pipeline).strip('-.')}-{self.key[:8]}"
 
+    @cached_property
+    def _indexed(self) -> tuple[tuple[PlannedTask, ...], dict[str, PlannedTask]]:
+        return self.tasks, {t.id: t for t in self.tasks}
+
+    def find(self, task_id: str) -> PlannedTask | None:
+        """The task of that ID, if there is one."""
+        if self._indexed[0] is not self.tasks:
+            del self.__dict__["_indexed"]  # From the plan that this one is a changed copy of.
+        return self._indexed[1].get(task_id)
+
     def task(self, task_id: str) -> PlannedTask:
         """The task of that ID. Raises NotFound with the nearest one."""
-        for task in self.tasks:
-            if task.id == task_id:
-                return task
-        raise _no_task(task_id, [t.id for t in self.tasks], self.pipeline)
+        task = self.find(task_id)
+        if task is None:
+            raise _no_task(task_id, [t.id for t in self.tasks], self.pipeline)
+        return task
 
     def dependants(self, task_id: str) -> set[str]:
         """IDs of all tasks that need ``task_id``, directly or not."""

@@ -50,7 +50,7 @@ def survey(plan: Plan, store: ArtifactStore, *, earlier: Iterable[Plan] = ()) ->
 
 def _unpublished(task: PlannedTask, earlier: list[Plan]) -> TaskState:
     for plan in earlier:
-        old = next((t for t in plan.tasks if t.id == task.id), None)
+        old = plan.find(task.id)
         if old is not None:
             drift = explain_task(old, task)
             return (

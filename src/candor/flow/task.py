@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import logging
+import os
 import shutil
 import time
 import traceback
@@ -20,7 +21,15 @@ from pydantic import TypeAdapter, ValidationError
 
 from candor.errors import CandorError, ConfigError, StageFailed
 from candor.flow.artifact import Artifact, ArtifactStore
-from candor.flow.attempt import METRICS, RECORD, Attempt, AttemptRecord, next_folder
+from candor.flow.attempt import (
+    METRICS,
+    RECORD,
+    Attempt,
+    AttemptRecord,
+    Outcome,
+    killed_reason,
+    next_folder,
+)
 from candor.flow.logs import attempt_log
 from candor.flow.plan import Plan, PlannedTask
 from candor.flow.process import ProcessId, code_version, peak_memory_bytes, reset_peak_memory
@@ -31,6 +40,8 @@ from candor.flow.workers import LocalWorkers, Workers
 
 log = logging.getLogger(__name__)
 
+#: A job script names its job here, so that the scheduler can be asked later how an attempt ended.
+JOB_VARIABLE = "CANDOR_JOB"
 #: A running attempt notes its duration and memory this often, so that a killed one leaves them too.
 PULSE_S = 5.0
 
@@ -149,9 +160,11 @@ def _begin(run: Run, task: PlannedTask) -> Attempt:
         inputs=task.input_keys,
         code_version=code_version(),
         process=ProcessId.current(),
+        job=os.environ.get(JOB_VARIABLE),
         started=datetime.now(UTC).isoformat(),
     )
-    write_atomic(path / RECORD, record.model_dump_json(indent=2))
+    # Not forced to the disk: after a power cut, an attempt that had just begun has nothing to tell.
+    write_atomic(path / RECORD, record.model_dump_json(indent=2), durable=False)
     run.journal.append("task_started", task=task.id, attempt=number, key=task.key)
     return Attempt(path, record)
 
@@ -187,16 +200,33 @@ def _cached(run: Run, task: PlannedTask) -> Attempt:
     return _begin(run, task).updated({"outcome": "cached", "duration_s": 0.0})
 
 
+def record_untried(
+    run: Run, task: PlannedTask, *, outcome: Outcome, error: str, reason: str, job: str | None
+) -> Attempt:
+    """Record an attempt that ended before its process began: cancelled in the queue, or lost with its machine."""
+    told = {"outcome": outcome, "error": error, "reason": reason, "job": job, "duration_s": 0.0}
+    attempt = _begin(run, task).updated(told)
+    run.journal.append(
+        "task_finished", task=task.id, attempt=attempt.record.attempt, outcome=outcome, reason=reason
+    )
+    return attempt
+
+
 def _bury(run: Run, task: PlannedTask, store: ArtifactStore) -> None:
-    """Give attempts that were killed their final record, with the metrics they had logged."""
+    """Give attempts that were killed their final record, with the metrics they had logged.
+
+    Whoever holds the key's lock is its only builder: an attempt that says running is dead, on whatever machine.
+    """
     rows = store.scratch_path(task.stage, task.key) / METRICS
     for attempt in run.attempts(task.id):
         final = attempt.path / RECORD
-        if attempt.record.outcome == "killed" and '"running"' in final.read_text(encoding="utf-8"):
+        lost = attempt.record.outcome == "running" and attempt.record.key == task.key
+        if lost or (attempt.record.outcome == "killed" and '"running"' in final.read_text(encoding="utf-8")):
             kept = rows.is_file() and attempt.record.key == task.key
             if kept:
                 shutil.copyfile(rows, attempt.path / METRICS)
-            attempt.updated({"metrics": METRICS if kept else None})
+            told = {"outcome": "killed", "reason": killed_reason(attempt.record)} if lost else {}
+            attempt.updated({**told, "metrics": METRICS if kept else None})
             run.journal.append(
                 "task_finished", task=task.id, attempt=attempt.record.attempt, outcome="killed"
             )
@@ -307,7 +337,9 @@ class _Execution:
 
     def _finish(self, changes: dict[str, Any]) -> Attempt:
         try:
-            attempt = self.attempt.updated({**self._measured(), **changes})
+            # A failure has nothing but this record; a success has its artifact, which is on the disk by now.
+            durable = changes["outcome"] != "succeeded"
+            attempt = self.attempt.updated({**self._measured(), **changes}, durable=durable)
             facts = {
                 "task": self.task.id,
                 "attempt": attempt.record.attempt,

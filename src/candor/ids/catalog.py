@@ -17,7 +17,7 @@ from candor.config import presets
 from candor.config.base import Config
 from candor.config.settings import Settings
 from candor.errors import ArtifactCorrupted, ConfigError, SourceMissing
-from candor.ids.captures import files
+from candor.ids.captures import capture_metadata, files
 from candor.ids.captures.flows.registry import FlowCapture
 from candor.ids.config import CaptureSource
 
@@ -56,16 +56,16 @@ class DatasetCapture(Config):
 class DatasetPreset(Config):
     """A dataset: its terms, how to get it, its captures. ``defaults`` is a config layer under the experiment's.
 
-    One of flows has ``flows`` instead of ``captures``, and ``packs``: folders of the shared pack to look in.
+    One of flows has ``flows`` instead of ``captures``.
 
     Attributes:
-        pack: what a shared pack calls it (``can/dataset=PACK``), where that is not its name.
+        packs: folders of the shared pack to look in; ``can/dataset=NAME`` where none is named.
+        dbc: vehicle → DBC file below the dataset's folder that names its signals; "" is for all others.
     """
 
     name: str
     title: str
     domain: Literal["can", "flow"]
-    pack: str = ""
     licence: str
     citation: str
     obtain: str
@@ -73,6 +73,7 @@ class DatasetPreset(Config):
     captures: tuple[DatasetCapture, ...] = ()
     flows: tuple[FlowCapture, ...] = ()
     packs: tuple[str, ...] = ()
+    dbc: dict[str, str] = Field(default_factory=dict)
     defaults: Annotated[dict[str, Any], Field(default_factory=dict)]
 
 
@@ -93,17 +94,18 @@ def dataset_preset(name: str, *, data_root: Path | None = None) -> DatasetPreset
 
 
 def roots(
-    dataset: str, settings: Settings, *, env: Mapping[str, str], cwd: Path, packed: str = ""
+    dataset: str, settings: Settings, *, env: Mapping[str, str], cwd: Path, packs: Sequence[str] = ()
 ) -> tuple[Path, ...]:
     """Folders that may hold a dataset's files, the user's own first.
 
     ``<data root>/<dataset>``, then the shared pack named by CANDOR_SHARED_DATA, then a ``shared/data`` folder beside
-    the checkout that ``cwd`` lies in. ``packed``: the pack's own name of the dataset.
+    the checkout that ``cwd`` lies in. ``packs``: the pack's own folders of the dataset.
     """
-    pack = Path("can") / f"dataset={packed or dataset}"
+    inside = packs or (f"can/dataset={dataset}",)
     named = env.get(SHARED_DATA_VARIABLE)
     shared = [Path(named)] if named else [place / "shared" / "data" for place in (cwd, *cwd.parents)]
-    return (settings.data_root / dataset, *(place / pack for place in shared if named or place.is_dir()))
+    places = [place for place in shared if named or place.is_dir()]
+    return (settings.data_root / dataset, *(place / pack for place in places for pack in inside))
 
 
 def folders_of(
@@ -115,7 +117,7 @@ def folders_of(
 ) -> tuple[Path, ...]:
     """``roots`` of a preset in this process's environment, unless told otherwise."""
     env = os.environ if env is None else env
-    return roots(preset.name, settings, env=env, cwd=cwd or Path.cwd(), packed=preset.pack)
+    return roots(preset.name, settings, env=env, cwd=cwd or Path.cwd(), packs=preset.packs)
 
 
 def discover(
@@ -180,6 +182,8 @@ def _source(known: DatasetCapture, path: Path, settings: Settings) -> CaptureSou
         base_capture=known.base_capture or known.capture,
         attack=known.attack,
         unlabelled_as=known.unlabelled_as,
+        events=capture_metadata.intervals(path, known.attack)
+        or capture_metadata.intervals(path.resolve(), known.attack),
     )
 
 
@@ -266,21 +270,14 @@ def planned(
     """Captures of a dataset that was not ingested: what the preset says, and the file if it is there (else None)."""
     folders = folders_of(preset, settings, env=env, cwd=cwd)
     return [
-        {
-            "dataset": preset.name,
-            "capture": known.capture,
-            "split": known.split,
-            "scenario": known.scenario,
-            "vehicle": known.vehicle,
-            "base_capture": known.base_capture or known.capture,
-            "attack": known.attack,
-            "rows": None,
-            "duration_s": None,
-            "ids": None,
-            "attack_share": None,
-            "quarantined": None,
-            "file": str(path) if (path := locate(known, folders)) else None,
-            "ingested": False,
-        }
+        not_ingested(preset.name, known, str(path) if (path := locate(known, folders)) else None)
         for known in preset.captures
     ]
+
+
+def not_ingested(dataset: str, known: DatasetCapture | FlowCapture, file: str | None) -> dict[str, Any]:
+    """The row of a capture of which only the preset is known, and its file, or files parted by blanks."""
+    said = {name: getattr(known, name) for name in ("capture", "split", "scenario", "vehicle", "attack")}
+    unknown = dict.fromkeys(("rows", "duration_s", "ids", "attack_share", "quarantined"))
+    base = known.base_capture or known.capture
+    return {"dataset": dataset, **said, "base_capture": base, **unknown, "file": file, "ingested": False}

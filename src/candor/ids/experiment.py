@@ -8,11 +8,15 @@ from typing import Any
 from candor.config.layers import Layer, Merged, build, merge, set_layers
 from candor.config.presets import load_preset
 from candor.config.settings import Settings
-from candor.errors import ConfigError, UnknownKey
+from candor.errors import ConfigError, SourceMissing, UnknownKey
 from candor.ids import flow_catalog
 from candor.ids.catalog import DatasetPreset, dataset_preset, discover
 from candor.ids.config import ExperimentConfig, VariantConfig, window_kind
+from candor.ids.graphs.findings import refuse_unknown
 from candor.ids.registry import filed_elsewhere
+
+#: How the origin of a key begins whose value only the files of the data set would tell.
+UNKNOWN = "unknown"
 
 #: Sections that every variant has; stated at the top of a layer they hold for all variants.
 SHARED = tuple(name for name in VariantConfig.model_fields if name not in ("scale", "teacher"))
@@ -25,13 +29,16 @@ def resolve(
     seeds: Sequence[int] | None = None,
     allow: Sequence[str] = (),
     settings: Settings | None = None,
+    *,
+    without_files: bool = False,
 ) -> tuple[ExperimentConfig, dict[str, str]]:
     """Merge base (the models' defaults) ← dataset ← model scale ← experiment ← ``--set``.
 
-    Returns the config and, for every dotted key that a layer states, that layer's name.
+    Returns the config and, for every dotted key that a layer states, that layer's name. ``without_files``: what the
+    captures are need not be known; keys that would tell are empty then, and their origin starts with UNKNOWN.
 
     Raises:
-        PresetNotFound, UnknownKey, ConfigError: a name, key or value is wrong.
+        PresetNotFound, UnknownKey, ConfigError: a name, key or value is wrong, or ``allow`` names no finding.
         SourceMissing: captures of the dataset are not on this machine.
     """
     settings = settings or Settings.from_env()
@@ -51,19 +58,31 @@ def resolve(
         *user,
     ]
     merged = merge(spread(layer, variants) for layer in _one_kind_of_window(layers))
-    _build(merged)  # A mistyped key is told before a missing file.
+    # A mistyped key or finding is told before a missing file.
+    refuse_unknown(_build(merged).audit_allow)
     if not preset.generated:
-        origin = f"presets/datasets/{dataset}.yaml"
-        if preset.domain == "flow":
-            flows = flow_catalog.discover(preset, settings)
-            merged.values["ingest"]["sources"] = [s.model_dump() for s in flows]
-        else:
-            sources = discover(preset, settings)
-            merged.values["ingest"]["sources"] = [s.model_dump() for s in sources]
-            merged.values["elsewhere"] = [e.model_dump() for e in filed_elsewhere(preset, sources, settings)]
-            merged.origins["elsewhere"] = origin
-        merged.origins["ingest.sources"] = origin
+        try:
+            _add_captures(merged, preset, settings)
+        except SourceMissing as e:
+            if not without_files:
+                raise
+            unknown = ("ingest.sources",) if preset.flows else ("ingest.sources", "elsewhere")
+            merged.origins.update(dict.fromkeys(unknown, f"{UNKNOWN}: {e.fact}"))
     return _build(merged), merged.origins
+
+
+def _add_captures(merged: Merged, preset: DatasetPreset, settings: Settings) -> None:
+    """What the files on this machine say. Raises SourceMissing."""
+    origin = f"presets/datasets/{preset.name}.yaml"
+    if preset.domain == "flow":
+        flows = flow_catalog.discover(preset, settings)
+        merged.values["ingest"]["sources"] = [s.model_dump() for s in flows]
+    else:
+        sources = discover(preset, settings)
+        merged.values["ingest"]["sources"] = [s.model_dump() for s in sources]
+        merged.values["elsewhere"] = [e.model_dump() for e in filed_elsewhere(preset, sources, settings)]
+        merged.origins["elsewhere"] = origin
+    merged.origins["ingest.sources"] = origin
 
 
 def _dataset(preset: DatasetPreset) -> dict[str, Any]:

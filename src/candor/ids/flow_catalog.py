@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from candor.config.settings import Settings
 from candor.ids.captures.flows.config import FlowSource
-from candor.ids.captures.flows.registry import Located, flow_roots, flow_source, locate_flows
-from candor.ids.catalog import SHARED_DATA_VARIABLE, DatasetPreset, digest, refuse_missing
+from candor.ids.captures.flows.registry import Located, flow_source, locate_flows
+from candor.ids.catalog import DatasetPreset, digest, folders_of, not_ingested, refuse_missing
 
 
 def discover(
@@ -44,15 +43,9 @@ def planned(
     """Captures of a dataset that was not ingested: what the preset says, and its files (None if any is missing)."""
     _, located = _look(preset, settings, env, cwd)
     return [
-        {
-            "dataset": preset.name,
-            **{name: getattr(c, name) for name in ("capture", "split", "scenario", "vehicle")},
-            "base_capture": c.base_capture or c.capture,
-            "attack": c.attack,
-            **dict.fromkeys(("rows", "duration_s", "ids", "attack_share", "quarantined")),
-            "file": " ".join(map(str, found.paths)) if (found := located[c.capture]) else None,
-            "ingested": False,
-        }
+        not_ingested(
+            preset.name, c, " ".join(map(str, found.paths)) if (found := located[c.capture]) else None
+        )
         for c in preset.flows
     ]
 
@@ -61,12 +54,5 @@ def _look(
     preset: DatasetPreset, settings: Settings, env: Mapping[str, str] | None, cwd: Path | None
 ) -> tuple[tuple[Path, ...], dict[str, Located | None]]:
     """Folders looked at, and the files of each capture."""
-    folders = flow_roots(
-        preset.name,
-        preset.packs,
-        settings.data_root,
-        env=os.environ if env is None else env,
-        cwd=cwd or Path.cwd(),
-        variable=SHARED_DATA_VARIABLE,
-    )
+    folders = folders_of(preset, settings, env=env, cwd=cwd)
     return folders, {capture.capture: locate_flows(capture, folders) for capture in preset.flows}

@@ -5,19 +5,37 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal
 
+from candor.config.layers import nearest
 from candor.config.settings import Settings
 from candor.errors import ConfigError, DataError, PresetNotFound, SourceMissing, StorageFull
 from candor.ids import catalog
+from candor.ids.captures import capture_metadata
 from candor.ids.captures.files import sha256_of
-from candor.ids.catalog import DatasetCapture, DatasetPreset
+from candor.ids.captures.flows.registry import SUFFIXES as FLOW_SUFFIXES
+from candor.ids.captures.flows.registry import find_flows, locate_flows
+from candor.ids.catalog import DatasetPreset
 from candor.ids.config import CaptureSource, FiledElsewhere
 
 #: What people call a domain → what presets call it.
 DOMAINS: Final = {"automotive": "can", "vehicle": "can", "network": "flow"}
+
+
+def domain(word: str) -> str:
+    """What presets call a domain. Raises ConfigError for a word that is none."""
+    found = DOMAINS.get(word, word)
+    if found not in DOMAINS.values():
+        names = sorted({*DOMAINS, *DOMAINS.values()})
+        near = nearest(word, names)
+        meant = f" Did you mean '{near}'?" if near else ""
+        raise ConfigError(
+            f"no domain '{word}'", place="--domain", hint=f"Domains: {', '.join(names)}.{meant}"
+        )
+    return found
+
 
 How = Literal["link", "copy"]
 
@@ -94,6 +112,22 @@ def same_frames(dataset: str, settings: Settings) -> list[tuple[str, str, str]]:
     return found
 
 
+def dbc_files(
+    preset: DatasetPreset,
+    settings: Settings,
+    *,
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+) -> dict[str, Path]:
+    """Vehicle → its DBC file, of those that the preset declares and that are on this machine."""
+    folders = catalog.folders_of(preset, settings, env=env, cwd=cwd)
+    found = {
+        vehicle: next((path for folder in folders if (path := folder / name).is_file()), None)
+        for vehicle, name in preset.dbc.items()
+    }
+    return {vehicle: path for vehicle, path in found.items() if path is not None}
+
+
 # ---------------------------------------------------------------- what a download holds
 
 
@@ -102,8 +136,10 @@ class Delivery:
     """A folder compared with a preset.
 
     Attributes:
-        found: capture → its file there. missing: captures a run needs. optional: captures it can do without.
+        found: what the preset asks for (a capture of a bus, a file of flows) → its file there.
+        missing: of those, what a run needs. optional: what it can do without.
         copies: files that repeat a found capture. unexpected: files that the preset does not know.
+        targets: where each found file belongs below the dataset's folder.
     """
 
     found: dict[str, Path]
@@ -111,6 +147,12 @@ class Delivery:
     optional: tuple[str, ...]
     copies: tuple[Path, ...]
     unexpected: tuple[Path, ...]
+    targets: dict[str, Path] = field(compare=False)
+
+    @property
+    def asked(self) -> int:
+        """How many the preset asks for."""
+        return len(self.found) + len(self.missing) + len(self.optional)
 
 
 def inspect(preset: DatasetPreset, folder: Path) -> Delivery:
@@ -118,34 +160,69 @@ def inspect(preset: DatasetPreset, folder: Path) -> Delivery:
 
     Raises SourceMissing if it is no folder, ConfigError for a dataset that has no files.
     """
-    if not preset.captures:
+    if not preset.captures and not preset.flows:
         raise ConfigError(f"{preset.name} has no files to add", place=preset.name, hint=preset.obtain.strip())
     if not folder.is_dir():
         raise SourceMissing(
             f"no folder '{folder}'", hint="Name the folder that you unpacked the download into."
         )
+    return _flows_in(preset, folder) if preset.flows else _captures_in(preset, folder)
+
+
+def _captures_in(preset: DatasetPreset, folder: Path) -> Delivery:
     found: dict[str, Path] = {}
+    targets: dict[str, Path] = {}
     copies: set[Path] = set()
     for known in preset.captures:
         places = [path for stem in (known.path, *known.copies) if (path := catalog.find(folder, stem))]
         if places:
             found[known.capture] = places[0]
+            targets[known.capture] = Path(known.path + _suffix(places[0], catalog.SUFFIXES))
             copies.update(places[1:])
     absent = [known for known in preset.captures if known.capture not in found]
-    expected = {*found.values(), *copies}
-    present = sorted(p for p in folder.rglob("*") if p.is_file() and not p.name.startswith("."))
     return Delivery(
         found,
         tuple(k.capture for k in absent if not k.optional),
         tuple(k.capture for k in absent if k.optional),
         tuple(sorted(copies)),
-        tuple(p for p in present if p not in expected and p.name.endswith(catalog.SUFFIXES)),
+        _unknown(folder, {*found.values(), *copies}, catalog.SUFFIXES),
+        targets,
     )
+
+
+def _flows_in(preset: DatasetPreset, folder: Path) -> Delivery:
+    """Captures of flows share files: a file is what is asked for. Of alternatives, the complete one counts."""
+    asked: dict[str, None] = {}
+    for capture in preset.flows:
+        located = locate_flows(capture, [folder])
+        names = [name for name, _ in located.files] if located else capture.files[0].names
+        asked |= dict.fromkeys(names)
+    places = {name: find_flows(name, [folder]) for name in asked}
+    found = {name: path for name, path in places.items() if path}
+    return Delivery(
+        found,
+        tuple(name for name in asked if name not in found),
+        (),
+        (),
+        _unknown(folder, set(found.values()), FLOW_SUFFIXES),
+        {name: path.relative_to(folder) for name, path in found.items()},
+    )
+
+
+def _unknown(folder: Path, known: set[Path], suffixes: Sequence[str]) -> tuple[Path, ...]:
+    """Data files below ``folder`` that nobody asked for."""
+    endings = tuple(suffix for suffix in suffixes if suffix)
+    present = sorted(p for p in folder.rglob("*") if p.is_file() and not p.name.startswith("."))
+    return tuple(p for p in present if p not in known and str(p).endswith(endings))
+
+
+def _suffix(path: Path, suffixes: Sequence[str]) -> str:
+    return next(s for s in sorted(suffixes, key=len, reverse=True) if path.name.endswith(s))
 
 
 @dataclass(frozen=True)
 class Added:
-    """What ``add`` did: captures new in the data root, and those that lay there already."""
+    """What ``add`` did: what is new in the data root, and what lay there already."""
 
     new: tuple[str, ...]
     there: tuple[str, ...]
@@ -156,26 +233,22 @@ def add(preset: DatasetPreset, delivery: Delivery, settings: Settings, how: How)
 
     Raises DataError where another file of that name lies there already, StorageFull.
     """
-    by_name = {known.capture: known for known in preset.captures}
     new, there = [], []
-    for capture, path in delivery.found.items():
-        target = _target(preset, by_name[capture], path, settings)
+    for name, path in delivery.found.items():
+        target = settings.data_root / preset.name / delivery.targets[name]
         if _same(path, target):
-            there.append(capture)
+            there.append(name)
             continue
         if target.exists() or target.is_symlink():
             raise DataError(
-                f"another file of {capture} lies in the data root", place=str(target), hint="Remove it first."
+                f"another file of {name} lies in the data root", place=str(target), hint="Remove it first."
             )
         _bring(path, target, how)
-        new.append(capture)
+        new.append(name)
+        beside = path.with_name(capture_metadata.NAME)
+        if beside.is_file() and not target.with_name(beside.name).exists():
+            _bring(beside, target.with_name(beside.name), how)
     return Added(tuple(new), tuple(there))
-
-
-def _target(preset: DatasetPreset, known: DatasetCapture, path: Path, settings: Settings) -> Path:
-    suffix = next(s for s in sorted(catalog.SUFFIXES, key=len, reverse=True) if path.name.endswith(s))
-    stem = Path(known.path)
-    return settings.data_root / preset.name / stem.parent / (stem.name + suffix)
 
 
 def _same(path: Path, target: Path) -> bool:

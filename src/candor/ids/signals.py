@@ -6,7 +6,7 @@ Optional: without a DBC, or for a message that it does not know, everything fall
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 import polars as pl
 
 from candor.errors import DataError, ExtraMissing, SourceMissing
-from candor.ids.captures.frames import ERROR, EXTENDED, REMOTE
+from candor.ids.captures.frames import ERROR, EXTENDED, MAX_EXTENDED_ID, MAX_STANDARD_ID, REMOTE
 
 if TYPE_CHECKING:
     from cantools.database.can import Message
@@ -113,6 +113,55 @@ def label(
     own = signal_names(dbc, identifier, extended=extended) if dbc else ()
     names = [s.name for s in own if s.first_byte < stop_byte and s.last_byte >= first_byte]
     return ", ".join(names) or f"0x{identifier:X}[{first_byte}:{stop_byte}]"
+
+
+@dataclass(frozen=True)
+class SignalNames:
+    """What a display calls IDs and bytes of a data set. Without any DBC everything falls back to numbers.
+
+    Attributes:
+        buses: vehicle → its DBC; "" is that of every vehicle without one of its own.
+    """
+
+    buses: Mapping[str, Dbc] = field(default_factory=dict)
+
+    def label(
+        self, arbitration_id: int, byte_range: tuple[int, int] | None = None, *, vehicle: str = ""
+    ) -> str:
+        """Name of an ID, or of some of its bytes.
+
+        Args:
+            arbitration_id: the ID, or its key as graphs and vocabularies hold it (bit 29 set for a 29-bit ID); a
+                number of more than 11 bits is a 29-bit ID either way.
+            byte_range: first byte, and the one behind the last. None: the whole message.
+            vehicle: whose DBC to ask.
+
+        Returns:
+            ``EngineRPM`` or ``EngineRPM, Torque`` for bytes that signals touch, ``ENGINE`` for a whole message;
+            ``0x316[2:4]`` or ``0x316`` for what no DBC knows.
+        """
+        extended = arbitration_id > MAX_STANDARD_ID
+        identifier = arbitration_id & MAX_EXTENDED_ID
+        dbc = self.buses.get(vehicle, self.buses.get(""))
+        if byte_range is not None:
+            return label(dbc, identifier, *byte_range, extended=extended)
+        message = dbc.message(identifier, extended=extended) if dbc else None
+        return message.name if message else f"0x{identifier:X}"
+
+    def __bool__(self) -> bool:
+        """Whether there is any DBC to ask."""
+        return bool(self.buses)
+
+
+def load_names(declared: Mapping[str, Path], override: Path | None = None) -> SignalNames:
+    """Names from the DBC files of vehicles, or from one file for all of them that a person named.
+
+    Raises ExtraMissing, SourceMissing, DataError as ``load``.
+    """
+    if override is not None:
+        return SignalNames({"": load(override)})
+    loaded = {path: load(path) for path in set(declared.values())}
+    return SignalNames({vehicle: loaded[path] for vehicle, path in declared.items()})
 
 
 @dataclass(frozen=True)

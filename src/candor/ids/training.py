@@ -14,22 +14,33 @@ from pydantic import TypeAdapter
 
 from candor.errors import DataError
 from candor.flow.stage import Inputs, Json, Output, Result
-from candor.ids.config import AutoencoderTask, CurriculumTask, DqnConfig, FusionTask, TrainingConfig
-from candor.ids.fusion.dqn import DqnFusion, FusionData, train
+from candor.ids.budget import with_budget
+from candor.ids.config import (
+    AutoencoderTask,
+    CurriculumTask,
+    DistillationConfig,
+    FusionConfig,
+    FusionTask,
+    TrainingConfig,
+)
+from candor.ids.fusion.family import train, untrained
+from candor.ids.fusion.picture import policy_table
+from candor.ids.fusion.policy import FusionData, Policy
 from candor.ids.fusion.states import AnomalyScale, WindowViews, view_windows
 from candor.ids.graphs.store import GraphStore
 from candor.ids.models.gat import Gat
 from candor.ids.models.store import load_gat, load_vgae, node_input, save_model
-from candor.ids.models.training import GatTeacher, GatTraining, VgaeTeacher, VgaeTraining
+from candor.ids.models.training import GatTeacher, GatTraining, Miner, VgaeTeacher, VgaeTraining
 from candor.ids.models.vgae import Vgae, window_errors
 from candor.learn.batching import GraphBatch
 from candor.learn.checkpoints import count_parameters, load_weights, save_weights, seed_everything
 from candor.learn.curriculum import CurriculumSampler, Schedule
 from candor.learn.fit import FitReport, accelerator, fit, use_threads
 from candor.learn.loading import GraphLoader
+from candor.learn.profiling import PARTS, StepProfile
 from candor.learn.sampling import BudgetSampler
 
-#: Quantile of the benign validation anomaly from which DqnConfig.anomaly_margin is measured.
+#: Quantile of the benign validation anomaly from which fusion.anomaly_margin is measured.
 _BENIGN_QUANTILE = 0.999
 _SCORING_NODES, _SCORING_EDGES = 16384, 65536
 
@@ -47,8 +58,9 @@ def train_autoencoder(config: AutoencoderTask, inputs: Inputs, out: Output) -> R
                 hint="An autoencoder learns from benign traffic alone.",
             )
         sets[split] = store.subset(benign)
-    train_set = _loader(sets["train"], config.training, shuffle=True, seed=config.seed)
-    val_set = _loader(sets["val"], config.training, shuffle=False, seed=config.seed)
+    training = with_budget(config.training, inputs)
+    train_set = _loader(sets["train"], training, shuffle=True, seed=config.seed)
+    val_set = _loader(sets["val"], training, shuffle=False, seed=config.seed)
     teacher = None
     if config.distillation is not None:
         teacher = VgaeTeacher(load_vgae(inputs.path("teacher")), config.distillation)
@@ -56,13 +68,13 @@ def train_autoencoder(config: AutoencoderTask, inputs: Inputs, out: Output) -> R
     def build() -> VgaeTraining:
         seed_everything(config.seed)
         return VgaeTraining(
-            Vgae(config.model, node_input(config.model.inputs, graphs)), config.training, config.seed, teacher
+            Vgae(config.model, node_input(config.model.inputs, graphs)), training, config.seed, teacher
         )
 
-    module, report = fit(build, train_set, val_set, config.training, out)
+    module, report = fit(build, train_set, val_set, training, out)
     assert isinstance(module, VgaeTraining)
     save_model(out.path, module.model, graphs)
-    return Result(_summary(module.model, report))
+    return Result(_summary(module.model, report, training))
 
 
 def train_curriculum(config: CurriculumTask, inputs: Inputs, out: Output) -> Result:
@@ -75,7 +87,7 @@ def train_curriculum(config: CurriculumTask, inputs: Inputs, out: Output) -> Res
             f"the training split has {int(y_G.sum())} attack windows of {len(y_G)}",
             hint="A classifier needs both kinds.",
         )
-    training, curriculum = config.training, config.curriculum
+    training, curriculum = with_budget(config.training, inputs), config.curriculum
     use_threads(training.threads)
     hardness_G = _vgae_errors(load_vgae(inputs.path("vgae")), store, training)
     sampler = CurriculumSampler(
@@ -91,23 +103,31 @@ def train_curriculum(config: CurriculumTask, inputs: Inputs, out: Output) -> Res
     )
     teacher = None
     if config.distillation is not None:
-        teacher = GatTeacher(load_gat(inputs.path("teacher")), config.distillation)
+        teacher = _gat_teacher(load_gat(inputs.path("teacher")), config.distillation, store, training)
+    miner = None
+    if curriculum.refresh_epochs:
+        miner = Miner(curriculum, sampler, y_G, hardness_G, lambda: scoring_batches(store))
 
     def build() -> GatTraining:
         seed_everything(config.seed, 1)
         return GatTraining(
-            Gat(config.model, node_input(config.model.inputs, graphs)), training, config.seed, teacher
+            Gat(config.model, node_input(config.model.inputs, graphs)),
+            training,
+            config.seed,
+            teacher,
+            attack_weight=float((y_G == 0).sum() / (y_G != 0).sum()),
+            miner=miner,
         )
 
     val_set = _loader(val, training, shuffle=False, seed=config.seed)
     module, report = fit(build, GraphLoader(store, sampler), val_set, training, out)
     assert isinstance(module, GatTraining)
     save_model(out.path, module.model, graphs)
-    return Result(_summary(module.model, report))
+    return Result(_summary(module.model, report, training))
 
 
 def train_fusion(config: FusionTask, inputs: Inputs, out: Output) -> Result:
-    """A DQN policy over both detectors' views of the training windows; the VGAE's scale from benign validation windows."""
+    """A fusion policy over both detectors' views of the training windows; the VGAE's scale from benign validation windows."""
     graphs = inputs.path("build_train")
     vgae, gat = load_vgae(inputs.path("vgae")), load_gat(inputs.path("gat"))
     store, val = (GraphStore.open(graphs / split) for split in ("train", "val"))
@@ -122,10 +142,13 @@ def train_fusion(config: FusionTask, inputs: Inputs, out: Output) -> Result:
     scale = AnomalyScale.fit(benign, vgae.config.score_weights, _BENIGN_QUANTILE, config.model.anomaly_margin)
     data = fusion_data(store, known, scale).with_views(fusion_data(store, unknown, scale, unfamiliar=True))
     policy = train(data, config.model, config.seed, out)
-    save_weights(out.path / "weights.safetensors", policy)
+    save_weights(out.path / "weights.safetensors", policy, kind=config.model.kind)
     (out.path / "model.json").write_text(config.model.model_dump_json(indent=2))
     (out.path / "anomaly_scale.json").write_text(json.dumps(asdict(scale), indent=2))
-    alpha_G = policy.weight(data.states_GS)
+    names = np.array([*store.meta["attacks"], "attack"], dtype=object)  # -1, no family, takes the last.
+    family_G = np.where(store.y_G != 0, names[store.attack_G.astype(np.int64)], "")
+    policy_table(policy, data, np.tile(family_G, 2)).write_parquet(out.path / "policy.parquet")
+    alpha_G = policy.weight(data.states_GS, data.gat_G, data.vgae_G)
     attack = data.y_G != 0
     return Result(
         {
@@ -136,9 +159,10 @@ def train_fusion(config: FusionTask, inputs: Inputs, out: Output) -> Result:
     )
 
 
-def load_fusion(folder: Path) -> tuple[DqnFusion, AnomalyScale]:
+def load_fusion(folder: Path) -> tuple[Policy, AnomalyScale]:
     """Policy and anomaly scale of a fusion artifact."""
-    policy = DqnFusion(DqnConfig.model_validate_json((folder / "model.json").read_text()))
+    config: FusionConfig = TypeAdapter(FusionConfig).validate_json((folder / "model.json").read_text())
+    policy = untrained(config)
     load_weights(folder / "weights.safetensors", policy)
     scale = TypeAdapter(AnomalyScale).validate_json((folder / "anomaly_scale.json").read_text())
     return policy.eval(), scale
@@ -174,6 +198,21 @@ def scoring_batches(store: GraphStore) -> Iterator[GraphBatch]:
     return iter(GraphLoader(store, sampler))
 
 
+def _gat_teacher(
+    model: Gat, config: DistillationConfig, store: GraphStore, training: TrainingConfig
+) -> GatTeacher:
+    """The teacher, with its logits of every training window if they are to be cached."""
+    if config.teacher_logits == "live":
+        return GatTeacher(model, config)
+    device = torch.device(accelerator(training.device))
+    model.to(device)
+    logits_GC = torch.empty(len(store), 2)
+    with torch.inference_mode():
+        for batch in scoring_batches(store):
+            logits_GC[batch.index] = model(batch.to(device)).logits_GC.float().cpu()
+    return GatTeacher(model, config, logits_GC)
+
+
 def _vgae_errors(vgae: Vgae, store: GraphStore, training: TrainingConfig) -> NDArray[np.float64]:
     device = torch.device(accelerator(training.device))
     vgae.to(device)
@@ -199,8 +238,15 @@ def _loader(store: GraphStore, training: TrainingConfig, *, shuffle: bool, seed:
     return GraphLoader(store, sampler)
 
 
-def _summary(model: Vgae | Gat, report: FitReport) -> dict[str, Json]:
+def _shares(profile: StepProfile) -> dict[str, Json]:
+    return {f"{part.replace(' ', '_')}_share": round(profile.share(part), 4) for part in PARTS}
+
+
+def _summary(model: Vgae | Gat, report: FitReport, training: TrainingConfig) -> dict[str, Json]:
+    found: dict[str, Json] = {"max_nodes": training.max_nodes, "max_edges": training.max_edges}
     return {
+        **(found if training.batch_budget == "auto" else {}),
+        **(_shares(report.profile) if report.profile else {}),
         "parameters": count_parameters(model),
         "epochs": report.epochs,
         "best_epoch": report.best_epoch,

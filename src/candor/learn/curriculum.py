@@ -50,6 +50,24 @@ def choose(
     return np.sort(np.concatenate([attack, hard, rest]))
 
 
+def remine(
+    hardness_G: NDArray[np.float64], fresh_G: NDArray[np.float64], y_G: NDArray[np.uint8], momentum: float
+) -> NDArray[np.float64]:
+    """Hardness of the benign windows after a refresh: ``momentum`` of the old one, the rest of the ``fresh`` one.
+
+    Both as ranks from 0 to 1 among the benign: a VGAE's error and a classifier's probability share no scale. Attacks
+    are never drawn by hardness and get 0.
+    """
+    benign = np.flatnonzero(y_G == 0)
+    out = np.zeros(len(y_G))
+    top = max(len(benign) - 1, 1)
+    old, new = (
+        np.argsort(np.argsort(h[benign], kind="stable"), kind="stable") / top for h in (hardness_G, fresh_G)
+    )
+    out[benign] = momentum * old + (1 - momentum) * new
+    return out
+
+
 class CurriculumSampler(Sampler[list[int]]):
     """Batches of the epoch's windows under node and edge budgets; follows ``set_epoch``."""
 
@@ -82,6 +100,10 @@ class CurriculumSampler(Sampler[list[int]]):
         )
         self._seed = seed
         self.set_epoch(0)
+
+    def set_hardness(self, hardness_G: NDArray[np.float64]) -> None:
+        """Choose by these from the next ``set_epoch`` on."""
+        self._hardness = hardness_G
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the windows of ``epoch`` and pack them."""

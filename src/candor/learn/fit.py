@@ -6,7 +6,8 @@ import logging
 import math
 import os
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -17,14 +18,18 @@ from lightning.pytorch.plugins.io import CheckpointIO
 from torch import nn
 
 from candor.flow.stage import Output
+from candor.learn.averaging import WeightAverage
 from candor.learn.checkpoints import load_tree, load_weights, save_tree, save_weights, seed_everything
 from candor.learn.loading import GraphLoader
+from candor.learn.profiling import StepProfile, StepProfiler
 
 log = logging.getLogger(__name__)
 logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
 
 _CHECKPOINT = "training.safetensors"
 _BEST = "best.safetensors"
+#: Folder of a training's artifact that holds its profile, where it was asked for one.
+PROFILE = "profile"
 
 
 class TrainingOptions(Protocol):
@@ -39,6 +44,8 @@ class TrainingOptions(Protocol):
     @property
     def precision(self) -> Literal["32-true", "16-mixed", "bf16-mixed"]: ...
     @property
+    def ema_decay(self) -> float: ...
+    @property
     def patience(self) -> int: ...
     @property
     def tolerance(self) -> float: ...
@@ -46,6 +53,8 @@ class TrainingOptions(Protocol):
     def device(self) -> Literal["auto", "cpu", "cuda"]: ...
     @property
     def threads(self) -> int: ...
+    @property
+    def profile(self) -> bool: ...
 
 
 @dataclass(frozen=True)
@@ -56,6 +65,7 @@ class FitReport:
     best_epoch: int
     best_loss: float
     resumed_from: int
+    profile: StepProfile | None = None
 
 
 class SafetensorsCheckpoints(CheckpointIO):
@@ -77,8 +87,11 @@ class SafetensorsCheckpoints(CheckpointIO):
 class _Keeper(L.Callback):
     """Records metrics, keeps the best weights and a resumable checkpoint, stops early."""
 
-    def __init__(self, out: Output, patience: int, tolerance: float, monitor: str) -> None:
-        self._out, self._patience, self._tolerance, self._monitor = out, patience, tolerance, monitor
+    def __init__(
+        self, out: Output, options: TrainingOptions, monitor: str, average: WeightAverage | None
+    ) -> None:
+        self._out, self._monitor, self._average = out, monitor, average
+        self._patience, self._tolerance = options.patience, options.tolerance
         self.best_loss, self.best_epoch, self.improved_epoch, self.resumed_from = math.inf, -1, -1, 0
 
     # Lightning keeps this state inside the checkpoint.
@@ -117,7 +130,8 @@ class _Keeper(L.Callback):
             self.improved_epoch = epoch
         if loss <= self.best_loss + self._tolerance:
             self.best_loss, self.best_epoch = min(loss, self.best_loss), epoch
-            save_weights(self._out.scratch / _BEST, pl_module)
+            with self._average.applied(pl_module) if self._average else nullcontext():
+                save_weights(self._out.scratch / _BEST, pl_module)
         if self._patience and epoch - self.improved_epoch >= self._patience:
             trainer.should_stop = True
         self._out.progress(epoch + 1, trainer.max_epochs or 1, f"{self._monitor} {loss:.4g}")
@@ -151,6 +165,10 @@ class SeededModule(L.LightningModule):
 
     def on_validation_epoch_start(self) -> None:
         seed_everything(self.seed, 0, 1)  # The same draws in every epoch: validation losses compare.
+
+    def all_modules(self) -> Iterator[nn.Module]:
+        """Every module that works in a training step, a teacher's too."""
+        yield from self.modules()
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
         return batch.to(device, non_blocking=True)  # Pinned memory is not reused before the copy is done.
@@ -189,36 +207,73 @@ def fit(
     use_threads(options.threads)
     train.pin_memory = val.pin_memory = accelerator(options.device) == "cuda"
     module = build()
-    keeper = _Keeper(out, options.patience, options.tolerance, monitor)
-    with warnings.catch_warnings():
-        # Worker processes would only copy what is memory-mapped; small runs have few batches. Neither is news.
-        warnings.filterwarnings("ignore", module="lightning.*")
-        warnings.filterwarnings("ignore", category=FutureWarning)
-        trainer = L.Trainer(
-            accelerator=accelerator(options.device),
-            # Threads adding floats in another order differ in the seventh digit, and epochs later in the first.
-            deterministic="warn",
-            devices=1,
-            max_epochs=options.max_epochs,
-            precision=options.precision,
-            accumulate_grad_batches=options.accumulate_batches,
-            gradient_clip_val=options.gradient_clip or None,
-            plugins=[SafetensorsCheckpoints()],
-            callbacks=[keeper],
-            logger=False,
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            num_sanity_val_steps=0,
-            use_distributed_sampler=False,
-            reload_dataloaders_every_n_epochs=1,  # The curriculum changes the number of batches.
-        )
+    average = WeightAverage(options.ema_decay) if options.ema_decay else None
+    keeper = _Keeper(out, options, monitor, average)
+    profiler = StepProfiler(train, out.path / PROFILE, watched_modules) if options.profile else None
+    callbacks: list[L.Callback] = [c for c in (average, keeper, profiler) if c is not None]
+    with _quiet():
+        trainer = _trainer(options, callbacks, max_epochs=options.max_epochs)
         checkpoint = out.scratch / _CHECKPOINT
         _run(trainer, module, _Data(train, val), checkpoint if checkpoint.is_file() else None)
     load_weights(out.scratch / _BEST, module)
     module.eval()
     epochs = trainer.current_epoch
-    return module, FitReport(epochs, keeper.best_epoch, keeper.best_loss, keeper.resumed_from)
+    profile = profiler.result if profiler else None
+    return module, FitReport(epochs, keeper.best_epoch, keeper.best_loss, keeper.resumed_from, profile)
+
+
+def run_steps(
+    module: SeededModule, train: GraphLoader, options: TrainingOptions, profiler: StepProfiler
+) -> None:
+    """Train until the profiler has seen enough; nothing is kept."""
+    use_threads(options.threads)
+    train.pin_memory = accelerator(options.device) == "cuda"
+
+    class Enough(L.Callback):
+        def on_train_batch_end(self, trainer: L.Trainer, *_: Any) -> None:
+            trainer.should_stop = profiler.result is not None
+
+    with _quiet():
+        # max_epochs −1: a small data set is gone through again and again.
+        trainer = _trainer(options, [profiler, Enough()], max_epochs=-1, limit_val_batches=0)
+        _run(trainer, module, _Data(train, train), None)
+
+
+def watched_modules(module: L.LightningModule) -> Iterator[nn.Module]:
+    """What a profiler looks at."""
+    assert isinstance(module, SeededModule)
+    return module.all_modules()
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    with warnings.catch_warnings():
+        # Worker processes would only copy what is memory-mapped; small runs have few batches. Neither is news.
+        warnings.filterwarnings("ignore", module="lightning.*")
+        warnings.filterwarnings("ignore", category=FutureWarning)
+        yield
+
+
+def _trainer(options: TrainingOptions, callbacks: list[L.Callback], **more: Any) -> L.Trainer:
+    return L.Trainer(
+        accelerator=accelerator(options.device),
+        # Threads adding floats in another order differ in the seventh digit, and epochs later in the first.
+        deterministic="warn",
+        devices=1,
+        precision=options.precision if accelerator(options.device) == "cuda" else "32-true",
+        accumulate_grad_batches=options.accumulate_batches,
+        gradient_clip_val=options.gradient_clip or None,
+        plugins=[SafetensorsCheckpoints()],
+        callbacks=callbacks,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        use_distributed_sampler=False,
+        reload_dataloaders_every_n_epochs=1,  # The curriculum changes the number of batches.
+        **more,
+    )
 
 
 def _run(

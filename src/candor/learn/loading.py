@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from itertools import islice
 from queue import Empty, Full, Queue
 from typing import Any
@@ -95,6 +96,8 @@ class GraphLoader:
         self._direct = source if isinstance(source, DirectSource) else None
         self._pool = _Pool(prefetch + 4)
         self._epoch = self._given = self._skip = 0
+        #: Entered while the trainer waits for a batch; a profiler puts its own here.
+        self.waiting: Callable[[], AbstractContextManager[None]] = nullcontext
 
     @property
     def sampler(self) -> BatchSampler:
@@ -107,7 +110,12 @@ class GraphLoader:
     def __iter__(self) -> Iterator[GraphBatch]:
         self._given, self._skip = self._skip, 0
         batches = (self._gather(idx) for idx in islice(iter(self.batch_sampler), self._given, None))
-        for batch in _ahead(batches, self.prefetch) if self.prefetch else batches:
+        ready = _ahead(batches, self.prefetch) if self.prefetch else batches
+        while True:
+            with self.waiting():
+                batch = next(ready, None)
+            if batch is None:
+                return
             self._given += 1
             yield batch
 

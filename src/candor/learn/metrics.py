@@ -19,7 +19,7 @@ from candor.learn.bootstrap import Resamples, interval
 Floats = NDArray[np.float64]
 
 #: Names in the order of every table.
-METRICS = ("f1", "precision", "recall", "fpr", "mcc", "auroc", "auc_pr")
+METRICS = ("f1", "macro_f1", "precision", "recall", "fpr", "mcc", "auroc", "auc_pr")
 
 NO_ATTACK = "no attack windows"
 NO_BENIGN = "no benign windows"
@@ -60,7 +60,7 @@ def confusion(y: ArrayLike, prediction: ArrayLike) -> Confusion:
 
 
 def threshold_metrics(c: Confusion) -> dict[str, Any]:
-    """F1, precision, recall, FPR and MCC of the counts; NaN where a denominator is 0 (`undefined` gives the reason).
+    """F1 of attacks, its mean with that of benign windows (macro), precision, recall, FPR and MCC of the counts; NaN where a denominator is 0 (`undefined` gives the reason).
 
     MCC: Matthews 1975, with the product of the four margins in floating point (it overflows int64 from 65 k windows).
     """
@@ -69,6 +69,7 @@ def threshold_metrics(c: Confusion) -> dict[str, Any]:
     with np.errstate(divide="ignore", invalid="ignore"):
         return {
             "f1": 2 * tp / (2 * tp + fp + fn),
+            "macro_f1": tp / (2 * tp + fp + fn) + tn / (2 * tn + fp + fn),
             "precision": tp / (tp + fp),
             "recall": tp / (tp + fn),
             "fpr": fp / (fp + tn),
@@ -115,9 +116,11 @@ def undefined(c: Confusion) -> dict[str, str]:
     if flagged == 0:
         reasons["precision"] = NONE_FLAGGED
     if attack == 0:
-        reasons |= dict.fromkeys(("f1", "precision", "recall", "mcc", "auroc", "auc_pr"), NO_ATTACK)
+        reasons |= dict.fromkeys(
+            ("f1", "macro_f1", "precision", "recall", "mcc", "auroc", "auc_pr"), NO_ATTACK
+        )
     if benign == 0:
-        reasons |= dict.fromkeys(("fpr", "mcc", "auroc", "auc_pr"), NO_BENIGN)
+        reasons |= dict.fromkeys(("macro_f1", "fpr", "mcc", "auroc", "auc_pr"), NO_BENIGN)
     return reasons
 
 
@@ -156,6 +159,19 @@ def binary_metrics(
     if resamples is not None:
         out = _widen_collapsed(out, counts, confidence)
     return out
+
+
+def binary_replicates(
+    y: ArrayLike, score: ArrayLike, prediction: ArrayLike, resamples: Resamples, metric: str
+) -> Floats:
+    """One of `METRICS` on every replicate: [B]; NaN where it is undefined on one. Arguments as `binary_metrics`."""
+    truth, s, flagged = np.asarray(y, bool), np.asarray(score, np.float64), np.asarray(prediction, bool)
+    reasons = undefined(confusion(truth, flagged))
+    if metric in ("auroc", "auc_pr"):
+        draws = _replicates(truth, s, flagged, resamples, reasons)
+    else:  # Rankings cost the most.
+        draws = _replicates(truth, s, flagged, resamples, {"auroc": ""})
+    return draws.get(metric, np.full(len(resamples.draws), np.nan))
 
 
 def _replicates(

@@ -5,10 +5,12 @@ Legend: G graphs.
 
 from __future__ import annotations
 
+import heapq
 import math
+import sys
 import warnings
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -27,7 +29,7 @@ class OversizedGraph(UserWarning):
 
 
 class BudgetSampler(Sampler[list[int]]):
-    """Batches of graph indices that stay within ``max_nodes`` and ``max_edges``: drop-in for PyG's DynamicBatchSampler.
+    """Batches of graph indices that stay within ``max_nodes`` and ``max_edges``, for GraphLoader or PyG's DataLoader.
 
     Every graph comes exactly once per epoch (unless ``drop_last``), on one of the ranks. A graph larger than a budget
     comes alone, with an OversizedGraph warning. The same seed and epoch give the same batches; ``set_epoch`` changes
@@ -44,15 +46,19 @@ class BudgetSampler(Sampler[list[int]]):
         drop_last: leave out the last batch of an epoch if it could have held more graphs.
         min_batch_size: a last batch with fewer graphs takes some from the one before (batch norm needs two), as far
             as the budget allows; with ``drop_last`` it is dropped instead.
-        min_steps_per_epoch: batches of every rank, as far as there are graphs. A budget that swallows the data set in
+        min_steps_per_epoch: batches of every rank, as far as there are graphs for ``min_batch_size``. A budget that swallows the data set in
             two steps per epoch trains badly; it is lowered until there are enough.
         rank, world_size: which share of an epoch's batches this process takes. All ranks get equally many, or a
             collective would wait for ever: batches are halved until their number divides.
 
     Raises:
         ConfigError: a budget, ``min_batch_size`` or ``min_steps_per_epoch`` below 1, counts of different length, or a
-            rank outside the world.
+            rank outside the world; when an epoch is packed, if its graphs cannot be shared by all ranks in equally
+            many batches.
     """
+
+    #: Leave out graphs larger than a budget; batches of an epoch at most; a finished epoch is followed by the next.
+    _skip_too_big, _max_steps, _advances = False, sys.maxsize, False
 
     def __init__(
         self,
@@ -100,6 +106,30 @@ class BudgetSampler(Sampler[list[int]]):
                 stacklevel=2,
             )
 
+    @classmethod
+    def over(
+        cls,
+        dataset: Any,
+        max_num: int,
+        mode: Literal["node", "edge"] = "node",
+        shuffle: bool = False,
+        skip_too_big: bool = False,
+        num_steps: int | None = None,
+        *,
+        seed: int = 0,
+    ) -> BudgetSampler:
+        """In place of PyG's ``DynamicBatchSampler(dataset, max_num, mode, shuffle, skip_too_big, num_steps)``.
+
+        As there, every iteration is shuffled anew without ``set_epoch``. ``dataset``: a GraphStore, or any sequence of
+        PyG graphs. Without shuffle the batches are PyG's.
+        """
+        nodes, edges = graph_counts(dataset)
+        max_nodes, max_edges = (max_num, sys.maxsize) if mode == "node" else (sys.maxsize, max_num)
+        sampler = cls(nodes, edges, max_nodes=max_nodes, max_edges=max_edges, shuffle=shuffle, seed=seed)
+        sampler._skip_too_big, sampler._advances = skip_too_big, True
+        sampler._max_steps = num_steps or sys.maxsize
+        return sampler
+
     def set_epoch(self, epoch: int) -> None:
         """Choose the order of ``epoch``; the next ``iter`` and ``len`` follow it."""
         self.epoch = epoch
@@ -109,6 +139,9 @@ class BudgetSampler(Sampler[list[int]]):
         for batch in self._batches()[self._given :]:
             self._given += 1
             yield batch
+        if self._advances:
+            self.epoch += 1
+            self._given = 0
 
     def __len__(self) -> int:
         return len(self._batches())
@@ -123,16 +156,28 @@ class BudgetSampler(Sampler[list[int]]):
 
     def _batches(self) -> list[list[int]]:
         if self._packed is None or self._packed[0] != self.epoch:
-            self._packed = (self.epoch, self._pack(self._order())[self.rank :: self.world_size])
+            self._packed = (self.epoch, self._share(self._pack(self._order())))
         return self._packed[1]
 
+    def _share(self, batches: list[list[int]]) -> list[list[int]]:
+        if len(batches) % self.world_size:
+            raise ConfigError(
+                f"{sum(map(len, batches))} graphs in {len(batches)} batches that can neither be split nor joined, for "
+                f"{self.world_size} ranks that must all take equally many steps",
+                place="batch sampler",
+                hint="Use fewer processes, or a larger budget.",
+            )
+        return batches[self.rank :: self.world_size][: self._max_steps]
+
     def _order(self) -> npt.NDArray[np.int64]:
-        if not self.shuffle:
-            return np.arange(len(self._nodes))
-        return np.random.default_rng([self.seed, self.epoch]).permutation(len(self._nodes))
+        order = np.arange(len(self._nodes))
+        if self.shuffle:
+            order = np.random.default_rng([self.seed, self.epoch]).permutation(len(self._nodes))
+        return order[~np.isin(order, self.oversized)] if self._skip_too_big else order
 
     def _pack(self, order: npt.NDArray[np.int64]) -> list[list[int]]:
-        steps = self.min_steps_per_epoch * self.world_size
+        # Batches of one graph below min_batch_size would be all that more steps could bring.
+        steps = min(self.min_steps_per_epoch * self.world_size, max(len(order) // self.min_batch_size, 1))
         max_nodes = min(self.max_nodes, max(math.ceil(self._nodes.sum() / steps), 1))
         max_edges = min(self.max_edges, max(math.ceil(self._edges.sum() / steps), 1))
         budget = (max_nodes, max_edges) if steps > 1 else (self.max_nodes, self.max_edges)
@@ -145,6 +190,7 @@ class BudgetSampler(Sampler[list[int]]):
         batches = [in_batches[end - size : end] for end, size in zip(ends, sizes.tolist(), strict=True)]
         self._finish_last(batches)
         self._halve(batches)
+        self._join(batches)
         return batches
 
     def _finish_last(self, batches: list[list[int]]) -> None:
@@ -164,12 +210,45 @@ class BudgetSampler(Sampler[list[int]]):
             last.insert(0, donor.pop())
 
     def _halve(self, batches: list[list[int]]) -> None:
-        """Halve the batches with most graphs until every rank has equally many and at least the steps asked for."""
-        wanted = max(len(batches), self.min_steps_per_epoch * self.world_size)
-        wanted = math.ceil(wanted / self.world_size) * self.world_size
-        while batches and len(batches) < wanted:
-            largest = max(range(len(batches)), key=lambda k: len(batches[k]))
-            whole = batches[largest]
-            if len(whole) < 2:
+        """Halve the batches with most graphs until there are the steps asked for and every rank has equally many.
+
+        For more steps none falls below ``min_batch_size``; for equal ranks it may, since they would wait for ever.
+        """
+        steps = self.min_steps_per_epoch * self.world_size
+        heap = [(-len(batch), k, batch) for k, batch in enumerate(batches)]
+        heapq.heapify(heap)
+        pieces: dict[int, list[list[int]]] = {}
+        count = len(batches)
+        while heap and (count < steps or count % self.world_size):
+            size = -heap[0][0]
+            enough = 2 if count % self.world_size else max(2, 2 * self.min_batch_size)
+            if size < enough:
+                break
+            _, at, whole = heapq.heappop(heap)
+            halves = [whole[: size // 2], whole[size // 2 :]]
+            held = pieces.setdefault(at, [whole])
+            place = next(i for i, piece in enumerate(held) if piece is whole)
+            held[place : place + 1] = halves
+            for half in halves:
+                heapq.heappush(heap, (-len(half), at, half))
+            count += 1
+        batches[:] = [piece for k, batch in enumerate(batches) for piece in pieces.get(k, [batch])]
+
+    def _join(self, batches: list[list[int]]) -> None:
+        """Where nothing can be halved any more, join the two smallest, within the budget, until ranks have equally many."""
+        while len(batches) % self.world_size and len(batches) > 1:
+            one, other = sorted(range(len(batches)), key=lambda k: int(self._nodes[batches[k]].sum()))[:2]
+            joined = batches[min(one, other)] + batches[max(one, other)]
+            if self._nodes[joined].sum() > self.max_nodes or self._edges[joined].sum() > self.max_edges:
                 return
-            batches[largest : largest + 1] = [whole[: len(whole) // 2], whole[len(whole) // 2 :]]
+            batches[min(one, other)] = joined
+            del batches[max(one, other)]
+
+
+def graph_counts(dataset: Any) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Nodes and edges of every graph of a GraphStore or of a sequence of PyG graphs; i64[G] each."""
+    if hasattr(dataset, "node_counts"):
+        return np.asarray(dataset.node_counts, np.int64), np.asarray(dataset.edge_counts, np.int64)
+    sizes = [(graph.num_nodes, graph.num_edges) for graph in (dataset[i] for i in range(len(dataset)))]
+    counts = np.array(sizes, np.int64).reshape(-1, 2)
+    return counts[:, 0], counts[:, 1]

@@ -13,7 +13,7 @@ class ReportConfig(Config):
     """The page that a run ends with."""
 
     title: str = ""
-    #: Detectors of the printed table, beside the controls; the page shows all. Empty: all.
+    #: Detectors of the printed table, beside the specialists, baselines and controls; the page shows all. Empty: all.
     headline: tuple[str, ...] = ()
     #: Bins of a score histogram.
     bins: Annotated[int, Field(gt=0, le=500)] = 48

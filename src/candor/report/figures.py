@@ -211,3 +211,40 @@ def _axes(
         return x, Scale(low, high, *up, log=True)
     pad = (high - low) * 0.06 or abs(high) * 0.1 or 1.0
     return x, Scale(low - pad if low < 0 or low - pad > 0 else 0.0, high + pad, *up)
+
+
+@dataclass(frozen=True)
+class HeatCell:
+    """One square of a grid: its column and row from 0, a value from 0 to 1, and how many windows it stands for."""
+
+    column: int
+    row: int
+    value: float
+    windows: int
+
+
+def heat(title: str, cells: Sequence[HeatCell], *, bins: int, x_label: str, y_label: str, colour: str) -> str:
+    """A grid of ``bins`` × ``bins`` shares from 0 to 1 on both axes, rows upwards; squares without windows stay empty.
+
+    The fuller the colour, the higher the value; the value stands in the square, its windows in the tip.
+    """
+    width, height, left, top = 320.0, 300.0, 44.0, 8.0
+    side = (width - left - 10) / bins
+    bottom = top + side * bins
+    x, y = Scale(0, bins, left, left + side * bins), Scale(0, bins, bottom, top)
+    parts = []
+    for cell in cells:
+        at_x, at_y = x(cell.column), y(cell.row + 1)
+        tip = f"{share(cell.value)} over {cell.windows} windows"
+        style = f"fill:{colour};fill-opacity:{0.1 + 0.9 * cell.value:.2f}"
+        parts.append(rect(at_x + 0.5, at_y + 0.5, side - 1, side - 1, style=style, title=tip))
+        label = f"{cell.value:.2f}".lstrip("0") if cell.value < 1 else "1"
+        parts.append(text(at_x + side / 2, at_y + side / 2 + 3.5, label, cls="tick", anchor="middle"))
+    for t in (0.0, 0.5, 1.0):
+        parts.append(text(x(t * bins), bottom + 13, svg.tick_label(t), cls="tick", anchor="middle"))
+        parts.append(text(left - 5, y(t * bins) + 3.5, svg.tick_label(t), cls="tick", anchor="end"))
+    parts.append(line(left, bottom, left + side * bins, bottom, cls="axis"))
+    parts.append(line(left, top, left, bottom, cls="axis"))
+    parts.append(text(left + side * bins / 2, height - 6, x_label, cls="tick", anchor="middle"))
+    parts.append(text(left, top - 1, y_label, cls="tick"))
+    return drawing(width, height, parts, label=title)

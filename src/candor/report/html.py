@@ -8,7 +8,7 @@ from html import escape
 from importlib.resources import files
 
 from candor.report.numbers import UNDEFINED, estimate
-from candor.report.tables import Table, title
+from candor.report.tables import RIVALS, Table, title
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ def plain(table: Table) -> str:
     before: str | None = None
     for row in table["rows"]:
         classes = ["group"] if before not in (None, row[0]) else []
-        classes += ["control"] if row[2] == "control" else []
+        classes += ["control"] if row[2] in RIVALS else []
         before = row[0]
         cells = "".join(_plain_cell(text, c["align"]) for text, c in zip(row, table["columns"], strict=True))
         if "group" not in classes and body:

@@ -12,11 +12,17 @@ from candor.report import html, numbers
 from candor.report.figures import Bar, Curve, bars, curves, histogram, score_axis
 from candor.report.html import Cell, Row, card, grid, legend, number, section, sortable, word
 from candor.report.look import DASHES, Palette, scenario_name
-from candor.report.tables import headline, lowest_rate, rank
+from candor.report.tables import RIVALS, headline, lowest_rate, rank
 
 Rows = dict[tuple[str, str, str, str, str], dict[str, dict[str, Any]]]
 
-_WINDOW = (("f1", "F1"), ("precision", "precision"), ("recall", "recall"), ("fpr", "FPR"))
+_WINDOW = (
+    ("f1", "F1"),
+    ("macro_f1", "macro-F1"),
+    ("precision", "precision"),
+    ("recall", "recall"),
+    ("fpr", "FPR"),
+)
 _WINDOW_MORE = (("mcc", "MCC"), ("auroc", "AUROC"), ("auc_pr", "AUC-PR"))
 
 
@@ -49,7 +55,7 @@ def scenario_bars(results: pl.DataFrame, colours: Palette) -> str:
 
 
 def _bar(row: dict[str, Any], colours: Palette) -> Bar:
-    label = row["detector"] if row["variant"] == "control" else f"{row['detector']} · {row['variant']}"
+    label = row["detector"] if row["variant"] in RIVALS else f"{row['detector']} · {row['variant']}"
     value, low, high = row["value"], row["low"], row["high"]
     if value is not None and row["sd"] is not None:
         low, high = max(0.0, value - row["sd"]), min(1.0, value + row["sd"])
@@ -146,8 +152,8 @@ def operating_curves(operating: pl.DataFrame, colours: Palette) -> str:
             points = list(rows.select("false_alarms_per_hour", "event_recall").iter_rows())
             dash = DASHES.get(str(variant), "")
             lines.append(Curve(f"{detector} · {variant}", points, colours[str(detector)], dash))
-        # Controls below, so that a model's line is not hidden by one.
-        lines.sort(key=lambda c: not c.label.endswith("· control"))
+        # Rivals below, so that a model's line is not hidden by one.
+        lines.sort(key=lambda c: not c.label.endswith(tuple(f"· {v}" for v in RIVALS)))
         name = scenario_name(str(scenario))
         figure = curves(name, lines, x_label="false alarms per hour", unit_range=True, log_x=True, steps=True)
         cards.append(card(name, figure))

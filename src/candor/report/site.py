@@ -13,10 +13,15 @@ from candor.config.fingerprint import digest
 from candor.errors import SourceMissing
 from candor.flow.stage import Inputs, Output, Result
 from candor.report import sections
+from candor.report.audited import allowed, allowed_notes, read_findings
+from candor.report.calibration import calibration_curve
 from candor.report.config import ReportConfig
+from candor.report.gains import gain_table
 from candor.report.html import document, plain, section
 from candor.report.look import Palette
+from candor.report.policy import policy_pictures
 from candor.report.tables import Table, markdown, summary_table
+from candor.report.verdicts import read_thresholds
 
 _FROM_EVALUATE = ("results.parquet", "predictions.parquet", "operating.parquet", "thresholds.json")
 
@@ -24,24 +29,24 @@ _FROM_EVALUATE = ("results.parquet", "predictions.parquet", "operating.parquet",
 def report(config: ReportConfig, inputs: Inputs, out: Output) -> Result:
     """Write index.html (one file, no network), table.json and table.md.
 
-    Inputs: ``evaluate``; optional ``history.NAME`` (metrics.parquet, where the stage logged any), ``ingest``
+    Inputs: ``evaluate``; optional ``curve`` (curve.parquet), ``history.NAME`` (metrics.parquet and policy.parquet, where the stage left any), ``ingest``
     (catalog.parquet) and ``audit`` (findings.json: errors that were allowed are printed below the table).
 
     Raises:
         SourceMissing: evaluate left no results.
+        AuditFailed: a threshold that does not come from validation.
     """
     evaluated = inputs.path("evaluate")
     for name in _FROM_EVALUATE:
         if not (evaluated / name).is_file():
             raise SourceMissing(f"the evaluate artifact has no {name}", hint="Run the evaluate stage again.")
     results = pl.read_parquet(evaluated / "results.parquet")
-    findings = _findings(inputs)
+    findings = read_findings(inputs.paths.get("audit"))
     heading = config.title or "Detectors by scenario"
-    allowed = [_allowed(f) for f in findings if f["severity"] == "error"]
     table = summary_table(results, heading=heading)
     printed = summary_table(results, heading=heading, detectors=config.headline)
     for each in (table, printed):
-        each["notes"] += allowed
+        each["notes"] += allowed_notes(findings)
     out.progress(1, 3, "drawing")
     page = _page(config, inputs, results, table, findings)
     (out.path / "index.html").write_text(page, encoding="utf-8")
@@ -59,7 +64,7 @@ def _page(
     evaluated = inputs.path("evaluate")
     colours = Palette(results.select("detector", "variant").unique().iter_rows())
     predictions = pl.read_parquet(evaluated / "predictions.parquet")
-    thresholds = json.loads((evaluated / "thresholds.json").read_text())
+    thresholds = read_thresholds(evaluated / "thresholds.json")
     history = _history(inputs)
     catalog = inputs.paths.get("ingest")
     parts = [
@@ -74,8 +79,18 @@ def _page(
             sections.operating_curves(pl.read_parquet(evaluated / "operating.parquet"), colours),
         ),
     ]
+    if (evaluated / "effects.parquet").is_file():
+        gains = pl.read_parquet(evaluated / "effects.parquet")
+        if len(gains):
+            parts.append(("gains", "Variants compared", gain_table(gains)))
+    if "curve" in inputs.paths:
+        found = pl.read_parquet(inputs.path("curve") / "curve.parquet")
+        parts.append(("calibration", "Calibration", calibration_curve(found, colours)))
     if history:
         parts.append(("training", "Training", sections.training_curves(history)))
+    policies = _policies(inputs)
+    if policies:
+        parts.append(("policy", "Fusion policy", policy_pictures(policies)))
     parts.append(("thresholds", "Thresholds", sections.threshold_table(thresholds)))
     if catalog is not None:
         table_of = sections.capture_table(pl.read_parquet(catalog / "catalog.parquet"))
@@ -83,23 +98,7 @@ def _page(
     return document(table["title"], _head(findings), parts, _footer(inputs))
 
 
-_SUMMARY = (
-    "One row per detector and scenario; the trivial controls stand below the models they should lose to."
-)
-
-
-def _findings(inputs: Inputs) -> list[dict[str, Any]]:
-    """Findings of the audit: those of level error were allowed by name, or the run would have stopped."""
-    folder = inputs.paths.get("audit")
-    if folder is None or not (folder / "findings.json").is_file():
-        return []
-    content = json.loads((folder / "findings.json").read_text())
-    found = content["findings"] if isinstance(content, dict) else content
-    return [dict(f) for f in found]
-
-
-def _allowed(finding: dict[str, Any]) -> str:
-    return f"The audit's error '{finding['id']}' was allowed: {finding['message']}"
+_SUMMARY = "One row per detector and scenario; specialists, baselines and controls stand below the models they should lose to."
 
 
 def _head(findings: list[dict[str, Any]]) -> str:
@@ -107,7 +106,7 @@ def _head(findings: list[dict[str, Any]]) -> str:
     shown = []
     for f in sorted(findings, key=lambda f: f["severity"] != "error"):
         if f["severity"] in ("error", "warning"):
-            text = _allowed(f) if f["severity"] == "error" else f"Audit, {f['id']}: {f['message']}"
+            text = allowed(f) if f["severity"] == "error" else f"Audit, {f['id']}: {f['message']}"
             shown.append(f'<div class="finding {f["severity"]}" role="note">{escape(text)}</div>')
     return "".join(shown)
 
@@ -121,6 +120,15 @@ def _history(inputs: Inputs) -> dict[str, pl.DataFrame]:
                 folder / "metrics.parquet", columns=["kind", "step", "metric", "value"]
             )
     return found
+
+
+def _policies(inputs: Inputs) -> dict[str, pl.DataFrame]:
+    """What fusion policies do, by lane, of stages that left a picture."""
+    return {
+        name.partition(".")[2]: pl.read_parquet(folder / "policy.parquet")
+        for name, folder in inputs.group("history").items()
+        if (folder / "policy.parquet").is_file()
+    }
 
 
 def _footer(inputs: Inputs) -> str:

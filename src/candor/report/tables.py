@@ -12,6 +12,8 @@ from candor.report.numbers import UNDEFINED, estimate, quantity, share
 
 #: Order of variants: what was trained first, then what is derived from it, controls last.
 VARIANTS = ("teacher", "student_kd", "student")
+#: Variants that are no model of ours: what models must beat. They stand below them, in this order.
+RIVALS = ("specialist", "baseline", "control")
 
 
 class Column(TypedDict):
@@ -38,10 +40,10 @@ def title(column: Column) -> str:
     return f"{column['name']} ({column['unit']})" if column["unit"] else column["name"]
 
 
-def rank(detector: str, variant: str) -> tuple[bool, str, int, str]:
-    """Sorts detectors by name and variant, controls last."""
+def rank(detector: str, variant: str) -> tuple[int, str, int, str]:
+    """Sorts detectors by name and variant; specialists, baselines and controls last."""
     place = VARIANTS.index(variant) if variant in VARIANTS else len(VARIANTS)
-    return variant == "control", detector, place, variant
+    return RIVALS.index(variant) + 1 if variant in RIVALS else 0, detector, place, variant
 
 
 def headline(results: pl.DataFrame) -> pl.DataFrame:
@@ -61,14 +63,15 @@ def lowest_rate(results: pl.DataFrame) -> str:
 def summary_table(
     results: pl.DataFrame, *, heading: str = "Detectors by scenario", detectors: Sequence[str] = ()
 ) -> Table:
-    """The table the CLI prints: one row per scenario and detector, controls at the bottom of each scenario.
+    """The table the CLI prints: one row per scenario and detector, rivals at the bottom of each scenario.
 
     Args:
         results: lake METRICS rows; whole-scenario rows are used.
-        detectors: only these, and the controls; all if empty.
+        detectors: only these, and the rivals; all if empty.
     """
+    whole = results
     if detectors:
-        results = results.filter(pl.col("detector").is_in(detectors) | (pl.col("variant") == "control"))
+        results = results.filter(pl.col("detector").is_in(detectors) | pl.col("variant").is_in(RIVALS))
     rate = lowest_rate(results)
     label = rate.removeprefix("@").removesuffix("/h")
     wanted = [
@@ -102,7 +105,48 @@ def summary_table(
         Column(name=name, unit=unit, align="left" if i < 3 else "right")
         for i, (name, unit) in enumerate(names)
     ]
-    return Table(title=heading, columns=columns, rows=rows, notes=notes(shown), grouped=True)
+    said = [*verdict(whole), *notes(shown)]
+    return Table(title=heading, columns=columns, rows=rows, notes=said, grouped=True)
+
+
+_JUDGED = (("macro_f1", "macro-F1"), ("auroc", "AUROC"), ("auc_pr", "AUC-PR"))
+
+
+def verdict(results: pl.DataFrame) -> list[str]:
+    """Whether the best detector of ours beats the best of the others, on the mean over scenarios; where it loses.
+
+    A detector counts where it has a value in every scenario that any has one in.
+    """
+    whole = headline(results).filter(capture="", attack="", level="window").drop_nulls("value")
+    said = []
+    for metric, name in _JUDGED:
+        rows = whole.filter(metric=metric)
+        scenarios = rows["scenario"].n_unique()
+        rival = pl.col("variant").is_in(RIVALS)
+        means = (
+            rows.group_by("detector", "variant")
+            .agg(pl.col("value").mean(), pl.col("scenario").n_unique().alias("places"))
+            .filter(pl.col("places") == scenarios)
+            .sort(["value", "detector", "variant"], descending=[True, False, False])
+        )
+        ours, theirs = means.filter(~rival), means.filter(rival)
+        if ours.is_empty() or theirs.is_empty():
+            continue
+        mine, other = ours.row(0, named=True), theirs.row(0, named=True)
+        best = rows.filter(rival).group_by("scenario").agg(pl.col("value").max().alias("best"))
+        at = rows.filter(detector=mine["detector"], variant=mine["variant"]).join(best, on="scenario")
+        lost = at.filter(pl.col("best") > pl.col("value"))["scenario"].sort().to_list()
+        ahead = mine["value"] - other["value"]
+        how = "equals" if abs(ahead) < 1e-12 else "beats" if ahead > 0 else "does not beat"
+        behind = (
+            f"; behind the best of them in {', '.join(s or 'all captures' for s in lost)}" if lost else ""
+        )
+        over = f", mean over {scenarios} scenarios" if scenarios > 1 else ""
+        said.append(
+            f"{name}{over}: our best, {mine['detector']} {mine['variant']} ({share(mine['value'])}), {how} the best of "
+            f"specialists, baselines and controls, {other['detector']} ({share(other['value'])}){behind}."
+        )
+    return said
 
 
 def notes(shown: pl.DataFrame) -> list[str]:

@@ -73,9 +73,25 @@ def test_datasets_without_files_are_listed_with_what_to_do(capsys: pytest.Captur
 
 def test_ingested_captures_show_their_numbers(capsys: pytest.CaptureFixture[str], ingested: None) -> None:
     out, err = run(capsys, "list", "--dataset", "set_01")
-    (line,) = [line for line in out.splitlines() if line.startswith("set_01")]
-    assert line.split() == ["set_01", "a", "train", "–", "v1", "base", "dos", "40", "3.9", "1", "50.00", "1"]
+    group, line = [line for line in out.splitlines() if line.startswith(("set_01", "  a "))]
+    assert group.strip() == "set_01"
+    # A column that says nothing of any capture, here the scenario, is left out.
+    assert line.split() == ["a", "train", "v1", "base", "dos", "40", "3.9", "1", "50.00", "1"]
     assert err == ""
+
+
+@pytest.mark.parametrize("width", [60, 80, 100, 140])
+def test_no_name_is_broken_however_narrow_the_terminal(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, width: int
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    out, err = run(capsys, "list", "--domain", "automotive", "--attack", "masquerade")
+    rows = json.loads(run(capsys, "list", "--domain", "automotive", "--attack", "masquerade", "--json")[0])
+    cells = {word for line in out.splitlines() for word in line.split()}
+    assert {row["capture"] for row in rows} <= cells
+    assert {word for row in rows for word in row["attack"].split("_")} <= cells
+    assert ("Left out, as the terminal is narrow: base capture" in err) == (width < 140)
+    assert max(map(len, out.splitlines())) <= max(width, 90)
 
 
 def test_json_is_for_machines(capsys: pytest.CaptureFixture[str], ingested: None) -> None:
@@ -182,7 +198,11 @@ def test_captures_are_found_by_domain_attack_and_vehicle(capsys: pytest.CaptureF
         json.loads(run(capsys, "list", "--domain", "can", "--vehicle", "kia", "--json")[0])[0]["dataset"]
         == "hcrl_sa"
     )
-    assert json.loads(run(capsys, "list", "--domain", "no such", "--json")[0]) == []
+    _, err = run(capsys, "list", "--domain", "automotiv", code=2)
+    assert "no domain 'automotiv'" in err
+    assert "Did you mean 'automotive'?" in err
+    out, err = run(capsys, "list", "--domain", "network", "--vehicle", "kia")
+    assert (out, err.strip()) == ("", "No capture of domain 'network', of vehicle 'kia'.")
     _, err = run(capsys, "list", "--attack", "masquerade")
     assert "hcrl_sa" not in err
 

@@ -1,12 +1,18 @@
 from __future__ import annotations
 
 import json
+import os
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from candor.cli import ingest
 from candor.cli.main import main
+from candor.ids.captures.progress import Reading
+
+REQUIRED = bool(os.environ.get("CANDOR_REQUIRE_ALL"))
 
 LOG = "".join(f"({k / 10:.1f}) can0 1{k % 10:02X}#00\n" for k in range(50))
 
@@ -65,6 +71,28 @@ def test_several_processes_do_the_same(capsys) -> None:
     assert {n: [r.get(k) for k in kept] for n, r in one_rows.items()} == {
         n: [r.get(k) for k in kept] for n, r in two_rows.items()
     }
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    not REQUIRED and not all(map(find_spec, ("ray", "candor.executors.ray_workers"))), reason="needs Ray"
+)
+def test_ray_tasks_do_the_same(capsys) -> None:
+    one, _ = run(capsys, "logs", "--name", "one", "--json")
+    two, err = run(capsys, "logs", "--name", "two", "--on", "ray", "--json")
+    kept = ("outcome", "rows", "frames_sha256", "sha256", "says")
+    one_rows, two_rows = told(one), told(two)
+    assert {n: [r.get(k) for k in kept] for n, r in one_rows.items()} == {
+        n: [r.get(k) for k in kept] for n, r in two_rows.items()
+    }
+    assert "[3/3]" in err
+
+
+def test_a_long_import_says_how_far_it_is(capsys, monkeypatch: pytest.MonkeyPatch) -> None:
+    reading = ingest._Reading()
+    reading([Reading("drive", 250_000_000, 1_000_000_000)])
+    reading([Reading("drive", 260_000_000, 1_000_000_000)])
+    assert capsys.readouterr().err.splitlines() == ["  drive: 25% of 1,000 MB read"]
 
 
 def test_copies_are_imported_once(capsys, root: Path) -> None:

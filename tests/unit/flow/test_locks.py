@@ -4,10 +4,11 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
-from candor.flow.locks import is_free, key_lock
+from candor.flow.locks import is_free, key_lock, remove_lock
 
 HOLDER = """
 import os, sys, time
@@ -55,3 +56,30 @@ def test_a_killed_holder_frees_the_lock_though_its_forked_worker_lives_on(tmp_pa
         since = time.monotonic()
         with key_lock(path):
             assert time.monotonic() - since < 2
+
+
+def test_a_lock_that_is_held_cannot_be_removed(tmp_path: Path) -> None:
+    path = tmp_path / "x.lock"
+    with key_lock(path):
+        assert not remove_lock(path)
+    assert remove_lock(path)
+    assert not remove_lock(path)
+
+
+def test_whoever_waited_for_a_lock_file_that_was_removed_holds_the_new_one(tmp_path: Path) -> None:
+    path = tmp_path / "x.lock"
+    entered = threading.Event()
+
+    def wait() -> None:
+        with key_lock(path):
+            entered.set()
+            time.sleep(0.3)
+
+    with key_lock(path):
+        waiting = threading.Thread(target=wait)
+        waiting.start()
+        time.sleep(0.2)
+        path.unlink()  # As a clean-up of another version might.
+    assert entered.wait(5)
+    assert not is_free(path)
+    waiting.join()

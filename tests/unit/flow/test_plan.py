@@ -157,6 +157,15 @@ def test_an_unknown_task_names_the_nearest() -> None:
         toy_plan().task("reprot")
 
 
+def test_a_changed_copy_of_a_plan_knows_its_own_tasks() -> None:
+    plan = toy_plan()
+    assert plan.task("report").id == "report"
+    copy = plan.model_copy(update={"tasks": plan.tasks[:2]})
+    assert copy.find("report") is None
+    assert copy.task("left") == plan.task("left")
+    assert plan == toy_plan()
+
+
 def test_dependants_are_found_across_steps() -> None:
     assert toy_plan().dependants("left") == {"total", "report"}
     assert toy_plan().dependants("report") == set()

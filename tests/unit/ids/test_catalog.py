@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
+from data_roots import CSV, own_preset, put, roots
 
 from candor.config.settings import Settings
 from candor.errors import ArtifactCorrupted, ConfigError, PresetNotFound, SourceMissing
@@ -15,7 +16,6 @@ from candor.ids.captures import files
 from candor.ids.captures.ingest import ingest
 from candor.ids.config import CaptureSource, IngestConfig
 
-CSV = b"timestamp,arbitration_id,data_field,attack\n1.0,316,00,0\n1.1,316,01,1\n"
 PRESET = """\
 name: mine
 title: Mine
@@ -39,22 +39,14 @@ class Quiet:
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
-    settings = Settings.from_env({"CANDOR_ROOT": str(tmp_path / "root"), "HOME": str(tmp_path)})
-    own = settings.data_root / "presets" / "datasets"
-    own.mkdir(parents=True)
-    (own / "mine.yaml").write_text(PRESET)
+    settings = roots(tmp_path)
+    own_preset(settings, PRESET)
     return settings
 
 
 @pytest.fixture
 def preset(settings: Settings) -> catalog.DatasetPreset:
     return catalog.dataset_preset("mine", data_root=settings.data_root)
-
-
-def put(path: Path, content: bytes = CSV) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(content)
-    return path
 
 
 def discover(preset: catalog.DatasetPreset, settings: Settings, **env: str) -> tuple[CaptureSource, ...]:

@@ -59,7 +59,7 @@ def test_a_convolution_keeps_its_kind_when_only_a_field_is_set(settings):
     assert config.variants["teacher"].gat.conv.kind == "gatv2"
     config, _ = kd(settings, "gat.conv.kind=transformer")
     assert config.variants["teacher"].gat.conv.kind == "transformer"
-    with pytest.raises(ConfigError, match="gat, gatv2 or transformer"):
+    with pytest.raises(ConfigError, match="gat, gatv2, transformer, gps, cugraph_gat or cugraph_gatv2"):
         kd(settings, "gat.conv.kind=gcn")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from data_roots import put, roots
 
 from candor.config.settings import Settings
 from candor.errors import SourceMissing
@@ -15,12 +16,7 @@ FLOWS = ["cicids2017", "ctu13", "iot23", "nf_bot_iot_v2", "unsw_nb15"]
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
-    return Settings.from_env({"CANDOR_ROOT": str(tmp_path / "root"), "HOME": str(tmp_path)})
-
-
-def put(path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(b"flows")
+    return roots(tmp_path)
 
 
 @pytest.mark.parametrize("name", FLOWS)

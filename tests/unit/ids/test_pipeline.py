@@ -4,6 +4,7 @@ from candor.config.settings import Settings
 from candor.errors import ConfigError
 from candor.flow.plan import render
 from candor.ids import pipeline
+from candor.ids.config import ExplainTask
 from candor.ids.experiment import resolve
 
 
@@ -25,9 +26,9 @@ def changed(before, after):
 
 
 def test_no_training_task_is_given_a_test_window(plan_of):
-    plan = plan_of()
+    plan = plan_of("temporal.windows=4")
     for task in plan.tasks:
-        if task.stage in ("autoencoder", "curriculum", "fusion"):
+        if task.stage in ("autoencoder", "curriculum", "fusion", "temporal"):
             above = set(task.inputs.values())
             assert "build_test" not in above
             assert "ingest" not in above
@@ -36,11 +37,10 @@ def test_no_training_task_is_given_a_test_window(plan_of):
 
 
 def test_everything_that_trains_waits_for_the_audit(plan_of):
-    plan = plan_of()
+    plan = plan_of("payload.calibration_s=10", "temporal.windows=8")
     behind = plan.dependants("audit")
-    assert {
-        t.id for t in plan.tasks if t.stage in ("autoencoder", "curriculum", "fusion", "score", "controls")
-    } <= behind
+    trains = ("autoencoder", "curriculum", "fusion", "score", "controls", "payload", "temporal")
+    assert {t.id for t in plan.tasks if t.stage in trains} <= behind
 
 
 def test_students_come_after_the_teacher_they_learn_from(plan_of):
@@ -48,6 +48,43 @@ def test_students_come_after_the_teacher_they_learn_from(plan_of):
     assert plan.task("autoencoder.student_kd.s1").inputs["teacher"] == "autoencoder.teacher.s1"
     assert plan.task("curriculum.student_kd.s1").inputs["teacher"] == "curriculum.teacher.s1"
     assert "teacher" not in plan.task("curriculum.student.s1").inputs
+
+
+def test_a_distilled_variant_is_compared_with_the_same_model_alone(plan_of):
+    assert plan_of().task("evaluate").config["compare"] == [["student_kd", "student"]]
+    other = plan_of("variants.student.gat.hidden=40").task("evaluate")
+    assert other.config["compare"] == []
+
+
+def test_detectors_of_pygod_are_trained_only_where_they_are_asked_for(plan_of):
+    assert "baselines_pygod" not in {t.id for t in plan_of().tasks}
+    asked = plan_of("baselines.pygod=[dominant]")
+    assert "scores.baselines_pygod" in asked.task("evaluate").inputs
+
+
+def test_the_calibration_curve_scores_every_point_with_the_same_models(plan_of):
+    plain, plan = plan_of(), plan_of("calibration_curve.calibration_s=[5,30]")
+    curve = plan.task("calibration_curve")
+    assert {n for n in curve.inputs if n.startswith("c5.")} == {
+        "c5.specialists",
+        "c5.teacher-s1",
+        "c5.student_kd-s1",
+        "c5.student-s1",
+    }
+    point = plan.task("score.student.s1.c30")
+    assert point.inputs["gat"] == "curriculum.student.s1"
+    assert plan.task("calibrate.c30").config["source"] == "stream"
+    assert changed(plain, plan) - {"report"} == {t.id for t in plan.tasks} - {t.id for t in plain.tasks}
+
+
+def test_an_explanation_reads_the_models_of_its_own_lane(tmp_path):
+    settings = Settings(data_root=tmp_path / "data", cache_root=tmp_path / "cache", run_root=tmp_path)
+    config, _ = resolve("kd", "synthetic", settings=settings)
+    specs = pipeline.with_explanation(config, ExplainTask(variant="student_kd", seed=1))
+    assert render("x", specs).task("explain").inputs["gat"] == "curriculum.student_kd.s1"
+    for wrong in (ExplainTask(variant="student_kd", seed=9), ExplainTask(variant="pupil", seed=1)):
+        with pytest.raises(ConfigError, match="teacher, student_kd, student"):
+            pipeline.with_explanation(config, wrong)
 
 
 def test_a_seed_is_a_lane_of_its_own_over_common_data(plan_of):
@@ -105,7 +142,13 @@ def test_every_stage_of_the_plan_has_a_function_and_a_version(plan_of, tmp_path)
     from candor.ids.stages import STAGES
 
     assert set(pipeline.VERSIONS) == set(STAGES)
-    assert {t.stage for t in (*plan_of().tasks, *flow_plan(tmp_path).tasks)} == set(STAGES)
+    plans = (
+        plan_of("training.batch_budget=auto", "training.device=cpu"),
+        plan_of("baselines.pygod=[dominant]", "calibration_curve={}"),
+        plan_of("payload.calibration_s=10", "temporal.windows=8"),
+        flow_plan(tmp_path),
+    )
+    assert {"explain"} | {t.stage for plan in plans for t in plan.tasks} == set(STAGES)
 
 
 def flow_plan(tmp_path, *sets):

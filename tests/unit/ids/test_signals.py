@@ -63,6 +63,36 @@ def test_a_display_says_the_signal_and_falls_back_to_bytes(dbc: signals.Dbc) -> 
     assert signals.label(None, 0x316, 2, 4) == "0x316[2:4]"
 
 
+def test_names_are_asked_by_id_or_key_with_or_without_bytes(dbc: signals.Dbc) -> None:
+    names = signals.SignalNames({"": dbc})
+    assert names.label(0x316) == "ENGINE"
+    assert names.label(0x316, (2, 4)) == "EngineRPM"
+    assert names.label(0x316, (0, 2)) == "0x316[0:2]"
+    assert names.label(0x317) == "0x317"
+    speed = 0x0CF00417
+    assert names.label(speed) == names.label(speed | 1 << 29) == "EEC1"
+    assert names.label(speed | 1 << 29, (3, 5)) == "EngineSpeed"
+    # The same number as an 11-bit ID and as a 29-bit one are two messages.
+    assert names.label(0x316 | 1 << 29) == "0x316"
+
+
+def test_every_vehicle_has_names_of_its_own(dbc: signals.Dbc) -> None:
+    names = signals.SignalNames({"kia": dbc})
+    assert names.label(0x316, (2, 4), vehicle="kia") == "EngineRPM"
+    assert names.label(0x316, (2, 4), vehicle="spark") == "0x316[2:4]"
+    assert names.label(0x316) == signals.SignalNames().label(0x316) == "0x316"
+    assert (bool(names), bool(signals.SignalNames())) == (True, False)
+
+
+def test_a_named_file_goes_before_those_of_the_preset(dbc: signals.Dbc, tmp_path: Path) -> None:
+    declared = {"kia": dbc.path, "": dbc.path}
+    assert signals.load_names(declared).label(0x316, vehicle="spark") == "ENGINE"
+    other = tmp_path / "other.dbc"
+    other.write_text(DBC.replace("ENGINE", "MOTOR"))
+    assert signals.load_names(declared, other).label(0x316, vehicle="kia") == "MOTOR"
+    assert not signals.load_names({})
+
+
 def test_values_are_decoded_frame_by_frame(dbc: signals.Dbc) -> None:
     on, off = bytes([0, 0, 0x40, 0x1F, 0, 0, 50, 0]), bytes(8)
     found = signals.decode(dbc, table((1.0, 0x316, on, 0), (2.0, 0x316, off, 0), (3.0, 0x316, on, 0)))

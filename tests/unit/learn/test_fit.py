@@ -3,46 +3,11 @@
 import pytest
 import torch
 from tiny_world import Rows, TinyWorld, output
+from training_kit import FAST, gat_training, train, vgae_training
 
-from candor.ids.config import DistillationConfig, GatConfig, TrainingConfig, VgaeConfig
-from candor.ids.models.gat import Gat
-from candor.ids.models.training import GatTeacher, GatTraining, VgaeTeacher, VgaeTraining
-from candor.ids.models.vgae import Vgae
-from candor.learn.checkpoints import seed_everything
+from candor.ids.config import DistillationConfig, TrainingConfig
+from candor.ids.models.training import GatTeacher, GatTraining, VgaeTeacher
 from candor.learn.fit import fit
-
-FAST = TrainingConfig(max_epochs=4, learning_rate=1e-2, threads=1, device="cpu", patience=0)
-
-
-def gat_training(
-    world: TinyWorld, options: TrainingConfig = FAST, teacher: GatTeacher | None = None, hidden: int = 16
-):
-    config = GatConfig.model_validate({"hidden": hidden, "layers": 2})
-
-    def build() -> GatTraining:
-        seed_everything(3)
-        return GatTraining(Gat(config, world.inputs(config.inputs)), options, 3, teacher)
-
-    return build
-
-
-def vgae_training(
-    world: TinyWorld, options: TrainingConfig = FAST, teacher: VgaeTeacher | None = None, latent: int = 8
-):
-    config = VgaeConfig.model_validate({"hidden": 16, "layers": 2, "latent": latent})
-
-    def build() -> VgaeTraining:
-        seed_everything(3)
-        return VgaeTraining(Vgae(config, world.inputs(config.inputs)), options, 3, teacher)
-
-    return build
-
-
-def train(build, world: TinyWorld, path, options: TrainingConfig = FAST, only: int | None = None):
-    rows = Rows()
-    loaders = world.loader("train", only=only, shuffle=True), world.loader("val", only=only)
-    module, report = fit(build, *loaders, options, output(path, rows))
-    return module, report, rows
 
 
 def test_a_gat_learns_to_tell_attack_windows(world: TinyWorld, tmp_path):

@@ -112,3 +112,16 @@ def test_an_epoch_goes_on_behind_the_batches_that_were_handed_out() -> None:
     assert resumed.position()["epoch"] == 3
     assert done + [b.index.tolist() for b in resumed] == expected
     assert [b.index.tolist() for b in resumed] == expected
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_on_cuda_batches_come_in_pinned_memory_and_survive_copies_that_are_still_under_way() -> None:
+    pinned = loader(2000, pin_memory=True)
+    moved = []
+    for batch in pinned:
+        assert batch.x.is_pinned()
+        moved.append((batch.to("cuda", non_blocking=True), batch.index.tolist()))
+        del batch
+    torch.cuda.synchronize()
+    for on_device, index in moved:
+        assert on_device.x[::2, 0].tolist() == index

@@ -35,6 +35,7 @@ def test_defined_metrics_equal_scikit_learn(case: tuple[np.ndarray, np.ndarray, 
     got = binary_metrics(y, score, flagged)
     want = {
         "f1": sk.f1_score(y, flagged),
+        "macro_f1": sk.f1_score(y, flagged, average="macro", labels=[0, 1], zero_division=0),
         "recall": sk.recall_score(y, flagged),
         "fpr": sk.recall_score(1 - y, flagged),
         "auroc": sk.roc_auc_score(y, score),

@@ -113,7 +113,7 @@ def artifacts(folder: Path, seeds: tuple[int, ...] = (1,), *, title: str = "<b>b
         "fpr": 0.0,
     }
     more = {"windows": 9, "attack_windows": 0, "validation_benign_hours": 0.5, "at_rates": rates}
-    (evaluate / "thresholds.json").write_text(json.dumps([{**key, **chosen, **more}]))
+    (evaluate / "thresholds.json").write_text(json.dumps([{**key, **chosen, **more, "chosen_on": "val"}]))
     record = {
         "key": "k" * 64,
         "science": {"seed": 0},

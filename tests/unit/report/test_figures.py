@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from candor.report.figures import Bar, Curve, bars, curves, histogram, score_axis
+from candor.report.figures import Bar, Curve, HeatCell, bars, curves, heat, histogram, score_axis
 from candor.report.svg import Scale, tick_label
 
 
@@ -87,3 +87,14 @@ def test_a_scale_holds_values_at_its_edge() -> None:
     scale = Scale(1, 1000, 0, 300, log=True)
     assert [scale(v) for v in (0, 1, 10, 1000, 1e9)] == pytest.approx([0, 0, 100, 300, 300])
     assert [tick_label(v) for v in (0, 0.5, 1000, 1e5, 1e-6)] == ["0", "0.5", "1000", "1e5", "1e-6"]
+
+
+def test_a_heat_map_draws_its_cells_in_their_places_and_no_others() -> None:
+    cells = [HeatCell(0, 0, 0.0, 5), HeatCell(3, 1, 1.0, 2)]
+    drawing = heat("w", cells, bins=4, x_label="x", y_label="y", colour="red")
+    low, high = parsed(drawing).iter("rect")
+    assert float(high.attrib["x"]) > float(low.attrib["x"])
+    assert float(high.attrib["y"]) < float(low.attrib["y"])
+    assert "fill-opacity:0.10" in low.attrib["style"]
+    assert "fill-opacity:1.00" in high.attrib["style"]
+    assert {".00", "1"} <= set(texts(drawing))

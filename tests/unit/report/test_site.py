@@ -10,6 +10,7 @@ import subprocess
 from html.parser import HTMLParser
 from pathlib import Path
 
+import polars as pl
 import pytest
 from report_data import artifacts, output
 
@@ -196,3 +197,25 @@ def test_the_browser_test_would_see_a_request(tmp_path: Path) -> None:
     bad.write_text(page.read_text().replace("</body>", '<img src="http://127.0.0.1:9/x.png"></body>'))
     _, log = browse(bad, tmp_path / "profile")
     assert "Content Security Policy" in log
+
+
+def test_the_page_shows_what_a_fusion_policy_does(tmp_path: Path) -> None:
+    inputs = artifacts(tmp_path)
+    page = (build(tmp_path, inputs) / "index.html").read_text()
+    assert 'id="policy"' not in page
+    rows = {
+        "family": ["", "dos"],
+        "shown_as_unknown": [False, True],
+        "gat_bin": [0, 9],
+        "vgae_bin": [1, 9],
+        "windows": [30, 10],
+        "weight": [0.25, 0.75],
+        "fused": [0.05, 0.95],
+    }
+    pl.DataFrame(rows).write_parquet(inputs.path("history.fusion.teacher.s1") / "policy.parquet")
+    out = output(tmp_path / "again")
+    report(ReportConfig(title=TITLE), inputs, out)
+    page = (out.path / "index.html").read_text()
+    assert 'id="policy"' in page
+    assert "0.250 over 30 windows" in page
+    assert "dos" in page

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import polars as pl
 import pytest
 from report_data import frame, results, row
 
 from candor.report.numbers import UNDEFINED, estimate, quantity, share
-from candor.report.tables import headline, lowest_rate, markdown, summary_table
+from candor.report.tables import headline, lowest_rate, markdown, summary_table, verdict
 
 
 def test_rows_come_by_scenario_with_controls_at_the_bottom() -> None:
@@ -102,3 +103,50 @@ def test_quantities_have_three_digits(value: float | None, text: str) -> None:
 def test_an_estimate_without_interval_is_its_value() -> None:
     assert estimate({"value": 0.5}) == "0.500"
     assert estimate({}) == UNDEFINED
+
+
+def _judged(rows: list[tuple[str, str, str, float]]) -> pl.DataFrame:
+    """(detector, variant, scenario, auroc) as results of one seed."""
+    return pl.DataFrame(
+        [
+            {
+                "detector": d,
+                "variant": v,
+                "seed": 1,
+                "split": "test",
+                "scenario": s,
+                "capture": "",
+                "attack": "",
+                "level": "window",
+                "metric": "auroc",
+                "value": x,
+            }
+            for d, v, s, x in rows
+        ]
+    )
+
+
+def test_the_verdict_says_plainly_who_wins_and_where_ours_is_behind() -> None:
+    rows = [
+        ("fusion", "student", "a", 0.99),
+        ("fusion", "student", "b", 0.90),
+        ("volume", "control", "a", 0.95),
+        ("volume", "control", "b", 0.93),
+    ]
+    (line,) = verdict(_judged(rows))
+    assert "our best, fusion student (0.945), beats the best of" in line
+    assert line.endswith("volume (0.940); behind the best of them in b.")
+    (line,) = verdict(
+        _judged([*rows[:2], ("early", "specialist", "a", 1.0), ("early", "specialist", "b", 0.91)])
+    )
+    assert "does not beat" in line
+    assert "early (0.955); behind the best of them in a, b." in line
+    (line,) = verdict(_judged([rows[0], ("volume", "control", "a", 0.99)]))
+    assert line.endswith("equals the best of specialists, baselines and controls, volume (0.990).")
+
+
+def test_a_detector_without_a_value_in_every_scenario_is_not_the_best_on_the_mean() -> None:
+    rows = [("gat", "student", "a", 0.9), ("gat", "student", "b", 0.9), ("vgae", "student", "a", 1.0)]
+    (line,) = verdict(_judged([*rows, ("volume", "control", "a", 0.8), ("volume", "control", "b", 0.8)]))
+    assert "gat student" in line
+    assert verdict(_judged(rows)) == []

@@ -2,7 +2,7 @@
 
 ``123#R`` or ``123#R4`` is a remote frame, ``123##1AABB`` CAN FD with its flags nibble (1 bit-rate switch, 2 error
 state), eight hexadecimal digits an extended ID, and 2xxxxxxx an error frame (CAN_ERR_FLAG). ``_9`` after eight bytes
-is a raw length code. Linux can-utils, lib.c ``snprintf_canframe``. The format has no labels.
+is a raw length code. Times as in candump_time. Linux can-utils, lib.c ``snprintf_canframe``. The format has no labels.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from typing import Final
 
 import polars as pl
 
+from candor.ids.captures import candump_time, text
 from candor.ids.captures import frames as fr
-from candor.ids.captures import text
-from candor.ids.captures.format import Opened
+from candor.ids.captures.format import Opened, groups
 from candor.ids.captures.rows import RawRows
 
 NAME: Final = "candump"
 
-_LINE = r"^\((?<t>[^()\s]+)\)\s+(?<channel>\S+)\s+(?<id>[^#\s]*)#(?<body>\S*)(?:\s+[RT])?$"
+_LINE = rf"^\((?<t>{candump_time.PATTERN})\)\s+(?<channel>\S+)\s+(?<id>[^#\s]*)#(?<body>\S*)(?:\s+[RT])?$"
 _LOOKS = re.compile(r"^\([^()]+\)\s+\S+\s+[^#\s]+#")
 _REMOTE = r"^R([0-9A-Fa-f]?)(?:_[9A-Fa-f])?$"
 _ERROR_ID = r"^[23][0-9A-Fa-f]{7}$"
@@ -31,7 +31,9 @@ def sniff(head: list[str]) -> float:
 
 
 def open_(head: pl.DataFrame, place: str) -> Opened:
-    """A reader of unlabelled lines."""
+    """A reader of unlabelled lines, which knows whether times are differences."""
+    if candump_time.are_differences(groups(head, _LINE)["t"]):
+        return Opened(candump_time.Differences(_read).read)
     return Opened(_read, fast="candump")
 
 
@@ -54,11 +56,11 @@ def fields(table: pl.DataFrame) -> pl.DataFrame:
     return fields.select(
         "line",
         "raw",
-        "t",
         "channel",
         "fd",
         "remote",
         "error",
+        t=candump_time.as_number(pl.col("t")),
         broken=pl.col("t").is_null() | (fd & pl.col("nibble").is_null()),
         id=pl.when("error").then(plain_id).otherwise("id"),
         data=payload.otherwise(body.str.replace(r"^([0-9A-Fa-f]{16})_[9A-Fa-f]$", "${1}")),

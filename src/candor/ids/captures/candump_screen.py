@@ -1,7 +1,6 @@
 """What ``candump`` prints on a terminal: `` (000.005001)  can0  18FEDF00   [8]  8A A0 28 7D 7D FF FF F5``.
 
-Times are absolute (-ta), from zero (-tz) or since the line before (-td), and nothing in the file says which: where a
-tenth of the first steps go back, they are differences. ``[08]`` with two digits is CAN FD. The format has no labels.
+Times as in candump_time. ``[08]`` with two digits is CAN FD. The format has no labels.
 """
 
 from __future__ import annotations
@@ -9,45 +8,30 @@ from __future__ import annotations
 import re
 from typing import Final
 
-import numpy as np
 import polars as pl
 
-from candor.ids.captures.format import Format, Opened, groups, micros, seconds, share, squeeze
+from candor.ids.captures import candump_time
+from candor.ids.captures.format import Format, Opened, groups, share, squeeze
 from candor.ids.captures.rows import RawRows
 
 NAME: Final = "candump_screen"
 
 _LINE = (
-    r"^\((?<t>[^()\s]+)\)\s+(?<channel>\S+)\s+(?:[RT]X\s+[-B]\s+[-E]\s+)?(?<id>[0-9A-Fa-f]+)\s+\[(?<dlc>\d{1,2})\]"
+    rf"^\((?<t>{candump_time.PATTERN})\)\s+(?<channel>\S+)\s+(?:[RT]X\s+[-B]\s+[-E]\s+)?(?<id>[0-9A-Fa-f]+)\s+\[(?<dlc>\d{{1,2}})\]"
     r"(?<data>(?:\s+[0-9A-Fa-f]{2}\b)*)\s*(?<tail>remote request|ERRORFRAME|'.*'|)$"
 )
 _LOOKS = re.compile(r"^\([^()]+\)\s+\S+\s+(\S+\s+\S+\s+\S+\s+)?[0-9A-Fa-f]+\s+\[\d{1,2}\]")
-#: Fewer steps than this do not tell differences from a clock.
-_TELLING_STEPS = 10
 _ERROR_ID = r"^[23][0-9A-Fa-f]{7}$"
 
 
 def open_(head: pl.DataFrame, place: str) -> Opened:
     """A reader that knows whether times are differences."""
-    times = groups(head, _LINE)["t"].cast(pl.Float64, strict=False).drop_nulls().to_numpy()
-    steps = np.diff(times)
-    if len(steps) < _TELLING_STEPS or (steps < 0).mean() < 0.1:
-        return Opened(lambda table: RawRows(_fields(table), None))
-    return Opened(_Differences().read)
+    differences = candump_time.are_differences(groups(head, _LINE)["t"])
+    return Opened(candump_time.Differences(_read).read if differences else _read)
 
 
-class _Differences:
-    """Adds up ``-td`` times from the first line on."""
-
-    def __init__(self) -> None:
-        self._micros = 0
-
-    def read(self, table: pl.DataFrame) -> RawRows:
-        fields = _fields(table).with_columns(step=micros(pl.col("t")))
-        sums = fields.select(pl.col("step").fill_null(0).cum_sum() + self._micros).to_series()
-        self._micros = int(sums[-1]) if len(sums) else self._micros
-        t = pl.when(pl.col("step").is_not_null()).then(seconds(sums))
-        return RawRows(fields.with_columns(t=t), None)
+def _read(table: pl.DataFrame) -> RawRows:
+    return RawRows(_fields(table), None)
 
 
 def _fields(table: pl.DataFrame) -> pl.DataFrame:
@@ -55,9 +39,9 @@ def _fields(table: pl.DataFrame) -> pl.DataFrame:
     return groups(table, _LINE).select(
         "line",
         "raw",
-        "t",
         "channel",
         "dlc",
+        t=candump_time.as_number(pl.col("t")),
         broken=pl.col("t").is_null(),
         data=squeeze(pl.col("data")),
         # CAN_ERR_FLAG is bit 29; the digit that carries it also carries bit 28 of the identifier.

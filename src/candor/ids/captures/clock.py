@@ -51,6 +51,9 @@ class Clock:
         settled = table.height if final else max(table.height - _LOOKAHEAD_ROWS, 0)
         self._waiting = _with_text(table[settled:], text)
         times = table["timestamp"].to_numpy()
+        if settled and times[0] >= self._latest and (times[1:] >= times[:-1]).all():
+            self._latest = self._last = float(times[settled - 1])
+            return table[:settled], _LATE
         peaks = np.maximum.accumulate(np.concatenate([[self._latest], times]))[1:]
         # An early or late frame always lies more than the limit below an earlier one.
         if not len(times) or float((peaks - times).max()) <= self._limit:

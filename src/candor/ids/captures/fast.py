@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from candor.ids.captures import files
 from candor.ids.captures import frames as fr
-from candor.ids.captures.fast_kernels import MAX_CHANNELS, UNLABELLED, scan
+from candor.ids.captures.fast_kernels import MAX_CHANNELS, PADDING, UNLABELLED, scan
 from candor.ids.captures.format import FastLayout
 
 
@@ -27,10 +27,12 @@ class Plain:
     Attributes:
         frames: columns line, raw (null), then those of a frame table.
         rest: line and raw of the lines it left.
+        lines: how many ended in the block.
     """
 
     frames: pl.DataFrame
     rest: pl.DataFrame
+    lines: int
     _content: bytes
     _spans: NDArray[np.int64]
 
@@ -44,15 +46,17 @@ class Plain:
 
 
 #: As the kernel numbers them.
-_LAYOUTS: Final = ("candump", "can_train_and_test", "hcrl_csv")
+_LAYOUTS: Final = ("candump", "can_train_and_test", "hcrl_csv", "python_can_csv")
 
 
 def read(content: bytes, first_line: int, layout: FastLayout) -> Plain:
     """Whole lines of a block, the first one numbered ``first_line`` → frames, and lines left over."""
     if first_line == 1:
         content = content.removeprefix(b"\xef\xbb\xbf")
-    buf = np.frombuffer(content, dtype=np.uint8)
-    n = files.newlines(content) + 1
+    buf = np.zeros(len(content) + PADDING, dtype=np.uint8)
+    buf[: len(content)] = np.frombuffer(content, dtype=np.uint8)
+    lines = files.newlines(content)
+    n = lines + 1
     out = (
         np.empty(n, np.float64),
         np.empty(n, np.uint32),
@@ -66,7 +70,7 @@ def read(content: bytes, first_line: int, layout: FastLayout) -> Plain:
     k, r = scan(_LAYOUTS.index(layout), buf, first_line, spans, rest, out, payload, ends, channels)
     names = [content[a : a + size].decode("ascii") for a, size in channels[1 : 1 + channels[0, 0]]] or [""]
     table = _table(spans[0, :k], tuple(column[:k] for column in out), payload, ends[: k + 1], names)
-    return Plain(table, _left_over(content, rest[:, :r]), content, spans[:, :k])
+    return Plain(table, _left_over(content, rest[:, :r]), lines, content, spans[:, :k])
 
 
 def _table(
@@ -82,7 +86,9 @@ def _table(
     labels = pl.Series("label", label)
     if k and label[0] == UNLABELLED:
         labels = pl.repeat(None, k, dtype=pl.UInt8, eager=True)
-    attacks = pl.Series("attack", ["", "attack"])
+    attack = pl.repeat("", k, eager=True)
+    if (labels == 1).any():
+        attack = pl.Series("attack", ["", "attack"]).gather(labels.fill_null(0))
     return pl.DataFrame(
         {
             "line": lines,
@@ -92,7 +98,7 @@ def _table(
             "data": pl.Series("data", pl.from_arrow(data), dtype=pl.Binary),
             "dlc": np.diff(ends).astype(np.uint8),
             "label": labels,
-            "attack": attacks.gather(labels.fill_null(0)),
+            "attack": attack,
             "flags": flags * np.uint8(fr.EXTENDED),
             "channel": pl.repeat(names[0], k, eager=True)
             if len(names) == 1

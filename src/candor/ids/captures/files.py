@@ -14,6 +14,8 @@ from candor.errors import CaptureUnreadable, SourceMissing
 
 _GZIP_MAGIC = b"\x1f\x8b"
 _CHUNK_BYTES = 1 << 20
+_CACHED_BYTES = 1 << 16
+_NEWLINE = np.uint8(ord("\n"))
 
 
 def read_bytes(path: Path) -> bytes:
@@ -57,9 +59,11 @@ def sha256_of(path: Path) -> str:
     return digest.hexdigest()
 
 
-def newlines(content: bytes) -> int:
-    """How many there are; bytes.count is eight times slower where they are dense."""
-    return int(np.count_nonzero(np.frombuffer(content, dtype=np.uint8) == ord("\n")))
+def newlines(content: bytes | memoryview) -> int:
+    """How many there are; bytes.count is eight times slower where they are dense. In pieces that stay in the cache."""
+    array = np.frombuffer(content, dtype=np.uint8)
+    pieces = range(0, len(array), _CACHED_BYTES)
+    return sum(int(np.count_nonzero(array[at : at + _CACHED_BYTES] == _NEWLINE)) for at in pieces)
 
 
 def lines(content: bytes, *, first_line: int = 1) -> pl.DataFrame:

@@ -14,7 +14,7 @@ from candor.ids.captures.rows import RawRows
 LineReader: TypeAlias = Callable[[pl.DataFrame], RawRows]
 
 #: Layouts of lines that a compiled kernel reads; every other line goes to the format's LineReader.
-FastLayout: TypeAlias = Literal["", "candump", "can_train_and_test", "hcrl_csv"]
+FastLayout: TypeAlias = Literal["", "candump", "can_train_and_test", "hcrl_csv", "python_can_csv"]
 
 #: Formats without timestamps get the line number times this, in s. The step is constant, so that no feature of time
 #: can tell an attack; what is derived from it (durations, rates, false alarms per hour) means nothing.

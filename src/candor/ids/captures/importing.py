@@ -14,28 +14,25 @@ import json
 import os
 import re
 import shutil
-from collections import Counter
-from dataclasses import dataclass, field
+import socket
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Final, Self
+from typing import Annotated, Final
 
 import polars as pl
-import pyarrow as pa
-import pyarrow.parquet as pq
 from pydantic import Field, ValidationError
 
 from candor.config.base import Config
-from candor.errors import CaptureRejected
-from candor.ids.captures import formats, frames, quarantine, stream
-from candor.ids.captures.format import Format
+from candor.ids.captures import frames, progress, transcript
 from candor.ids.captures.sources import RawFile
 from candor.ids.config import CaptureFormat
 
-_QUOTED_ROWS = 3
-_SNIFFED_BYTES = 1 << 16
-_FRAMES: Final = pl.DataFrame(schema=frames.COLUMNS).to_arrow().schema
-_QUARANTINE: Final = pl.DataFrame(schema=quarantine.SCHEMA).to_arrow().schema
+#: What another machine left and has not touched for so long, it does not write any more.
+_ABANDONED_S: Final = 86_400.0
 
 
 class ImportOptions(Config):
@@ -119,10 +116,11 @@ def import_file(raw: RawFile, folder: Path, options: ImportOptions, *, sha256: s
     there = _present(folder, digest)
     if there and there[0].options == options:
         return Imported(*there, present=True)
-    draft = folder / f".{final.name}.{os.getpid()}"
+    draft = folder / f".{final.name}.{_host()}.{os.getpid()}"
     shutil.rmtree(draft, ignore_errors=True)
     try:
-        record = _write(raw, draft, options, capture, digest)
+        with progress.noting(folder, f"{final.name}.{_host()}", raw.stem) as told:
+            record = _write(raw, draft, options, capture, digest, told)
         for stale in {final, there[1] if there else final}:
             shutil.rmtree(stale, ignore_errors=True)
         draft.rename(final)
@@ -132,83 +130,46 @@ def import_file(raw: RawFile, folder: Path, options: ImportOptions, *, sha256: s
 
 
 def clean(folder: Path) -> None:
-    """Remove what interrupted imports left; those of processes that still run stay."""
-    for draft in folder.glob(".*-*.[0-9]*"):
-        pid = draft.suffix[1:]
-        if not (pid.isdigit() and Path("/proc", pid).exists()):
+    """Remove what interrupted imports left; those of processes that still run, here or on another machine, stay."""
+    progress.clean(folder)
+    for draft in folder.glob(".*-*.*.[0-9]*"):
+        host, pid = draft.name.rsplit(".", 2)[1:]
+        here = host == _host()
+        running = Path("/proc", pid).exists() if here else _touched_s_ago(draft) < _ABANDONED_S
+        if not running:
             shutil.rmtree(draft, ignore_errors=True)
 
 
-def recognise(raw: RawFile, options: ImportOptions) -> Format:
-    """The format named by the options, else by the content."""
-    if options.format != "auto":
-        return formats.FORMATS[options.format]
-    with raw.open() as content:
-        start = content.read(_SNIFFED_BYTES)
-    if start.startswith(b"PAR1"):
-        with raw.open(seekable=True) as whole:
-            return formats.recognise_file(whole, raw.place)
-    return formats.recognise(start, raw.place)
+def _host() -> str:
+    return re.sub(r"[^A-Za-z0-9-]", "-", socket.gethostname())
 
 
-@dataclass
-class _Tally:
-    """What adds up over the batches of a file."""
-
-    frames: int = 0
-    attacks: int = 0
-    unlabelled: int = 0
-    first: float = float("inf")
-    last: float = float("-inf")
-    reversals: int = 0
-    ids: set[int] = field(default_factory=set)
-    reasons: Counter[str] = field(default_factory=Counter)
-    offences: list[pl.DataFrame] = field(default_factory=list)
-
-    def add(self, batch: stream.Batch) -> None:
-        table = batch.frames
-        self.reversals = batch.time_reversals
-        self.reasons.update(quarantine.counts(batch.quarantined))
-        bad = quarantine.malformed(batch.quarantined)
-        if bad.height and sum(part.height for part in self.offences) < _QUOTED_ROWS:
-            self.offences.append(bad.head(_QUOTED_ROWS))
-        if table.height:
-            self.frames += table.height
-            self.attacks += int((table["label"] == 1).sum())
-            self.unlabelled += table["label"].null_count()
-            times = table["timestamp"].to_numpy()
-            self.first, self.last = min(self.first, times.min()), max(self.last, times.max())
-            self.ids.update(table["id"].unique().to_list())
-
-    @property
-    def rows(self) -> int:
-        return self.frames + self.reasons.total()
-
-    def refuse_if_mostly_malformed(self, raw: RawFile, options: ImportOptions) -> None:
-        with raw.open() as content:
-            guess = formats.likely(content.read(_SNIFFED_BYTES))
-        first = pl.concat(self.offences) if self.offences else pl.DataFrame(schema=quarantine.SCHEMA)
-        bad = self.reasons.total() - self.reasons["not_a_frame"]
-        share = options.max_quarantined_share
-        quarantine.refuse_count(bad, self.rows, share, first=first, place=raw.place, likely=guess)
-        if not self.frames:
-            raise CaptureRejected("the capture holds no frame", place=raw.place, hint="Leave it out.")
+def _touched_s_ago(draft: Path) -> float:
+    try:
+        return time.time() - max(path.stat().st_mtime for path in (draft, *draft.iterdir()))
+    except OSError:  # It is being published or removed this moment.
+        return 0.0
 
 
-def _write(raw: RawFile, draft: Path, options: ImportOptions, capture: str, digest: str) -> Record:
-    kind = recognise(raw, options)
-    tally = _Tally()
-    with (
-        raw.open(seekable=kind.blocks is not None) as content,
-        _Table(draft / "frames.parquet", _FRAMES) as good,
-        _Table(draft / "quarantine.parquet", _QUARANTINE) as bad,
-    ):
-        for batch in stream.batches(content, kind, raw.place, max_backstep_s=options.max_backstep_s):
-            told = stream.Batch(_labelled(batch.frames, options), batch.quarantined, batch.time_reversals)
-            tally.add(told)
-            good.append(told.frames)
-            bad.append(told.quarantined)
-    tally.refuse_if_mostly_malformed(raw, options)
+def _write(
+    raw: RawFile,
+    draft: Path,
+    options: ImportOptions,
+    capture: str,
+    digest: str,
+    told: Callable[[int, int], None],
+) -> Record:
+    kind = transcript.recognise(raw, options.format)
+    tally = transcript.transcribe(
+        raw,
+        kind,
+        draft / "frames.parquet",
+        draft / "quarantine.parquet",
+        label=partial(_labelled, options=options),
+        max_backstep_s=options.max_backstep_s,
+        max_quarantined_share=options.max_quarantined_share,
+        told=told,
+    )
     record = Record(
         capture=capture,
         source=raw.place,
@@ -221,9 +182,9 @@ def _write(raw: RawFile, draft: Path, options: ImportOptions, capture: str, dige
         quarantined=tally.reasons.total(),
         reasons=dict(sorted(tally.reasons.items())),
         attack_frames=tally.attacks,
-        labelled=tally.unlabelled == 0,
+        labelled=tally.labelled,
         ids=len(tally.ids),
-        duration_s=tally.last - tally.first,
+        duration_s=tally.duration_s,
         time_reversals=tally.reversals,
         frames_sha256=frames.content_hash_of_file(draft / "frames.parquet"),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -240,27 +201,3 @@ def _labelled(table: pl.DataFrame, options: ImportOptions) -> pl.DataFrame:
         family = pl.when(pl.col("label") == 1).then(pl.lit(options.label)).otherwise(pl.lit(""))
         return table.with_columns(attack=family)
     return table
-
-
-class _Table:
-    """A Parquet file written batch by batch, made with its first row."""
-
-    def __init__(self, path: Path, schema: pa.Schema) -> None:
-        self._path, self._schema = path, schema
-        self._writer: pq.ParquetWriter | None = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def append(self, table: pl.DataFrame) -> None:
-        if table.is_empty():
-            return
-        with frames.storage(self._path):
-            if self._writer is None:
-                self._writer = pq.ParquetWriter(self._path, self._schema, compression="zstd")
-            self._writer.write_table(table.to_arrow().cast(self._schema))
-
-    def __exit__(self, *_: Any) -> None:
-        if self._writer is not None:
-            with frames.storage(self._path):
-                self._writer.close()

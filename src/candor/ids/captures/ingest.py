@@ -20,9 +20,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import TypeAdapter, ValidationError
 
-from candor.errors import CaptureRejected, DataError, SourceMissing
+from candor.errors import DataError, SourceMissing
 from candor.flow.stage import Inputs, Json, Output, Result
-from candor.ids.captures import events, files, formats, frames, quarantine, rows, stream
+from candor.ids.captures import events, files, frames, progress, quarantine, transcript
+from candor.ids.captures.sources import RawFile
 from candor.ids.config import CaptureSource, IngestConfig
 from candor.lake.schemas import CAPTURES
 
@@ -38,6 +39,7 @@ class _Job:
     source: CaptureSource
     config: IngestConfig
     out: Path
+    notes: Path
 
 
 @dataclass(frozen=True)
@@ -59,14 +61,20 @@ def ingest(config: IngestConfig, inputs: Inputs, out: Output) -> Result:
     if twice or not sources:
         fact = f"captures named twice: {', '.join(twice)}" if twice else "no capture to ingest"
         raise DataError(fact, place=config.dataset, hint="Every capture of a dataset needs its own name.")
-    jobs = [_Job(source, config, out.path) for source in sources]
+    jobs = [_Job(source, config, out.path, out.scratch) for source in sources]
     done: dict[str, _Ingested] = {}
     size = sum(path.stat().st_size for source in sources if (path := Path(source.path)).is_file())
     at_most = config.workers if size >= _PARALLEL_BYTES else 1
-    for _, ingested in out.workers.map(_ingest_one, jobs, at_most=at_most):
-        name = str(ingested.row["capture"])
-        done[name] = ingested
-        out.progress(len(done), len(jobs), name)
+
+    def tell(reading: list[progress.Reading]) -> None:
+        known = ", ".join(f"{r.name} {r.share:.0%}" for r in reading)
+        out.progress(len(done) + sum(r.share for r in reading), len(jobs), known)
+
+    with progress.watching(out.scratch, tell):
+        for _, ingested in out.workers.map(_ingest_one, jobs, at_most=at_most):
+            name = str(ingested.row["capture"])
+            done[name] = ingested
+            out.progress(len(done), len(jobs), name)
     ordered = [done[name] for name in names]
     dropped = _drop_duplicates(ordered, out.path)
     return _publish(config, [i for i in ordered if i.row["capture"] not in dropped], dropped, out.path)
@@ -96,54 +104,54 @@ def _ingest_one(job: _Job) -> _Ingested:
             place=str(path.parent),
             hint="Plan again: the same command does.",
         )
-    parsed, format_name = parse(files.read_bytes(path), source, config)
-    table = _label(parsed.frames, source)
-    frames.write(frames.validate(table, place=path.name), job.out / "frames" / f"{source.capture}.parquet")
-    if parsed.quarantined.height:
-        frames.write(parsed.quarantined, job.out / "quarantine" / f"{source.capture}.parquet")
-    found = (
-        events.from_labels(table, source.capture, config.event_gap_s)
-        if source.events is None
-        else events.declared(source.events, source.capture)
-    )
-    return _Ingested(_row(config.dataset, source, table, parsed, format_name, digest), found)
+    raw, to = RawFile(path), job.out / "frames" / f"{source.capture}.parquet"
+    kind = transcript.recognise(raw, source.format)
+    with progress.noting(job.notes, source.capture, source.capture) as told:
+        tally = transcript.transcribe(
+            raw,
+            kind,
+            to,
+            job.out / "quarantine" / f"{source.capture}.parquet",
+            label=_Labels(source),
+            max_backstep_s=config.max_backstep_s,
+            max_quarantined_share=config.max_quarantined_share,
+            told=told,
+        )
+    if source.events is None:
+        labels = frames.parts(to, ["timestamp", "label", "attack"])
+        found = events.from_labels(labels, source.capture, tally.first, config.event_gap_s)
+    else:
+        found = events.declared(source.events, source.capture)
+    row = _row(config.dataset, source, tally, kind.name, digest, frames.content_hash_of_file(to))
+    return _Ingested(row, found)
 
 
-def parse(content: bytes, source: CaptureSource, config: IngestConfig) -> tuple[rows.Parsed, str]:
-    """File content → frames and quarantine, and the format's name.
+class _Labels:
+    """Gives attack frames the file's family, unlabelled ones the declared meaning, and both where intervals tell."""
 
-    Raises CaptureRejected if no frame is left or more than ``max_quarantined_share`` of the rows is malformed.
-    """
-    place = source.path
-    kind = formats.recognise(content, place) if source.format == "auto" else formats.FORMATS[source.format]
-    parsed = stream.parse(content, kind, place, max_backstep_s=config.max_backstep_s)
-    guess = formats.likely(content)
-    quarantine.refuse_if_mostly(
-        parsed.quarantined, parsed.rows, config.max_quarantined_share, place=place, likely=guess
-    )
-    if parsed.frames.is_empty():
-        raise CaptureRejected("the capture holds no frame", place=place, hint="Leave it out of the dataset.")
-    return parsed, kind.name
+    def __init__(self, source: CaptureSource) -> None:
+        self._source = source
+        self._telling = [interval for interval in source.events or () if interval.tells_frames]
+        self._start: float | None = None
 
-
-def _label(table: pl.DataFrame, source: CaptureSource) -> pl.DataFrame:
-    """Give attack frames the file's family, and unlabelled frames the declared meaning."""
-    family = pl.when(pl.col("label") == 1).then(pl.lit(source.attack or "attack")).otherwise(pl.lit(""))
-    label = pl.col("label").fill_null(0) if source.unlabelled_as == "benign" else pl.col("label")
-    return table.with_columns(label=label, attack=family)
+    def __call__(self, table: pl.DataFrame) -> pl.DataFrame:
+        if self._start is None and table.height:
+            self._start = float(table["timestamp"][0])
+        known = self._source.unlabelled_as == "benign" or bool(self._telling)
+        label = pl.col("label").fill_null(0) if known else pl.col("label")
+        named = pl.lit(self._source.attack or "attack")
+        for interval in self._telling if self._start is not None else ():
+            hit = events.injected(interval, self._start or 0.0)
+            label = pl.when(hit).then(1).otherwise(label).cast(pl.UInt8)
+            named = pl.when(hit).then(pl.lit(interval.attack)).otherwise(named)
+        labelled = table.with_columns(label=label, attack=named)
+        family = pl.when(pl.col("label") == 1).then(pl.col("attack")).otherwise(pl.lit(""))
+        return labelled.with_columns(attack=family)
 
 
 def _row(
-    dataset: str,
-    source: CaptureSource,
-    table: pl.DataFrame,
-    parsed: rows.Parsed,
-    format_name: str,
-    digest: str,
+    dataset: str, source: CaptureSource, tally: transcript.Tally, format_name: str, digest: str, content: str
 ) -> dict[str, Json]:
-    attacks = int((table["label"] == 1).sum())
-    labelled = table["label"].null_count() == 0
-    times = table["timestamp"].to_numpy()
     return {
         "dataset": dataset,
         "capture": source.capture,
@@ -152,19 +160,19 @@ def _row(
         "vehicle": source.vehicle,
         "base_capture": source.base_capture,
         "attack": source.attack,
-        "rows": table.height,
-        "duration_s": float(times.max() - times.min()),
-        "ids": table["id"].n_unique(),
-        "attack_frames": attacks,
-        "attack_share": attacks / table.height if labelled else None,
-        "labelled": labelled,
-        "quarantined": parsed.quarantined.height,
-        "quarantine_reasons": json.dumps(quarantine.counts(parsed.quarantined)),
-        "time_reversals": parsed.time_reversals,
+        "rows": tally.frames,
+        "duration_s": tally.duration_s,
+        "ids": len(tally.ids),
+        "attack_frames": tally.attacks,
+        "attack_share": tally.attacks / tally.frames if tally.labelled else None,
+        "labelled": tally.labelled,
+        "quarantined": tally.reasons.total(),
+        "quarantine_reasons": json.dumps(quarantine.by_count(tally.reasons)),
+        "time_reversals": tally.reversals,
         "format": format_name,
         "source": Path(source.path).name,
         "source_sha256": digest,
-        "frames_sha256": frames.content_hash(table),
+        "frames_sha256": content,
     }
 
 

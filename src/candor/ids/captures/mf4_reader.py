@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 _KINDS: Final = ("CAN_DataFrame", "CAN_RemoteFrame", "CAN_ErrorFrame")
 _BLOCK_FRAMES = 200_000
@@ -31,7 +32,7 @@ _SCHEMA: Final = pa.schema(
 
 
 def convert(raw: str, frames: str) -> None:
-    """Write the frames of ``raw`` to ``frames``, in pieces where one group holds them all, else merged by time."""
+    """Write the frames of ``raw`` to ``frames``, those of several groups merged by time, in bounded memory."""
     from asammdf import MDF
 
     logging.getLogger("asammdf").setLevel(logging.CRITICAL)
@@ -44,13 +45,40 @@ def convert(raw: str, frames: str) -> None:
 def _tables(file: Any) -> Iterator[pa.Table]:
     start = file.header.start_time.timestamp()
     groups = [(i, kind) for i, group in enumerate(file.groups) if (kind := _kind(group))]
-    if len(groups) == 1:
-        index, kind = groups[0]
-        for at in range(0, file.groups[index].channel_group.cycles_nr, _BLOCK_FRAMES):
-            yield _table(file, index, kind, start, at, _BLOCK_FRAMES)
-    elif groups:
-        merged = pa.concat_tables([_table(file, index, kind, start, 0, None) for index, kind in groups])
-        yield merged.take(pa.array(np.argsort(merged["t"].to_numpy(), kind="stable")))
+    yield from merged([_blocks(file, index, kind, start) for index, kind in groups])
+
+
+def _blocks(file: Any, index: int, kind: str, start: float) -> Iterator[pa.Table]:
+    for at in range(0, file.groups[index].channel_group.cycles_nr, _BLOCK_FRAMES):
+        yield _table(file, index, kind, start, at, _BLOCK_FRAMES)
+
+
+def merged(groups: list[Iterator[pa.Table]]) -> Iterator[pa.Table]:
+    """Blocks of several groups, each in order of time, as one such sequence; a block of each is held at a time."""
+    waiting = dict(enumerate(groups))
+    held: dict[int, pa.Table] = {}
+    while True:
+        for index in [i for i in waiting if i not in held]:
+            block = next(waiting[index], None)
+            if block is None:
+                del waiting[index]
+            elif block.num_rows:
+                held[index] = block
+        if any(index not in held for index in waiting):
+            continue  # An empty block says nothing of what follows it.
+        if not held:
+            return
+        # What comes later in a group is later than what is held of it.
+        known = min(pc.max(held[index]["t"]).as_py() for index in (waiting or held))
+        ready = []
+        for index in sorted(held):
+            early = pc.less_equal(held[index]["t"], known)
+            ready.append(held[index].filter(early))
+            rest = held.pop(index).filter(pc.invert(early))
+            if rest.num_rows:
+                held[index] = rest
+        block = pa.concat_tables(ready)
+        yield block.take(pa.array(np.argsort(block["t"].to_numpy(), kind="stable")))
 
 
 def _kind(group: Any) -> str | None:
@@ -58,7 +86,7 @@ def _kind(group: Any) -> str | None:
     return next((kind for kind in _KINDS if kind in names and group.channel_group.cycles_nr), None)
 
 
-def _table(file: Any, index: int, kind: str, start: float, at: int, count: int | None) -> pa.Table:
+def _table(file: Any, index: int, kind: str, start: float, at: int, count: int) -> pa.Table:
     signal = file.get(kind, group=index, raw=True, record_offset=at, record_count=count)
     samples, n = signal.samples, len(signal.timestamps)
 

@@ -33,14 +33,14 @@ def is_parquet(start: bytes) -> bool:
 
 def names(stream: BinaryIO, place: str) -> list[str]:
     """Column names. Raises CaptureUnreadable."""
-    return list(_open(stream, place).schema_arrow.names)
+    return list(open_file(stream, place).schema_arrow.names)
 
 
 def blocks(
     stream: BinaryIO, place: str, columns: Columns, convert: Callable[[pl.DataFrame], RawRows]
 ) -> Iterator[RawRows]:
     """Batches of the wanted columns with column line, each converted. Raises SchemaMismatch, CaptureUnreadable."""
-    file = _open(stream, place)
+    file = open_file(stream, place)
     found = list(file.schema_arrow.names)
     missing = [name for name in columns if name not in found]
     if missing:
@@ -52,7 +52,7 @@ def blocks(
     done = 0
     try:
         for batch in file.iter_batches(_BATCH_ROWS, columns=list(columns)):
-            table = pl.DataFrame(pl.from_arrow(pa.Table.from_batches([batch])))
+            table = as_table(batch)
             _check_types(table, columns, place)
             numbered = table.with_row_index("line", offset=done + 1).with_columns(
                 pl.col("line").cast(pl.Int64)
@@ -60,17 +60,31 @@ def blocks(
             yield convert(numbered)
             done += table.height
     except (OSError, pa.ArrowException, pl.exceptions.PolarsError, UnicodeDecodeError) as e:
-        raise _unreadable(e, place) from e
+        raise unreadable(e, place) from e
 
 
-def _open(stream: BinaryIO, place: str) -> pq.ParquetFile:
+def open_file(stream: BinaryIO, place: str) -> pq.ParquetFile:
+    """The file at its footer. Raises CaptureUnreadable."""
     try:
         return pq.ParquetFile(stream)
     except (OSError, pa.ArrowException, UnicodeDecodeError) as e:
-        raise _unreadable(e, place) from e
+        raise unreadable(e, place) from e
 
 
-def _unreadable(e: Exception, place: str) -> CaptureUnreadable:
+def as_table(batch: pa.RecordBatch) -> pl.DataFrame:
+    """Rows of a batch. Raises UnicodeDecodeError for a damaged name.
+
+    Polars does not check the names and notes that a damaged file gives a column, and panics over them.
+    """
+    bare = pa.Table.from_arrays(batch.columns, names=batch.schema.names)
+    try:
+        return pl.DataFrame(pl.from_arrow(bare))
+    except pl.exceptions.PanicException as e:
+        raise pa.ArrowInvalid(str(e)) from e
+
+
+def unreadable(e: Exception, place: str) -> CaptureUnreadable:
+    """The error for a file that is damaged."""
     return CaptureUnreadable(f"Parquet cannot be read: {e}", place=place, hint="Fetch the file again.")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
 import polars as pl
@@ -21,7 +22,7 @@ REASONS: Final = {
     "time_ahead": "the time lies more than max_backstep_s after the frames that follow",
     "id_not_hex": "the arbitration ID is missing or not hexadecimal",
     "id_over_29_bits": "the arbitration ID needs more than 29 bits",
-    "payload_not_hex": "the payload is not hexadecimal",
+    "payload_not_hex": "the payload is not hexadecimal (in python-can's CSV: not base64)",
     "payload_odd_hex": "the payload has an odd number of hexadecimal digits",
     "payload_over_64_bytes": "the payload is longer than CAN FD allows",
     "dlc_not_a_number": "the declared length is not a number",
@@ -39,23 +40,26 @@ def counts(quarantined: pl.DataFrame) -> dict[str, int]:
     return dict(table.iter_rows())
 
 
+def by_count(reasons: Mapping[str, int]) -> dict[str, int]:
+    """As counts, from what was counted."""
+    return dict(sorted(reasons.items(), key=lambda item: (-item[1], item[0])))
+
+
 def malformed(quarantined: pl.DataFrame) -> pl.DataFrame:
     """Quarantined rows that speak against the file; a logger's status records do not."""
     return quarantined.filter(pl.col("reason") != "not_a_frame")
 
 
-def refuse_if_mostly(
-    quarantined: pl.DataFrame, rows: int, max_share: float, *, place: str, likely: str = ""
-) -> None:
-    """Raise CaptureRejected when more than ``max_share`` of ``rows`` lines is malformed, quoting the first three."""
+def refuse_if_mostly(quarantined: pl.DataFrame, rows: int, max_share: float, *, place: str) -> None:
+    """As refuse_count, from all quarantined rows."""
     bad = malformed(quarantined)
-    refuse_count(bad.height, rows, max_share, first=bad, place=place, likely=likely)
+    refuse_count(bad.height, rows, max_share, first=bad, place=place)
 
 
 def refuse_count(
     bad: int, rows: int, max_share: float, *, first: pl.DataFrame, place: str, likely: str = ""
 ) -> None:
-    """As refuse_if_mostly, from the number of malformed rows and the first few of them."""
+    """Raise CaptureRejected when more than ``max_share`` of ``rows`` lines is malformed, quoting the ``first`` three."""
     if rows == 0 or bad <= max_share * rows:
         return
     shown = [f"line {line}: {reason} '{raw[:80]}'" for line, reason, raw in first.head(3).iter_rows()]

@@ -9,12 +9,13 @@ import shutil
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO, Final, cast
+from typing import IO, BinaryIO, Final, cast
 
 from candor.errors import CaptureUnreadable, ExtraMissing, SourceMissing
 
@@ -57,12 +58,14 @@ class RawFile:
                 return archive.getinfo(self.member).file_size
         return self.path.stat().st_size
 
-    def digest(self) -> str:
-        """SHA-256 of the content, unpacked: a log and its gzip are the same capture."""
+    def digest(self, told: Callable[[int, int], None] = lambda done, total: None) -> str:
+        """SHA-256 of the content, unpacked: a log and its gzip are the same capture. ``told``: see transcribe."""
         known = hashlib.sha256()
-        with self.open() as stream:
+        total = self.size_bytes
+        with self.reading() as (stream, position):
             while chunk := stream.read(_CHUNK_BYTES):
                 known.update(chunk)
+                told(position(), total)
         return known.hexdigest()
 
     @contextmanager
@@ -71,20 +74,28 @@ class RawFile:
 
         Raises SourceMissing or CaptureUnreadable, also while it is read.
         """
+        with self.reading(seekable=seekable) as (stream, _):
+            yield stream
+
+    @contextmanager
+    def reading(self, *, seekable: bool = False) -> Iterator[tuple[BinaryIO, Callable[[], int]]]:
+        """As open, and how many of ``size_bytes`` have been read so far."""
         with ExitStack() as stack:
-            stream, packed = self._unpacked(stack)
+            inner, stream, packed = self._unpacked(stack)
             guarded = cast(BinaryIO, stack.enter_context(_Guarded(stream, self.place)))
             if not seekable:
-                yield guarded
+                yield guarded, partial(_place, inner, self.size_bytes)
             elif not packed:
-                yield stream
+                yield stream, partial(_place, inner, self.size_bytes)
             else:
                 spool = stack.enter_context(tempfile.TemporaryFile(prefix="candor-"))
                 shutil.copyfileobj(guarded, spool, _CHUNK_BYTES)
+                size, whole = spool.tell(), self.size_bytes
                 spool.seek(0)
-                yield cast(BinaryIO, spool)
+                yield cast(BinaryIO, spool), lambda: _place(spool, size) * whole // max(size, 1)
 
-    def _unpacked(self, stack: ExitStack) -> tuple[BinaryIO, bool]:
+    def _unpacked(self, stack: ExitStack) -> tuple[BinaryIO, BinaryIO, bool]:
+        """The stream whose place tells how far it is, the one to read, and whether that one is unpacked on the way."""
         if self.member:
             archive = stack.enter_context(_zip(self.path))
             try:
@@ -98,10 +109,15 @@ class RawFile:
         buffered = cast(BinaryIO, io.BufferedReader(cast(io.RawIOBase, inner)))
         start = _peek(buffered, self.place)
         if start.startswith(_GZIP):
-            return cast(BinaryIO, stack.enter_context(gzip.GzipFile(fileobj=buffered))), True
+            return inner, cast(BinaryIO, stack.enter_context(gzip.GzipFile(fileobj=buffered))), True
         if start.startswith(_ZSTD):
-            return _zstd(buffered, stack, self.place), True
-        return buffered, bool(self.member)
+            return inner, _zstd(buffered, stack, self.place), True
+        return inner, buffered, bool(self.member)
+
+
+def _place(stream: IO[bytes], size: int) -> int:
+    """How far a stream is; some libraries close what they have read to its end."""
+    return size if stream.closed else stream.tell()
 
 
 class _Guarded(io.RawIOBase):

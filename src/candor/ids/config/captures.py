@@ -12,11 +12,23 @@ from candor.ids.config.types import PositiveInt, Share
 
 
 class AttackInterval(Config):
-    """One contiguous attack, in seconds since the capture's first frame."""
+    """One contiguous attack, in seconds since the capture's first frame.
+
+    Attributes:
+        id, payload: what the attack's frames look like (hexadecimal digits, X for any), if anything is said of them:
+            those that fit are labelled, all other frames of the capture are benign.
+    """
 
     attack: str
     t_start: float
     t_end: float
+    id: Annotated[int, Field(ge=0)] | None = None
+    payload: Annotated[str, Field(pattern=r"^[0-9A-FX]*$")] = ""
+
+    @property
+    def tells_frames(self) -> bool:
+        """Whether single frames can be told to be the attack's."""
+        return self.id is not None or bool(self.payload)
 
 
 #: "auto" is told by content; the others are the names of captures.formats.FORMATS.
@@ -37,6 +49,7 @@ CaptureFormat: TypeAlias = Literal[
     "usbcan",
     "crysys",
     "canedge_csv",
+    "python_can_csv",
     "pcap",
     "road",
     "ciciov2024",

@@ -6,9 +6,10 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from candor.config.base import Config
+from candor.config.base import Config, Runtime
+from candor.ids.config.baselines import BaselinesConfig, SpecialistsConfig
 from candor.ids.config.captures import AnyIngest, SyntheticConfig
-from candor.ids.config.evaluation import ControlsConfig, EvaluationConfig
+from candor.ids.config.evaluation import ControlsConfig, CurveConfig, EvaluationConfig
 from candor.ids.config.graphs import (
     AuditLimits,
     CalibrationConfig,
@@ -18,7 +19,14 @@ from candor.ids.config.graphs import (
     Window,
     WindowConfig,
 )
-from candor.ids.config.models import DqnConfig, FusionConfig, GatConfig, VgaeConfig
+from candor.ids.config.models import (
+    DqnConfig,
+    FusionConfig,
+    GatConfig,
+    PayloadConfig,
+    TemporalConfig,
+    VgaeConfig,
+)
 from candor.ids.config.training import CurriculumConfig, DistillationConfig, TrainingConfig
 from candor.ids.config.types import PositiveInt
 
@@ -33,6 +41,8 @@ class VariantConfig(Config):
     vgae: VgaeConfig = VgaeConfig()
     gat: GatConfig = GatConfig()
     fusion: FusionConfig = DqnConfig()
+    #: A detector more, over sequences of windows: ``--set temporal.windows=8``.
+    temporal: TemporalConfig | None = None
     training: TrainingConfig = TrainingConfig()
     curriculum: CurriculumConfig = CurriculumConfig()
     distillation: DistillationConfig = DistillationConfig()
@@ -54,11 +64,19 @@ class ExperimentConfig(Config):
     min_attack_frames: PositiveInt = 1
     #: See GraphConfig.
     profiles: Annotated[tuple[Literal["auto", "stream"], ...], Field(min_length=1)] = ("auto",)
+    #: See GraphConfig.workers; ``ingest.workers`` is its like for raw files.
+    build_workers: Annotated[PositiveInt, Runtime] = 4
     audit_allow: tuple[str, ...] = ()
     audit: AuditLimits = AuditLimits()
     #: Other places of the dataset's recordings, as its preset knows them.
     elsewhere: tuple[FiledElsewhere, ...] = ()
     profile: ProfileConfig = ProfileConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
+    #: Ask for it with ``--set calibration_curve={}``: it builds and scores the test graphs once per point.
+    calibration_curve: CurveConfig | None = None
     controls: ControlsConfig = ControlsConfig()
+    specialists: SpecialistsConfig = SpecialistsConfig()
+    baselines: BaselinesConfig = BaselinesConfig()
+    #: A detector more, on a bus: ``--set payload.calibration_s=10``.
+    payload: PayloadConfig | None = None
     variants: Annotated[dict[str, VariantConfig], Field(min_length=1)]

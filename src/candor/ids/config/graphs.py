@@ -57,6 +57,8 @@ class CalibrationConfig(Config):
 
     source: Literal["auto", "stream"] = "auto"
     calibration_s: Annotated[float, Field(gt=0)] = 10.0
+    #: Leave out of the first seconds of a stream what looks unlike the rest of them: an attack may have begun already.
+    robust: bool = True
 
 
 class CalibrationTask(CalibrationConfig):
@@ -79,6 +81,8 @@ class GraphConfig(Config):
     profiles: Annotated[tuple[Literal["auto", "stream"], ...], Field(min_length=1)] = ("auto",)
     #: Blocks of windows built at once; 0: one per processor.
     threads: Annotated[int, Runtime, Field(ge=0)] = 0
+    #: Captures built at once, each in a process of its own; memory holds so many.
+    workers: Annotated[PositiveInt, Runtime] = 4
 
 
 class FiledElsewhere(Config):
@@ -142,3 +146,5 @@ class FlowAuditConfig(Config):
     split: SplitConfig = SplitConfig()
     #: Share of test flows whose measures all occur in one training flow too, from which it is worth a warning.
     max_repeated_flows: Share = 0.5
+    #: Share of a test capture's flows that lie in training, times and ports included, from which it is an error.
+    max_shared_flows: Share = 0.01

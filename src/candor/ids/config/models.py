@@ -33,6 +33,26 @@ class TransformerConv(_AttentionConv):
     kind: Literal["transformer"] = "transformer"
 
 
+class GpsConv(_AttentionConv):
+    """Rampášek et al. 2022 (arXiv:2205.12454): GINE over the edges beside attention between all nodes of a window."""
+
+    kind: Literal["gps"] = "gps"
+
+
+class CugraphGatConv(Config):
+    """GatConv by NVIDIA's kernels (see models.cugraph): CUDA only."""
+
+    kind: Literal["cugraph_gat"] = "cugraph_gat"
+    num_heads: PositiveInt = 4
+
+
+class CugraphGatv2Conv(Config):
+    """Gatv2Conv by NVIDIA's kernels (see models.cugraph): CUDA only."""
+
+    kind: Literal["cugraph_gatv2"] = "cugraph_gatv2"
+    num_heads: PositiveInt = 4
+
+
 def _conv_kind(value: Any) -> Any:
     """The variant's tag; ``gat.conv.num_heads=2`` alone keeps the default kind."""
     return value.get("kind", "gatv2") if isinstance(value, dict) else getattr(value, "kind", None)
@@ -41,20 +61,64 @@ def _conv_kind(value: Any) -> Any:
 ConvConfig = Annotated[
     Annotated[GatConv, Tag("gat")]
     | Annotated[Gatv2Conv, Tag("gatv2")]
-    | Annotated[TransformerConv, Tag("transformer")],
+    | Annotated[TransformerConv, Tag("transformer")]
+    | Annotated[GpsConv, Tag("gps")]
+    | Annotated[CugraphGatConv, Tag("cugraph_gat")]
+    | Annotated[CugraphGatv2Conv, Tag("cugraph_gatv2")],
     Discriminator(
         _conv_kind,
         custom_error_type="conv_kind",
-        custom_error_message="kind must be gat, gatv2 or transformer",
+        custom_error_message="kind must be gat, gatv2, transformer, gps, cugraph_gat or cugraph_gatv2",
     ),
 ]
 Pooling = Literal["mean", "max", "min", "sum", "std", "softmax"]
+#: ``layer``: each node by itself. ``graph``: Cai et al. 2021 (arXiv:2009.03294), over the nodes of each window.
+Norm = Literal["layer", "graph"]
+
+
+class LookupIds(Config):
+    """One learned vector for each ID of the vocabulary, and one for unknown IDs."""
+
+    kind: Literal["lookup"] = "lookup"
+    width: PositiveInt = 16
+
+
+class HashIds(Config):
+    """Svenstrup, Hansen, Winther 2017 (arXiv:1709.03933): each ID is the weighted sum of ``probes`` shared vectors.
+
+    An ID that was never seen has a vector too; IDs of a vehicle taken for unknown share the unknown one.
+    """
+
+    kind: Literal["hash"] = "hash"
+    width: PositiveInt = 16
+    #: Vectors that IDs share, and probes into them: two IDs are alike only if all probes collide.
+    buckets: Annotated[int, Field(ge=2)] = 256
+    probes: PositiveInt = 2
+
+
+class NoIds(Config):
+    """IDs are not told apart by name, only by what they do."""
+
+    kind: Literal["none"] = "none"
+
+
+def _ids_kind(value: Any) -> Any:
+    """``inputs.ids.width=8`` alone keeps the default kind."""
+    return value.get("kind", "lookup") if isinstance(value, dict) else getattr(value, "kind", None)
+
+
+IdEncoding = Annotated[
+    Annotated[LookupIds, Tag("lookup")] | Annotated[HashIds, Tag("hash")] | Annotated[NoIds, Tag("none")],
+    Discriminator(
+        _ids_kind, custom_error_type="ids_kind", custom_error_message="kind must be lookup, hash or none"
+    ),
+]
 
 
 class NodeInputConfig(Config):
     """How arbitration IDs and raw features enter a model (DESIGN: two views of an ID)."""
 
-    id_embedding: PositiveInt = 16
+    ids: IdEncoding = LookupIds()
     #: Share of training graphs that are shown as if their vehicle were unknown: every ID becomes the unknown slot.
     graph_id_dropout: Share = 0.5
     #: Share of nodes in the other graphs whose ID is hidden, which trains the unknown slot beside known IDs.
@@ -73,6 +137,7 @@ class VgaeConfig(Config):
     latent: PositiveInt = 16
     conv: ConvConfig = Gatv2Conv()
     inputs: NodeInputConfig = NodeInputConfig()
+    norm: Norm = "layer"
     dropout: Share = 0.0
     kl_weight: Annotated[float, Field(ge=0)] = 0.005
     id_weight: Annotated[float, Field(ge=0)] = 0.1
@@ -93,25 +158,24 @@ class GatConfig(Config):
     inputs: NodeInputConfig = NodeInputConfig()
     jumping_knowledge: Literal["cat", "max", "lstm", "last"] = "cat"
     pooling: Annotated[tuple[Pooling, ...], Field(min_length=1)] = ("mean", "max")
+    norm: Norm = "layer"
     dropout: Share = 0.1
 
 
-class DqnConfig(Config):
-    """Deep Q-network (Mnih et al. 2015) that picks the fusion weight of a window from its 15-D state."""
+class TemporalConfig(Config):
+    """Attention over the states of a GRU-GCN (A3T-GCN, Bai et al. 2021, arXiv:2006.11583) of consecutive windows."""
 
-    kind: Literal["dqn"] = "dqn"
-    num_weights: Annotated[int, Field(ge=2)] = 21
-    hidden: PositiveInt = 64
-    layers: PositiveInt = 2
-    episodes: PositiveInt = 40
-    steps_per_episode: PositiveInt = 20
-    batch_size: PositiveInt = 256
-    replay_capacity: PositiveInt = 20_000
-    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
-    discount: Annotated[float, Field(ge=0, lt=1)] = 0.1
-    epsilon_start: Share = 1.0
-    epsilon_end: Share = 0.05
-    target_update_steps: PositiveInt = 50
+    #: Windows of a sequence; the last one is judged.
+    windows: Annotated[int, Field(ge=2)] = 8
+    hidden: PositiveInt = 32
+    inputs: NodeInputConfig = NodeInputConfig()
+    dropout: Share = 0.1
+    batch_sequences: PositiveInt = 32
+
+
+class _Fusion(Config):
+    """What every fusion policy is told."""
+
     #: Missing an attack costs this many times a false alarm.
     miss_cost: Annotated[float, Field(gt=0)] = 1.0
     #: Share of training attack windows shown with the GAT's view of a benign window, as if the supervised model had
@@ -126,4 +190,92 @@ class DqnConfig(Config):
     anomaly_margin: Annotated[float, Field(ge=1)] = 2.5
 
 
-FusionConfig = DqnConfig
+class _LearnedFusion(_Fusion):
+    episodes: PositiveInt = 40
+    steps_per_episode: PositiveInt = 20
+    batch_size: PositiveInt = 256
+    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
+
+
+class DqnConfig(_LearnedFusion):
+    """Deep Q-network (Mnih et al. 2015) that picks the fusion weight of a window from its 15-D state."""
+
+    kind: Literal["dqn"] = "dqn"
+    num_weights: Annotated[int, Field(ge=2)] = 21
+    hidden: PositiveInt = 64
+    layers: PositiveInt = 2
+    replay_capacity: PositiveInt = 20_000
+    discount: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    epsilon_start: Share = 1.0
+    epsilon_end: Share = 0.05
+    target_update_steps: PositiveInt = 50
+
+
+class LinUcbConfig(_LearnedFusion):
+    """Neural-LinUCB bandit (Xu et al. 2022, arXiv:2012.01780) over the same weights."""
+
+    kind: Literal["linucb"] = "linucb"
+    num_weights: Annotated[int, Field(ge=2)] = 21
+    #: Width of the learned features; each weight keeps a matrix of its square.
+    hidden: PositiveInt = 32
+    layers: PositiveInt = 2
+    replay_capacity: PositiveInt = 20_000
+    #: Width of the confidence bound by which weights are tried. At 0.3 the bandit stays with the first weight, which
+    #: is the VGAE alone; at 2 it still tries them in turn when training ends.
+    exploration: Annotated[float, Field(ge=0)] = 1.0
+    ridge: Annotated[float, Field(gt=0)] = 1.0
+    #: Steps between trainings of the features, and gradient steps of each.
+    refit_steps: PositiveInt = 20
+    refit_updates: PositiveInt = 20
+
+
+class MlpConfig(_LearnedFusion):
+    """A network from the state to the weight, by gradient."""
+
+    kind: Literal["mlp"] = "mlp"
+    hidden: PositiveInt = 64
+    layers: PositiveInt = 2
+
+
+class AverageConfig(_LearnedFusion):
+    """One learned weight for all windows."""
+
+    kind: Literal["average"] = "average"
+    learning_rate: Annotated[float, Field(gt=0)] = 1e-2
+
+
+class OrConfig(_Fusion):
+    """The larger of both probabilities; nothing is learned."""
+
+    kind: Literal["or"] = "or"
+
+
+def _fusion_kind(value: Any) -> Any:
+    """``fusion.hidden=32`` alone keeps the default kind."""
+    return value.get("kind", "dqn") if isinstance(value, dict) else getattr(value, "kind", None)
+
+
+FusionConfig = Annotated[
+    Annotated[DqnConfig, Tag("dqn")]
+    | Annotated[LinUcbConfig, Tag("linucb")]
+    | Annotated[MlpConfig, Tag("mlp")]
+    | Annotated[AverageConfig, Tag("average")]
+    | Annotated[OrConfig, Tag("or")],
+    Discriminator(
+        _fusion_kind,
+        custom_error_type="fusion_kind",
+        custom_error_message="kind must be dqn, linucb, mlp, average or or",
+    ),
+]
+
+
+class PayloadConfig(Config):
+    """Payload dynamics: a label-free detector of bytes that do not follow from what their ID sent before."""
+
+    #: Each capture is judged by its own first seconds, without labels, as a live detector would be.
+    calibration_s: Annotated[float, Field(gt=0)] = 10.0
+    #: ``stream``: those seconds alone. ``vehicle``: on top of the benign training frames of the same vehicle, where there
+    #: are any. On the training capture of road_statgraph the last ten seconds told more than the forty before them.
+    source: Literal["stream", "vehicle"] = "stream"
+    #: Frames of an ID that the training vehicles' experience with bytes of its behaviour counts for.
+    prior_frames: Annotated[float, Field(gt=0)] = 50.0

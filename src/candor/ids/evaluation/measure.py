@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from candor.ids.config import EvaluationConfig
-from candor.ids.evaluation.timeline import Timeline, false_alarms, peaks, times_to_alarm
+from candor.ids.config import AlarmConfig, EvaluationConfig
+from candor.ids.evaluation.timeline import PLAIN, Timeline, detected, false_alarms, times_to_alarm
 from candor.ids.evaluation.truth import Slice
 from candor.learn.bootstrap import median_interval, poisson, wilson
 from candor.learn.metrics import METRICS, Estimate, binary_metrics
@@ -42,14 +42,15 @@ def measure(
     found: list[tuple[str, dict[str, Estimate], float | None]] = []
     found.append(("window", _windows(part, score, threshold, config.confidence), threshold))
     line_score = score[part.line_rows]
-    plain = event_metrics(part.line, line_score, threshold, confidence=config.confidence, place=part.place)
+    how: dict[str, Any] = {"confidence": config.confidence, "place": part.place, "alarms": config.alarms}
+    plain = event_metrics(part.line, line_score, threshold, **how)
     found.append(("event", plain, threshold))
     for per_hour, at in rates.items():
         if at is None:
             none = Estimate(None, reason="validation holds no benign traffic to count false alarms in")
             events = dict.fromkeys(EVENT_METRICS, none)
         else:
-            events = event_metrics(part.line, line_score, at, confidence=config.confidence, place=part.place)
+            events = event_metrics(part.line, line_score, at, **how)
         found.append(("event", {at_rate(m, per_hour): e for m, e in events.items()}, at))
     return [
         _row(part, level, metric, e, at, config.confidence)
@@ -92,23 +93,29 @@ def _windows(part: Slice, score: Floats, threshold: float, confidence: float) ->
 
 
 def event_metrics(
-    line: Timeline, score: Floats, threshold: float, *, confidence: float, place: str
+    line: Timeline,
+    score: Floats,
+    threshold: float,
+    *,
+    confidence: float,
+    place: str,
+    alarms: AlarmConfig = PLAIN,
 ) -> dict[str, Estimate]:
     """Event recall (Wilson), false alarms per benign hour (Poisson) and median time to alarm of detected events, s."""
     out: dict[str, Estimate] = {}
-    detected = int(np.sum(peaks(line, score) >= threshold))
+    found = int(np.sum(detected(line, score, threshold, alarms)))
     if line.events:
-        low, high = wilson(detected, len(line.events), confidence)
-        out["event_recall"] = Estimate(detected / len(line.events), low, high)
+        low, high = wilson(found, len(line.events), confidence)
+        out["event_recall"] = Estimate(found / len(line.events), low, high)
     else:
         out["event_recall"] = Estimate(None, reason=f"no attack event{place}")
     if line.hours > 0:
-        count = false_alarms(line, score, threshold)
+        count = false_alarms(line, score, threshold, alarms)
         low, high = (bound / line.hours for bound in poisson(count, confidence))
         out["false_alarms_per_hour"] = Estimate(count / line.hours, low, high)
     else:
         out["false_alarms_per_hour"] = Estimate(None, reason=f"no benign traffic{place}")
-    waits = times_to_alarm(line, score, threshold)
+    waits = times_to_alarm(line, score, threshold, alarms)
     if not line.events:
         out["time_to_alarm_s"] = Estimate(None, reason=f"no attack event{place}")
     elif not len(waits):

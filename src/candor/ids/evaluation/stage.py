@@ -16,20 +16,25 @@ import pyarrow.parquet as pq
 from candor.errors import DataError, SourceMissing
 from candor.flow.stage import Inputs, Output, Result
 from candor.ids.config import EvaluationConfig
+from candor.ids.evaluation.effects import Scored, effects
 from candor.ids.evaluation.measure import Row, measure
+from candor.ids.evaluation.scope import refuse_foreign, validation_windows
 from candor.ids.evaluation.seeds import over_seeds
 from candor.ids.evaluation.timeline import operating_curve, rate_threshold, timeline
 from candor.ids.evaluation.truth import Slice, event_only, fingerprint, slices
+from candor.ids.evaluation.union import form
 from candor.ids.scoring import DETECTOR_KEY, read_scores
 from candor.ids.thresholds import Threshold, choose
 from candor.lake.schemas import METRICS, PREDICTIONS
+from candor.report.audited import allowed_notes, read_findings
 from candor.report.tables import summary_table
+from candor.report.verdicts import CHOSEN_ON
 
 _EVENTS = {"capture": pl.String, "attack": pl.String, "t_start": pl.Float64, "t_end": pl.Float64}
 
 
 @dataclass(frozen=True)
-class _Known:
+class Known:
     """What ingest says of the captures."""
 
     events: pl.DataFrame
@@ -44,25 +49,33 @@ class _Judged:
     predictions: pl.DataFrame
     curves: pl.DataFrame
     thresholds: dict[str, Any]
+    scored: Scored
 
 
 def evaluate(config: EvaluationConfig, inputs: Inputs, out: Output) -> Result:
-    """Judge every detector, variant and seed found in the inputs.
+    """Judge every detector, variant and seed found in the inputs, and the configured unions of them.
 
-    Inputs: ``scores.NAME`` (scores.parquet each), ``ingest`` (events.parquet, catalog.parquet).
+    Inputs: ``scores.NAME`` (scores.parquet each), ``ingest`` (events.parquet, catalog.parquet), ``build_train`` (the
+    validation graphs); optional ``audit`` (findings.json: errors that were allowed are printed below the table).
 
     Writes results.parquet (lake METRICS), predictions.parquet (lake PREDICTIONS), operating.parquet (event recall
     against false alarms per hour over test thresholds: to look at, not to choose from), thresholds.json (the choices,
-    from validation alone, with their reasons), table.json (the per-scenario table).
+    from validation alone, with their reasons), table.json (the per-scenario table), effects.parquet (what the variants of
+    ``config.compare`` gained against each other), unions.json (how validation split the budgets).
 
     Raises:
         DataError: a detector has no validation or no test windows, or a score is not finite.
+        AuditFailed: windows scored as validation are none of the validation graphs.
     """
     scores = read_scores(path / "scores.parquet" for path in inputs.group("scores").values())
-    known = _read_ingest(inputs.path("ingest"))
+    scores, unions = form(scores, config.unions)
+    known = read_ingest(inputs.path("ingest"))
+    validation = validation_windows(inputs.path("build_train"))
     truths: dict[str, list[Slice]] = {}
     judged: list[_Judged] = []
     groups = list(_detectors(scores))
+    for name, rows in groups:
+        refuse_foreign(rows.filter(pl.col("split") == "val"), validation, _place(name))
     for done, (name, rows) in enumerate(groups):
         out.progress(done, len(groups), " ".join(str(v) for v in name.values()))
         judged.append(_judge(name, rows, known, truths, config))
@@ -74,19 +87,27 @@ def evaluate(config: EvaluationConfig, inputs: Inputs, out: Output) -> Result:
     _write(pl.concat([j.predictions for j in judged]), PREDICTIONS, out.path / "predictions.parquet")
     pl.concat([j.curves for j in judged]).write_parquet(out.path / "operating.parquet")
     _write_json([j.thresholds for j in judged], out.path / "thresholds.json")
+    _write_json(unions, out.path / "unions.json")
+    scored = {
+        (n["detector"], n["variant"], n["seed"]): j.scored for (n, _), j in zip(groups, judged, strict=True)
+    }
+    gains = effects(per_seed, scored, config.compare, config.confidence)
+    gains.write_parquet(out.path / "effects.parquet")
     table = summary_table(results)
+    table["notes"] += allowed_notes(read_findings(inputs.paths.get("audit")))
     _write_json(table, out.path / "table.json")
     scenarios = sorted({row["scenario"] for j in judged for row in j.rows})
     return Result({"detectors": len(groups), "scenarios": list(scenarios), "rows": len(results)})
 
 
-def _read_ingest(folder: Path) -> _Known:
+def read_ingest(folder: Path) -> Known:
     """Events and unlabelled captures. Raises SourceMissing where ingest left no events table."""
     if not (folder / "events.parquet").is_file():
         raise SourceMissing("the ingest artifact has no events.parquet", hint="Run the ingest stage again.")
     events = pl.read_parquet(folder / "events.parquet").select(*_EVENTS).cast(pl.Schema(_EVENTS))
     catalog = pl.read_parquet(folder / "catalog.parquet", columns=["capture", "labelled"])
-    return _Known(events, set(catalog.filter(~pl.col("labelled"))["capture"].to_list()))
+    bare = set(catalog.filter(~pl.col("labelled"))["capture"].to_list())
+    return Known(events, bare)
 
 
 def _detectors(scores: pl.DataFrame) -> Iterator[tuple[dict[str, Any], pl.DataFrame]]:
@@ -94,15 +115,19 @@ def _detectors(scores: pl.DataFrame) -> Iterator[tuple[dict[str, Any], pl.DataFr
         yield part.select(DETECTOR_KEY).row(0, named=True), part
 
 
+def _place(name: dict[str, Any]) -> str:
+    return f"detector {name['detector']} {name['variant']}, seed {name['seed']}"
+
+
 def _judge(
     name: dict[str, Any],
     rows: pl.DataFrame,
-    known: _Known,
+    known: Known,
     truths: dict[str, list[Slice]],
     config: EvaluationConfig,
 ) -> _Judged:
     """All slices of one detector. ``truths`` caches slices: detectors on the same windows share them."""
-    place = f"detector {name['detector']} {name['variant']}, seed {name['seed']}"
+    place = _place(name)
     if config.exclude_calibration:
         rows = rows.filter(~pl.col("calibration"))
     val, test = (rows.filter(pl.col("split") == split) for split in ("val", "test"))
@@ -121,10 +146,13 @@ def _judge(
             pl.lit(threshold.value).alias("threshold"),
             (pl.col("score") >= threshold.value).cast(pl.UInt8).alias("prediction"),
         ),
-        curves=_curves(name, truths[key], score),
+        curves=_curves(name, truths[key], score, config),
+        scored=Scored(score, threshold.value, truths[key]),
         thresholds={
             **name,
             **asdict(threshold),
+            "chosen_on": CHOSEN_ON,
+            "validation_sha256": fingerprint(val),
             "validation_benign_hours": hours,
             "at_rates": [
                 {"false_alarms_per_hour": r, "threshold": t, "reason": _coarse(r, hours)}
@@ -135,14 +163,14 @@ def _judge(
 
 
 def _thresholds(
-    val: pl.DataFrame, known: _Known, config: EvaluationConfig, place: str
+    val: pl.DataFrame, known: Known, config: EvaluationConfig, place: str
 ) -> tuple[Threshold, dict[float, float | None], float]:
     """(threshold, thresholds by false-alarm rate, benign hours): validation is all this function sees."""
     usable = val.filter(~event_only(val, known.events, alarm_s=config.alarm_s))
     threshold = choose(usable["y"].to_numpy(), usable["score"].to_numpy(), config, place=place)
     line = timeline(val, known.events, alarm_s=config.alarm_s)
     score = val["score"].to_numpy()
-    rates = {r: rate_threshold(line, score, r) for r in config.false_alarms_per_hour}
+    rates = {r: rate_threshold(line, score, r, config.alarms) for r in config.false_alarms_per_hour}
     for per_hour, lowest in rates.items():
         # Where validation is too short to allow one false alarm, every threshold above its benign scores will do, and
         # the lowest leaves no room to traffic a little stranger: take the stricter of it and the main threshold.
@@ -159,12 +187,15 @@ def _coarse(per_hour: float, hours: float) -> str | None:
 
 
 def _curves(
-    name: dict[str, Any], found: list[Slice], score: np.ndarray[Any, np.dtype[np.float64]]
+    name: dict[str, Any],
+    found: list[Slice],
+    score: np.ndarray[Any, np.dtype[np.float64]],
+    config: EvaluationConfig,
 ) -> pl.DataFrame:
     """Operating curves of the whole scenarios."""
     whole = [s for s in found if not s.capture and not s.attack]
     parts = [
-        operating_curve(s.line, score[s.line_rows]).select(
+        operating_curve(s.line, score[s.line_rows], alarms=config.alarms).select(
             *(pl.lit(v).alias(k) for k, v in name.items()), pl.lit(s.scenario).alias("scenario"), pl.all()
         )
         for s in whole

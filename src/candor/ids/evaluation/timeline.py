@@ -3,9 +3,13 @@
 An event is one contiguous attack interval. It is detected when a window that overlaps it is flagged; the alarm comes at
 the end of the first such window, and not before the stream's profile is calibrated.
 
+Between flagged windows and alarms may stand an alarm layer (`candor.ids.evaluation.alarms`); "flagged" here is then "with
+an alarm on", and its delay is part of every time.
+
 A false alarm is a run of consecutive flagged benign windows; benign means labelled so and clear of every event. A run
 is raised again in every new slot of ``alarm_s`` seconds of its capture: otherwise a detector that never falls silent
-would count as one false alarm an event, and look better than a nervous one.
+would count as one false alarm an event, and look better than a nervous one. With a layer, an alarm of an attack that is still
+on behind it is no false one before the next slot.
 
 Legend: n windows of one or more captures, in stream order within each.
 """
@@ -18,8 +22,16 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from candor.ids.config import AlarmConfig
+from candor.ids.evaluation.alarms import alarmed
+
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
+
+#: No alarm layer.
+PLAIN = AlarmConfig()
+#: Thresholds tried where a layer makes false alarms no closed function of the scores.
+_SWEEP = 400
 
 
 @dataclass(frozen=True)
@@ -40,12 +52,18 @@ class Timeline:
     Attributes:
         benign_n: window is labelled benign and overlaps no event.
         follows_n: window continues the run of the window before it: neighbours in one capture and slot, both benign.
+        joined_n: window is the neighbour of the one before it, in one capture and slot.
+        neighbour_n: window is the neighbour of the one before it, in one capture.
+        t1_n: its end, s of its capture.
         alarm_s_n: earliest time, s of its capture, at which the window can raise an alarm.
         hours: benign time observed.
     """
 
     benign_n: Bools
     follows_n: Bools
+    joined_n: Bools
+    neighbour_n: Bools
+    t1_n: Floats
     alarm_s_n: Floats
     hours: float
     events: tuple[Event, ...]
@@ -72,14 +90,19 @@ def timeline(rows: pl.DataFrame, events: pl.DataFrame, *, alarm_s: float) -> Tim
     neighbour = np.zeros(len(t0), bool)
     neighbour[1:] = (capture[1:] == capture[:-1]) & (np.diff(index) == 1)
     slot = np.floor(t0 / alarm_s)
-    follows = neighbour.copy()
-    follows[1:] &= benign[1:] & benign[:-1] & (slot[1:] == slot[:-1])
+    joined = neighbour.copy()
+    joined[1:] &= slot[1:] == slot[:-1]
+    follows = joined.copy()
+    follows[1:] &= benign[1:] & benign[:-1]
     ready = np.zeros(capture.max() + 1 if len(t0) else 0)
     calibrating = rows["calibration"].to_numpy()
     np.maximum.at(ready, capture[calibrating], t1[calibrating])
     return Timeline(
         benign_n=benign,
         follows_n=follows,
+        joined_n=joined,
+        neighbour_n=neighbour,
+        t1_n=t1,
         alarm_s_n=np.maximum(t1, ready[capture]),
         hours=float(_advance(t0, t1, neighbour)[benign].sum()) / 3600,
         events=tuple(found),
@@ -105,11 +128,20 @@ def _advance(t0: Floats, t1: Floats, neighbour: Bools) -> Floats:
     return np.maximum(seconds, 0.0)  # Clocks of real captures step back.
 
 
-def false_alarms(line: Timeline, score: Floats, threshold: float) -> int:
+def on_windows(line: Timeline, score: Floats, threshold: float, alarms: AlarmConfig = PLAIN) -> Bools:
+    """Windows with an alarm on, at one threshold: [n]."""
+    return alarmed(score >= threshold, line.neighbour_n, line.t1_n, alarms)
+
+
+def false_alarms(line: Timeline, score: Floats, threshold: float, alarms: AlarmConfig = PLAIN) -> int:
     """Number of false alarms at one threshold. ``score``: [n]."""
-    raised = line.benign_n & (score >= threshold)
+    on = on_windows(line, score, threshold, alarms)
+    raised = line.benign_n & on
     continued = np.zeros_like(raised)
-    continued[1:] = line.follows_n[1:] & raised[:-1]
+    if alarms.is_plain:
+        continued[1:] = line.follows_n[1:] & raised[:-1]
+    else:
+        continued[1:] = line.joined_n[1:] & on[:-1]
     return int(np.sum(raised & ~continued))
 
 
@@ -128,17 +160,31 @@ def false_alarm_curve(line: Timeline, score: Floats) -> tuple[Floats, NDArray[np
     return thresholds, (above - merged).astype(np.int64)
 
 
-def rate_threshold(line: Timeline, score: Floats, per_hour: float) -> float | None:
+def rate_threshold(
+    line: Timeline, score: Floats, per_hour: float, alarms: AlarmConfig = PLAIN
+) -> float | None:
     """Lowest threshold above which false alarms never exceed ``per_hour``; None without benign traffic.
 
     Counts are whole: in a stretch shorter than 1 / ``per_hour`` no false alarm is allowed, and the threshold lies just
-    above its highest benign score.
+    above its highest benign score (with an alarm layer: of those tried).
     """
-    thresholds, counts = false_alarm_curve(line, score)
+    thresholds, counts = _counted(line, score, alarms)
     if not len(thresholds):
         return None
     excess = np.flatnonzero(counts > np.floor(per_hour * line.hours + 1e-9))
     return float(np.nextafter(thresholds[excess[0]], np.inf)) if len(excess) else float(thresholds[-1])
+
+
+def _counted(line: Timeline, score: Floats, alarms: AlarmConfig) -> tuple[Floats, NDArray[np.int64]]:
+    """False alarms at thresholds, descending: all that matter, or, with a layer, `_SWEEP` of them."""
+    if alarms.is_plain:
+        return false_alarm_curve(line, score)
+    distinct = np.unique(score[line.benign_n])[::-1]
+    if len(distinct) > _SWEEP:
+        # Dense at the top: half of them are the highest ones, the others spread over the ranks.
+        tail = np.geomspace(_SWEEP // 2, len(distinct), _SWEEP // 2).round().astype(int) - 1
+        distinct = distinct[np.unique(np.concatenate([np.arange(_SWEEP // 2), tail]))]
+    return distinct, np.array([false_alarms(line, score, t, alarms) for t in distinct], np.int64)
 
 
 def peaks(line: Timeline, score: Floats) -> Floats:
@@ -146,17 +192,25 @@ def peaks(line: Timeline, score: Floats) -> Floats:
     return np.array([score[e.windows].max(initial=-np.inf) for e in line.events], np.float64)
 
 
-def times_to_alarm(line: Timeline, score: Floats, threshold: float) -> Floats:
+def detected(line: Timeline, score: Floats, threshold: float, alarms: AlarmConfig = PLAIN) -> Bools:
+    """Whether an alarm is on during each event."""
+    on = on_windows(line, score, threshold, alarms)
+    return np.array([on[e.windows].any() for e in line.events], np.bool_)
+
+
+def times_to_alarm(line: Timeline, score: Floats, threshold: float, alarms: AlarmConfig = PLAIN) -> Floats:
     """Seconds from the start of each detected event to its alarm, in order of the events; missed ones are left out."""
-    waits = []
+    on, waits = on_windows(line, score, threshold, alarms), []
     for e in line.events:
-        raised = e.windows[score[e.windows] >= threshold]
+        raised = e.windows[on[e.windows]]
         if len(raised):
             waits.append(float(line.alarm_s_n[raised].min()) - e.start_s)
     return np.array(waits, np.float64)
 
 
-def operating_curve(line: Timeline, score: Floats, *, points: int = 60) -> pl.DataFrame:
+def operating_curve(
+    line: Timeline, score: Floats, *, points: int = 60, alarms: AlarmConfig = PLAIN
+) -> pl.DataFrame:
     """Event recall against false alarms per hour, over thresholds of this very traffic: a curve, not a result.
 
     Columns threshold, false_alarms_per_hour, event_recall; about ``points`` rows evenly over the ranks of the benign
@@ -165,18 +219,21 @@ def operating_curve(line: Timeline, score: Floats, *, points: int = 60) -> pl.Da
     empty = {"threshold": pl.Float64, "false_alarms_per_hour": pl.Float64, "event_recall": pl.Float64}
     if not line.events or not line.hours:
         return pl.DataFrame(schema=empty)
-    thresholds, counts = false_alarm_curve(line, score)
+    thresholds, counts = _counted(line, score, alarms)
     # Log spacing: the first false alarms matter, the last hundred do not.
     pick = np.unique(np.geomspace(1, len(thresholds), points).round().astype(int)) - 1
     above_all = np.nextafter(thresholds[0], np.inf)
     chosen = np.concatenate([[above_all], thresholds[pick]])
     seen = np.concatenate([[0], counts[pick]])
-    peak = peaks(line, score)
+    if alarms.is_plain:
+        recall = (peaks(line, score)[None, :] >= chosen[:, None]).mean(axis=1)
+    else:
+        recall = np.array([detected(line, score, t, alarms).mean() for t in chosen])
     return pl.DataFrame(
         {
             "threshold": chosen,
             "false_alarms_per_hour": seen / line.hours,
-            "event_recall": (peak[None, :] >= chosen[:, None]).mean(axis=1),
+            "event_recall": recall,
         },
         schema=empty,
     )

@@ -15,7 +15,8 @@ from torch import Tensor
 
 from candor.ids.models.blocks import per_graph
 from candor.ids.models.gat import Gat, attack_probability
-from candor.ids.models.vgae import Vgae, window_errors
+from candor.ids.models.nodes import WorstNodes
+from candor.ids.models.vgae import Vgae, VgaeOutput, window_errors
 from candor.learn.batching import GraphBatch
 
 STATE_FIELDS = (
@@ -45,9 +46,8 @@ VGAE_CONFIDENCE, GAT_ATTACK = (
 FloatArray = NDArray[np.float64]
 
 
-def raw_vgae_view(model: Vgae, batch: GraphBatch) -> Tensor:
+def raw_vgae_view(model: Vgae, output: VgaeOutput, batch: GraphBatch) -> Tensor:
     """Log errors and latent statistics of every window, ``[G, 7]``: all VGAE fields but the confidence."""
-    output = model(batch)
     errors = window_errors(model, output, batch)
     graphs = batch.num_graphs
     latent_NZ = output.mu_NZ
@@ -169,10 +169,11 @@ def view_windows(
     device: torch.device,
     *,
     as_unknown: bool = False,
+    nodes: WorstNodes | None = None,
 ) -> WindowViews:
     """Run both detectors over all windows; rows are in store order whatever the batches' order.
 
-    ``as_unknown`` shows every window as an unknown vehicle's.
+    ``as_unknown`` shows every window as an unknown vehicle's. ``nodes`` collects the nodes that the VGAE finds oddest.
     """
     vgae.eval().to(device)
     gat.eval().to(device)
@@ -181,7 +182,10 @@ def view_windows(
     for batch in batches:
         batch = batch.to(device)
         at = batch.index.cpu().numpy()
-        raw[at] = raw_vgae_view(vgae, batch).cpu().numpy()
+        output = vgae(batch)
+        raw[at] = raw_vgae_view(vgae, output, batch).cpu().numpy()
+        if nodes is not None:
+            nodes.add(output, batch)
         seen[at] = gat_view(gat, batch).cpu().numpy()
     vgae.inputs.as_unknown = gat.inputs.as_unknown = False
     return WindowViews(raw, seen)

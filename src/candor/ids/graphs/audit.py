@@ -6,25 +6,26 @@ training: nothing of this flows into a profile, a scaler or a graph.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 
-from candor.errors import AuditFailed
-from candor.flow.stage import Inputs, Json, Output, Result
+from candor.flow.stage import Inputs, Output, Result
 from candor.ids.captures.frames import FrameArrays, Frames
 from candor.ids.config import AuditConfig
-from candor.ids.graphs import checks, elsewhere, shortcuts
-from candor.ids.graphs.audit_page import page
-from candor.ids.graphs.containment import Shared, near_duplicates
+from candor.ids.graphs import checks, common_checks, elsewhere, recorded_checks, shortcuts
+from candor.ids.graphs.containment import near_duplicates
 from candor.ids.graphs.contents import U64, frame_hashes
-from candor.ids.graphs.findings import SEVERITIES, Finding, Severity
+from candor.ids.graphs.features import NODE_FEATURES
+from candor.ids.graphs.findings import Finding, Severity
+from candor.ids.graphs.gate import close
 from candor.ids.graphs.store import GraphStore
 from candor.ids.graphs.stream import bus_frames
+from candor.ids.graphs.telltale import Telltale, telltales
 
 
 @dataclass(frozen=True)
@@ -33,15 +34,20 @@ class _Captures:
 
     Attributes:
         hashes: of every bus frame. benign: of those that are no attack. shortcuts: measured on test captures.
+        steps: of time, see there. lengths: shortest and longest payload in bytes, and the number of IDs. telltales: IDs with attacks, of test
+            captures.
     """
 
     hashes: dict[str, U64]
     benign: dict[str, U64]
     shortcuts: list[shortcuts.Measured]
+    lengths: dict[str, tuple[int, int, int]]
+    telltales: list[Telltale]
+    steps: dict[str, recorded_checks.TimeSteps]
 
 
 def audit(config: AuditConfig, inputs: Inputs, out: Output) -> Result:
-    """Stage: writes ``findings.json`` ({"findings", "allowed", "shortcuts", "shared_runs"}) and a page, ``index.html``.
+    """Stage: writes ``findings.json`` ({"findings", "allowed", "shortcuts", "telltales", "shared_runs"}) and a page, ``index.html``.
 
     Raises AuditFailed, naming every finding of level error that ``config.allow`` does not; both files then lie in
     the task's scratch folder.
@@ -53,45 +59,16 @@ def audit(config: AuditConfig, inputs: Inputs, out: Output) -> Result:
     findings = [*_findings(config, inputs, catalog, captures, digests), *duplicates]
     findings += shortcuts.findings(captures.shortcuts, config)
     findings += elsewhere.findings(config.elsewhere, catalog)
-    findings.sort(key=lambda f: SEVERITIES.index(f.severity))
-    content = _content(config, findings, captures.shortcuts, shared)
-    stopping = [f for f in findings if f.severity == "error" and f.id not in config.allow]
-    if stopping:
-        out.scratch.mkdir(parents=True, exist_ok=True)
-        _write(content, catalog, out.scratch)
-        names = sorted({f.id for f in stopping})
-        raise AuditFailed(
-            "the audit stops this run: " + "; ".join(f"[{f.id}] {f.message}" for f in stopping),
-            place=str(out.scratch / "findings.json"),
-            hint=f"Fix the splits, or accept it knowingly with {' '.join(f'--allow {i}' for i in names)}.",
-        )
-    _write(content, catalog, out.path)
-    summary: dict[str, Json] = {s: sum(f.severity == s for f in findings) for s in SEVERITIES}
-    ids: list[Json] = list(dict.fromkeys(f.id for f in findings))
-    return Result({**summary, "findings": ids, "allowed": list(config.allow)})
-
-
-def _content(
-    config: AuditConfig,
-    findings: Sequence[Finding],
-    measured: Sequence[shortcuts.Measured],
-    shared: Sequence[Shared],
-) -> dict[str, Any]:
-    return {
-        "findings": [asdict(f) for f in findings],
-        "allowed": sorted(config.allow),
-        "shortcuts": [asdict(m) for m in measured],
+    measured = {
+        "shortcuts": [asdict(m) for m in captures.shortcuts],
+        "telltales": [asdict(t) for t in captures.telltales],
         "shared_runs": {"run_frames": config.run_frames, "pairs": [asdict(s) for s in shared]},
     }
-
-
-def _write(content: dict[str, Any], catalog: pl.DataFrame, folder: Path) -> None:
-    (folder / "findings.json").write_text(json.dumps(content, indent=1), encoding="utf-8")
-    (folder / "index.html").write_text(page(content, catalog), encoding="utf-8")
+    return close(findings, config.allow, measured, catalog, out)
 
 
 def _read(config: AuditConfig, ingest: Path, catalog: pl.DataFrame, out: Output) -> _Captures:
-    found = _Captures({}, {}, [])
+    found = _Captures({}, {}, [], {}, [], {})
     free: dict[str, FrameArrays] = {}
     # Attack-free captures first: one of each vehicle stands beside its captures of attacks only.
     rows = catalog.sort(pl.col("attack") != "", maintain_order=True).select(
@@ -101,10 +78,15 @@ def _read(config: AuditConfig, ingest: Path, catalog: pl.DataFrame, out: Output)
         frames = _on_the_bus(Frames.arrays(ingest / "frames" / f"{capture}.parquet"))
         found.hashes[capture] = frame_hashes(frames)
         found.benign[capture] = found.hashes[capture][frames.y == 0]
+        found.steps[capture] = recorded_checks.time_steps(frames)
+        if len(frames):
+            dlc = frames.dlc
+            found.lengths[capture] = int(dlc.min()), int(dlc.max()), len(np.unique(frames.id))
         if not attack:
             free.setdefault(vehicle, frames)
         if split == "test":
             found.shortcuts.extend(shortcuts.measure(capture, frames, config, beside=free.get(vehicle)))
+            found.telltales.extend(telltales(capture, frames))
         out.progress(done, len(catalog) + 1, f"reading {capture}")
     return found
 
@@ -128,10 +110,19 @@ def _findings(
         _base_captures(catalog),
         _window_ranges(config, train, val, test),
         _window_contents(config, train, val, test, captures.hashes),
-        _fits(build_train, train),
+        _vocabulary(build_train, train),
+        common_checks.scaler_scope(build_train, train, NODE_FEATURES),
         _labels(ingest, catalog, events),
-        _one_class(catalog),
-        _validation(train, val),
+        common_checks.silent_attacks(catalog, events),
+        common_checks.unlabelled(catalog),
+        common_checks.one_class(catalog, "frame"),
+        common_checks.few_attacks(catalog),
+        common_checks.steps_back(catalog),
+        common_checks.validation(train, val),
+        recorded_checks.without_time(catalog),
+        recorded_checks.overlapping_times(ingest, catalog),
+        recorded_checks.constant_length(captures.lengths),
+        recorded_checks.injected(captures.steps),
         _calibration(events, (train, val, test)),
     )
     for step in steps:
@@ -174,14 +165,9 @@ def _window_ranges(
             yield Finding(
                 "window_config_differs", "error", message + ", the audit was told otherwise", evidence
             )
-    shared = sorted(
-        {c["capture"] for c in train.meta["captures"]} & {c["capture"] for c in test.meta["captures"]}
-    )
-    if shared:
-        message = f"windows of {', '.join(shared)} are in training and in test"
-        yield Finding("windows_overlap_across_splits", "error", message, {"captures": shared})
-    close = checks.closest_ranges(train, val, config.window.window_frames)
-    near = {name: gap for name, gap in close.items() if gap < config.split.embargo_frames}
+    yield from common_checks.shared_captures(train, test)
+    gaps = checks.closest_ranges(train, val, config.window.window_frames)
+    near = {name: gap for name, gap in gaps.items() if gap < config.split.embargo_frames}
     if near:
         message = f"validation windows lie closer than the embargo of {config.split.embargo_frames} frames to training windows"
         evidence = {"gap_frames": near, "meaning": "negative: they share frames"}
@@ -208,11 +194,7 @@ def _window_contents(
         yield Finding(f"duplicate_windows_train_{split}", severity, message, evidence)
 
 
-def _fits(folder: Path, train: GraphStore) -> Iterator[Finding]:
-    wrong = checks.scaler_differences(folder / "scaler.json", train)
-    if wrong:
-        message = "the scaler is not that of the benign training windows; it has seen other data"
-        yield Finding("scaler_scope", "error", message, {"columns": wrong})
+def _vocabulary(folder: Path, train: GraphStore) -> Iterator[Finding]:
     extra, missing = checks.vocabulary_differences(folder / "vocabulary.json", train)
     if extra or missing:
         message = "the vocabulary is not that of the training windows"
@@ -227,42 +209,6 @@ def _labels(ingest: Path, catalog: pl.DataFrame, events: pl.DataFrame) -> Iterat
             "label noise that bounds every detector's precision"
         )
         yield Finding("label_sanity", "warning", message, {"captures": strange})
-    silent = catalog.filter((pl.col("attack") != "") & (pl.col("attack_frames") == 0))["capture"].to_list()
-    if silent:
-        declared = sorted(set(silent) & set(events["capture"]))
-        bare = sorted(set(silent) - set(declared))
-        message = f"attack captures without one attack frame: {', '.join(silent)}"
-        message += "; their windows are labelled by declared events" if declared else ""
-        message += (
-            f"; no events declared either for {', '.join(bare)}: every window counts as benign"
-            if bare
-            else ""
-        )
-        severity: Severity = "warning" if bare else "info"
-        evidence = {"declared_events": declared, "unlabelled": bare}
-        yield Finding("attack_without_positive_labels", severity, message, evidence)
-    unlabelled = catalog.filter(~pl.col("labelled") & (pl.col("attack") != ""))["capture"].to_list()
-    if unlabelled:
-        message = f"captures without labels count as benign: {', '.join(unlabelled)}"
-        yield Finding("unlabelled_captures", "warning", message, {"captures": unlabelled})
-
-
-def _one_class(catalog: pl.DataFrame) -> Iterator[Finding]:
-    whole = catalog.filter((pl.col("rows") > 0) & (pl.col("attack_frames") == pl.col("rows")))[
-        "capture"
-    ].to_list()
-    if whole:
-        message = f"every frame is an attack in {', '.join(whole)}: which capture it is gives the label away"
-        yield Finding("one_class_captures", "warning", message, {"captures": whole})
-
-
-def _validation(train: GraphStore, val: GraphStore) -> Iterator[Finding]:
-    seen = checks.windows_per_family(train)
-    held = checks.windows_per_family(val)
-    lacking = sorted(f for f, n in seen.items() if n and not held.get(f))
-    if lacking:
-        message = f"no validation window of: {', '.join(lacking)}; thresholds and early stopping do not see these attacks"
-        yield Finding("validation_without_attack", "warning", message, {"train": seen, "val": held})
 
 
 def _calibration(events: pl.DataFrame, stores: Sequence[GraphStore]) -> Iterator[Finding]:

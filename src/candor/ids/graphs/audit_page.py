@@ -9,8 +9,10 @@ from typing import Any
 
 import polars as pl
 
-from candor.report.html import Cell, Row, document, section, sortable, word
+from candor.report.html import Cell, Row, count, document, section, sortable, word
 
+#: Bits of an identifier; the next one says whether it is of 29 bits.
+_ID = 0x1FFF_FFFF
 Findings = Sequence[Mapping[str, Any]]
 
 
@@ -20,8 +22,8 @@ def page(content: Mapping[str, Any], catalog: pl.DataFrame) -> str:
     dataset = str(catalog["dataset"][0]) if len(catalog) else ""
     parts = [
         ("findings", "Findings", section("findings", "Findings", _LEAD, _finding_table(findings, allowed))),
-        ("shortcuts", "Shortcuts", _shortcuts(content["shortcuts"])),
-        ("shared", "Shared recordings", _shared(content["shared_runs"], catalog)),
+        ("shortcuts", "Shortcuts", _shortcuts(content["shortcuts"], _LEADS["shared_runs" in content])),
+        *_recordings(content, catalog),
         ("evidence", "Evidence", section("evidence", "Evidence", _EVIDENCE, _evidence(findings))),
     ]
     footer = (
@@ -68,19 +70,56 @@ def _sentence(text: str) -> Cell:
     return Cell(f'<div style="white-space:normal;min-width:28rem">{escape(text)}</div>', text)
 
 
-def _shortcuts(measured: Sequence[Mapping[str, Any]]) -> str:
+_REST = "A dash: one class only. A model is worth its figure as far as it exceeds these."
+#: By whether the data set is one of a bus.
+_LEADS = {
+    True: (
+        "AUROC, over the frames of each test capture, of a detector that sees one thing only: the time step (zero or "
+        "negative), the place in the file, the ID, or the payload. Bold: above the limit. (A capture of attacks only "
+        f"is judged by key beside an attack-free one of its vehicle.) {_REST}"
+    ),
+    False: (
+        "AUROC, over the flows of each test capture, of the share of attacks that one column's value had in training: "
+        "an address, a port, a column withheld from models, or all measures of a flow together; and of the time step "
+        f"(zero) and the place in order of time. Bold: above the limit. {_REST}"
+    ),
+}
+
+
+def _recordings(content: Mapping[str, Any], catalog: pl.DataFrame) -> list[tuple[str, str, str]]:
+    """What captures of a bus have in common; flows are compared one by one, and a finding says so."""
+    if "shared_runs" not in content:
+        return []
+    return [
+        ("telltales", "What tells", _telltales(content["telltales"])),
+        ("shared", "Shared recordings", _shared(content["shared_runs"], catalog)),
+    ]
+
+
+def _telltales(found: Sequence[Mapping[str, Any]]) -> str:
+    heads = [("capture", "left"), ("ID", "left"), ("attack frames", "right"), ("benign frames", "right")]
+    heads += [("byte", "right"), ("AUROC", "right")]
+    rows = []
+    for t in found:
+        auroc = Cell("–") if t["auroc"] is None else Cell(f"{t['auroc']:.3f}", repr(t["auroc"]))
+        byte = Cell("–") if t["byte"] is None else Cell(str(t["byte"]), str(t["byte"]))
+        counts = (count(t["attack_frames"]), count(t["benign_frames"]))
+        rows.append(Row([word(t["capture"]), word(f"0x{t['id'] & _ID:X}"), *counts, byte, auroc]))
+    lead = (
+        "The IDs with most attack frames of each test capture, and the byte whose value alone tells them best from the "
+        "benign frames of the same ID. A dash: the ID has attack frames only. `candor audit --dbc FILE` names signals."
+    )
+    body = sortable("telltales-table", heads, rows) if rows else "<p>No test capture has an attack frame.</p>"
+    return section("telltales", "What tells", lead, body)
+
+
+def _shortcuts(measured: Sequence[Mapping[str, Any]], lead: str) -> str:
     names = list(dict.fromkeys(m["shortcut"] for m in measured))
     by_capture: dict[str, dict[str, Mapping[str, Any]]] = {}
     for m in measured:
         by_capture.setdefault(m["capture"], {})[m["shortcut"]] = m
     heads = [("capture", "left"), *((name.replace("_", " "), "right") for name in names)]
     rows = [Row([word(c), *(_auroc(own[n]) for n in names)]) for c, own in by_capture.items()]
-    lead = (
-        "AUROC, over the frames of each test capture, of a detector that sees one thing only: the time step (zero or "
-        "negative), the place in the file, the ID, or the payload. Bold: above the limit. A dash: one class only "
-        "(a capture of attacks only is judged by key beside an attack-free one of its vehicle). "
-        "A model is worth its figure as far as it exceeds these."
-    )
     return section("shortcuts", "Shortcuts", lead, sortable("shortcuts-table", heads, rows))
 
 

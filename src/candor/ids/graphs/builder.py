@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,34 +16,28 @@ from candor.errors import CaptureRejected
 from candor.flow.stage import Inputs, Output, Result
 from candor.ids.captures.frames import Frames
 from candor.ids.config import GraphConfig
+from candor.ids.graphs import shards
 from candor.ids.graphs.blocks import build_blocks
 from candor.ids.graphs.calibration import Assignment, load_assignment
 from candor.ids.graphs.features import EDGE_FEATURES, NODE_FEATURES
 from candor.ids.graphs.packed import PackedGraphs
 from candor.ids.graphs.profile import Profile
-from candor.ids.graphs.scaler import Moments
+from candor.ids.graphs.shards import (
+    Fit,
+    ShardFit,
+    build_shards,
+    join,
+    merge_fit,
+    processes,
+    shard_folder,
+    shard_writer,
+)
 from candor.ids.graphs.stream import Stream, prepare, relate
 from candor.ids.graphs.vocabulary import Vocabulary
 from candor.ids.graphs.windows import split_ranges
-from candor.ids.graphs.writer import StoreWriter
 
 Split = Literal["train", "val", "test"]
 ProfileChoice = Literal["auto", "stream"]
-
-
-@dataclass
-class _Fit:
-    """What is fitted while training windows stream by."""
-
-    nodes: Moments = field(default_factory=lambda: Moments(len(NODE_FEATURES)))
-    edges: Moments = field(default_factory=lambda: Moments(len(EDGE_FEATURES)))
-    ids: set[int] = field(default_factory=set)
-
-    def add(self, graphs: PackedGraphs) -> None:
-        self.ids.update(Vocabulary.fit(graphs.node_id_N, graphs.node_y_N).ids.tolist())
-        benign = graphs.y_G == 0
-        self.nodes.add(graphs.x_ND[np.repeat(benign, graphs.node_counts_G)])
-        self.edges.add(graphs.edge_attr_E11[np.repeat(benign, graphs.edge_counts_G)])
 
 
 @dataclass(frozen=True)
@@ -54,6 +48,10 @@ class _Sources:
     calibrate: Path
     assignment: dict[str, Assignment]
     events: pl.DataFrame
+
+    @classmethod
+    def read(cls, ingest: Path, calibrate: Path) -> _Sources:
+        return cls(ingest, calibrate, load_assignment(calibrate), pl.read_parquet(ingest / "events.parquet"))
 
     def stream(self, capture: str, threads: int) -> Stream:
         return prepare(Frames.arrays(self.ingest / "frames" / f"{capture}.parquet"), threads=threads)
@@ -69,91 +67,105 @@ class _Sources:
         return list(rows.select("attack", "t_start", "t_end").iter_rows())
 
 
+@dataclass(frozen=True)
+class _Job:
+    """One capture on one side of the split: everything a worker needs to build its shard."""
+
+    config: GraphConfig
+    split: Split
+    ingest: Path
+    calibrate: Path
+    row: dict[str, Any]
+    folder: Path
+    threads: int
+
+
 def build(config: GraphConfig, inputs: Inputs, out: Output) -> Result:
     """Stage: one GraphStore folder per split of ``config.splits``; with ``train`` also vocabulary.json, scaler.json.
 
     Train and validation windows come from training captures, test windows from test captures. Captures shorter than a
     window give none; they are counted in ``meta.json`` and in the result. A window is an attack window by its frames'
     labels, or if it overlaps a declared interval of a family that labels no frame of the capture (its ``node_y`` is
-    then 0 everywhere). Raises CaptureRejected if the training split ends up without a benign window.
+    then 0 everywhere). Captures are built in parallel, as shards in scratch: a build that was killed goes on with those
+    that are missing. Raises CaptureRejected if the training split ends up without a benign window.
     """
     ingest, calibrate = inputs.path("ingest"), inputs.path("calibrate")
     catalog = pl.read_parquet(ingest / "catalog.parquet")
-    events = pl.read_parquet(ingest / "events.parquet")
-    sources = _Sources(ingest, calibrate, load_assignment(calibrate), events)
+    rows = {split: _rows(catalog, split) for split in config.splits}
+    at_most = processes(config, catalog)
+    # Processes share the cores; one process gives all of them to the blocks of a capture.
+    threads = config.threads or max(1, len(os.sched_getaffinity(0)) // at_most)
+    jobs = [
+        _Job(config, split, ingest, calibrate, row, shard_folder(out, split, row["capture"]), threads)
+        for split in config.splits
+        for row in rows[split]
+    ]
+    build_shards(_build_capture, jobs, [job.folder for job in jobs], out, at_most=at_most)
     summary: dict[str, Any] = {}
-    for step, split in enumerate(config.splits):
-        rows = catalog.filter(pl.col("split") == ("test" if split == "test" else "train")).to_dicts()
-        fit = _Fit() if split == "train" else None
-        with StoreWriter(out.path / split) as writer:
-            for number, row in enumerate(rows):
-                _add_capture(config, split, sources, row, writer, fit)
-                done = step + (number + 1) / len(rows)
-                out.progress(done, len(config.splits), f"{split}: {row['capture']}")
-            summary[split] = _finish_split(config, split, writer)
-        if fit is not None:
+    for split in config.splits:
+        folders = [job.folder for job in jobs if job.split == split]
+        meta = {
+            "split": split,
+            "profiles": list(_profiles(config, split)),
+            "window": config.window.model_dump() | {"min_attack_frames": config.min_attack_frames},
+        }
+        store = join(folders, out.path / split, meta, num_node_features=len(NODE_FEATURES))
+        summary[split] = shards.summary(store)
+        if split == "train":
+            fit = Fit.empty(len(NODE_FEATURES), len(EDGE_FEATURES))
+            for folder in folders:
+                merge_fit(folder, fit)
             _write_fit(fit, out.path)
     return Result(summary)
 
 
-def _add_capture(
-    config: GraphConfig,
-    split: Split,
-    sources: _Sources,
-    row: dict[str, Any],
-    writer: StoreWriter,
-    fit: _Fit | None,
-) -> None:
-    capture, threads = row["capture"], config.threads or len(os.sched_getaffinity(0))
+def _rows(catalog: pl.DataFrame, split: Split) -> list[dict[str, Any]]:
+    return catalog.filter(pl.col("split") == ("test" if split == "test" else "train")).to_dicts()
+
+
+def _profiles(config: GraphConfig, split: Split) -> tuple[ProfileChoice, ...]:
+    return config.profiles if split == "train" else config.profiles[:1]
+
+
+def _build_capture(job: _Job) -> None:
+    """Publish the shard of one capture."""
+    config, sources = job.config, _Sources.read(job.ingest, job.calibrate)
+    capture, threads = job.row["capture"], job.threads
     stream, assigned = sources.stream(capture, threads), sources.assignment[capture]
-    ranges = split_ranges(stream.t_n, split, config.window, config.split)
+    ranges = split_ranges(stream.t_n, job.split, config.window, config.split)
     declared = sources.declared(capture, stream.attack_names)
     families = list(dict.fromkeys([*stream.attack_names, *(name for name, _, _ in declared)]))
-    attacks = writer.meta.setdefault("attacks", [])
-    attacks += [name for name in families if name not in attacks]
-    profiles = sources.profiles(capture, config.profiles if split == "train" else config.profiles[:1])
-    captures = writer.meta.setdefault("captures", [])
-    for variant, profile in enumerate(profiles):
-        blocks = build_blocks(
-            stream,
-            relate(stream, profile, threads=threads),
-            ranges,
-            min_attack_frames=config.min_attack_frames,
-            threads=threads,
-        )
-        for first, graphs in blocks:
-            labelled = label_declared(graphs, [(families.index(name), a, b) for name, a, b in declared])
-            writer.append(
-                labelled,
-                capture=len(captures),
-                first_index=first,
-                calibration_end_s=assigned.stream_end_s if profile.kind == "stream" else 0.0,
-                profile=variant,
-                attack_codes=[attacks.index(name) for name in families],
+    intervals = [(families.index(name), a, b) for name, a, b in declared]
+    profiles, fit = sources.profiles(capture, _profiles(config, job.split)), ShardFit()
+    with shard_writer(job.folder, num_node_features=len(NODE_FEATURES)) as writer:
+        for variant, profile in enumerate(profiles):
+            blocks = build_blocks(
+                stream,
+                relate(stream, profile, threads=threads),
+                ranges,
+                min_attack_frames=config.min_attack_frames,
+                threads=threads,
             )
-            if fit is not None:
-                fit.add(labelled)
-    by_stream = any(p.kind == "stream" for p in profiles)
-    captures.append(
-        {k: row[k] for k in ("capture", "vehicle", "scenario", "base_capture", "attack")}
-        | {"frames": len(stream), "error_frames": stream.num_errors, "windows": len(ranges[0])}
-        | {
-            "profiles": [p.kind for p in profiles],
-            "calibration_end_s": assigned.stream_end_s if by_stream else 0.0,
-        }
-    )
-
-
-def _finish_split(config: GraphConfig, split: Split, writer: StoreWriter) -> dict[str, Any]:
-    captures = writer.meta.setdefault("captures", [])
-    writer.meta.setdefault("attacks", [])
-    writer.meta |= {
-        "split": split,
-        "profiles": list(config.profiles if split == "train" else config.profiles[:1]),
-        "window": config.window.model_dump() | {"min_attack_frames": config.min_attack_frames},
-    }
-    empty = [c["capture"] for c in captures if not c["windows"]]
-    return {"graphs": writer.num_graphs, "captures": len(captures), "captures_without_window": empty}
+            for first, graphs in blocks:
+                labelled = label_declared(graphs, intervals)
+                writer.append(
+                    labelled,
+                    capture=0,
+                    first_index=first,
+                    calibration_end_s=assigned.stream_end_s if profile.kind == "stream" else 0.0,
+                    profile=variant,
+                    attack_codes=range(len(families)),
+                )
+                if job.split == "train":
+                    fit.add(labelled)
+        if job.split == "train":
+            fit.save(writer.path)
+        by_stream = any(p.kind == "stream" for p in profiles)
+        facts = {k: job.row[k] for k in ("capture", "vehicle", "scenario", "base_capture", "attack")}
+        facts |= {"frames": len(stream), "error_frames": stream.num_errors, "windows": len(ranges[0])}
+        facts |= {"profiles": [p.kind for p in profiles]}
+        facts |= {"calibration_end_s": assigned.stream_end_s if by_stream else 0.0}
+        writer.meta |= {"captures": [facts], "attacks": families}
 
 
 def label_declared(graphs: PackedGraphs, intervals: Sequence[tuple[int, float, float]]) -> PackedGraphs:
@@ -168,7 +180,7 @@ def label_declared(graphs: PackedGraphs, intervals: Sequence[tuple[int, float, f
     return replace(graphs, y_G=y_G, attack_G=attack_G) if intervals else graphs
 
 
-def _write_fit(fit: _Fit, folder: Path) -> None:
+def _write_fit(fit: Fit, folder: Path) -> None:
     if not fit.nodes.count:
         raise CaptureRejected(
             "the training split has no benign window",

@@ -21,6 +21,7 @@ from candor.errors import SourceMissing
 from candor.flow.stage import Inputs, Output, Result
 from candor.ids.captures.frames import FrameArrays, Frames
 from candor.ids.config import CalibrationTask
+from candor.ids.graphs.contamination import Quiet, quiet
 from candor.ids.graphs.profile import Profile, dlc_code
 from candor.ids.graphs.stream import MIN_TIME_S, Stream, bus_frames, prepare
 from candor.ids.graphs.windows import segments
@@ -61,10 +62,16 @@ def calibrate(config: CalibrationTask, inputs: Inputs, out: Output) -> Result:
         )
         out.progress(done, len(benign) + len(catalog), f"profile of {vehicle}")
     assignment: dict[str, Assignment] = {}
+    set_aside: dict[str, float] = {}
     for done, (capture, vehicle) in enumerate(catalog.select("capture", "vehicle").iter_rows()):
         profile = first_seconds(
-            _arrays(ingest, capture), config.calibration_s, vehicle=vehicle, capture=capture
+            _arrays(ingest, capture),
+            config.calibration_s,
+            vehicle=vehicle,
+            capture=capture,
+            robust=config.robust,
         )
+        set_aside[capture] = profile.set_aside_s
         stream = _name("stream", capture)
         profile.save(folder, stream)
         own = _name("vehicle", vehicle) if vehicle in benign else None
@@ -73,11 +80,18 @@ def calibrate(config: CalibrationTask, inputs: Inputs, out: Output) -> Result:
     _write_assignment(out.path, assignment)
     by_stream = [c for c, a in assignment.items() if a.auto == a.stream]
     return Result(
-        {"vehicles": len(benign), "captures": len(assignment), "calibrated_on_own_stream": list(by_stream)}
+        {
+            "vehicles": len(benign),
+            "captures": len(assignment),
+            "calibrated_on_own_stream": list(by_stream),
+            "set_aside_s": {c: round(s, 3) for c, s in set_aside.items() if s > 0},
+        }
     )
 
 
-def measure(pieces: Iterable[Stream], *, kind: Kind, vehicle: str, source: Sequence[str]) -> Profile:
+def measure(
+    pieces: Iterable[Stream], *, kind: Kind, vehicle: str, source: Sequence[str], set_aside_s: float = 0.0
+) -> Profile:
     """Pool contiguous pieces of benign traffic into one profile; no interval crosses a piece.
 
     Medians and MAD because a single bus stall or a few injected frames in the calibration seconds must not move them.
@@ -90,6 +104,7 @@ def measure(pieces: Iterable[Stream], *, kind: Kind, vehicle: str, source: Seque
     dt = np.concatenate([p.dt_n for p in parts] or [np.zeros(0)])
     change = np.concatenate([p.change_n for p in parts] or [np.zeros(0)])
     median, spread = _interval_statistics(dt, code, len(key_P), fallback_s=seconds if seconds > 0 else 1.0)
+    longest = _longest_interval(dt, code, len(key_P), fallback_s=seconds if seconds > 0 else 1.0)
     low, high = _byte_range(parts, code, len(key_P))
     mask = np.zeros(len(key_P), np.uint32)
     if parts:
@@ -102,6 +117,7 @@ def measure(pieces: Iterable[Stream], *, kind: Kind, vehicle: str, source: Seque
         count_P=count.astype(np.int64),
         median_interval_s_P=median,
         log_spread_P=spread,
+        longest_interval_s_P=longest,
         bit_change_P=flips / np.maximum(number, 1),
         byte_min_PB=low,
         byte_max_PB=high,
@@ -112,16 +128,26 @@ def measure(pieces: Iterable[Stream], *, kind: Kind, vehicle: str, source: Seque
         kind=kind,
         vehicle=vehicle,
         source=tuple(source),
+        set_aside_s=set_aside_s,
     )
 
 
-def first_seconds(frames: FrameArrays, calibration_s: float, *, vehicle: str, capture: str) -> Profile:
-    """Profile of a stream from its own first ``calibration_s`` seconds, without labels (what a live detector can do)."""
+def first_seconds(
+    frames: FrameArrays, calibration_s: float, *, vehicle: str, capture: str, robust: bool = False
+) -> Profile:
+    """Profile of a stream from its own first ``calibration_s`` seconds, without labels (what a live detector can do).
+
+    ``robust``: leave out what in them looks unlike the rest, in case an attack has begun already.
+    """
     t = frames.t[bus_frames(frames)]
     # By row order up to the first frame past the mark: time may step back a little, a live reader would not wait.
     past = np.flatnonzero(t >= calibration_s)
     stop = int(past[0]) if len(past) else len(t)
-    return measure([prepare(frames, 0, stop)], kind="stream", vehicle=vehicle, source=[capture])
+    start = prepare(frames, 0, stop)
+    kept = quiet(frames, start) if robust else Quiet([start], 0.0)
+    return measure(
+        kept.pieces, kind="stream", vehicle=vehicle, source=[capture], set_aside_s=kept.set_aside_s
+    )
 
 
 def load_assignment(folder: Path) -> dict[str, Assignment]:
@@ -171,6 +197,16 @@ def _interval_statistics(
     deviation = np.abs(np.log(dt) - np.log(median)[code])
     spread = 1.4826 * group_median(deviation, code, num_ids, empty=0.0)
     return median, np.where(np.bincount(code, minlength=num_ids) >= 2, spread, 0.0)
+
+
+def _longest_interval(
+    dt_n: npt.NDArray[np.float64], code_n: npt.NDArray[np.int64], num_ids: int, *, fallback_s: float
+) -> npt.NDArray[np.float64]:
+    """Longest interval of each ID; ``fallback_s`` for IDs without one."""
+    has = ~np.isnan(dt_n)
+    longest = np.zeros(num_ids)
+    np.maximum.at(longest, code_n[has], dt_n[has])
+    return np.where(longest > 0, longest, fallback_s)
 
 
 def group_median(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import polars as pl
 
 from candor.ids.captures.frames import Frames
 from candor.ids.graphs.contents import U64, all_window_hashes, capture_digest, contained, window_hashes
-from candor.ids.graphs.features import EDGE_FEATURES, NODE_FEATURES
+from candor.ids.graphs.features import EDGE_FEATURES, Feature
 from candor.ids.graphs.scaler import Moments, Scaler
 from candor.ids.graphs.store import GraphStore
 from candor.ids.graphs.stream import bus_frames
@@ -76,10 +77,10 @@ def _runs(starts: npt.NDArray[np.int64], window_frames: int) -> list[tuple[int, 
     return [(int(run[0]), int(run[-1]) + window_frames) for run in np.split(starts, breaks)]
 
 
-def scaler_differences(path: Path, train: GraphStore) -> list[str]:
+def scaler_differences(path: Path, train: GraphStore, node_features: Sequence[Feature]) -> list[str]:
     """Columns whose saved mean or std is not that of the benign windows of ``train``."""
     saved = json.loads(path.read_text())
-    nodes, edges = Moments(len(NODE_FEATURES)), Moments(len(EDGE_FEATURES))
+    nodes, edges = Moments(len(node_features)), Moments(len(EDGE_FEATURES))
     for start in range(0, len(train), _BLOCK_GRAPHS):
         stop = min(start + _BLOCK_GRAPHS, len(train))
         benign = train.y_G[start:stop] == 0
@@ -88,7 +89,7 @@ def scaler_differences(path: Path, train: GraphStore) -> list[str]:
         rows = slice(int(train.edge_ptr[start]), int(train.edge_ptr[stop]))
         edges.add(train.edge_attr_E11[rows][np.repeat(benign, np.diff(train.edge_ptr[start : stop + 1]))])
     wrong = []
-    for part, moments, features in (("x", nodes, NODE_FEATURES), ("edge_attr", edges, EDGE_FEATURES)):
+    for part, moments, features in (("x", nodes, node_features), ("edge_attr", edges, EDGE_FEATURES)):
         ours, theirs = moments.scaler(features), Scaler.from_json(saved[part])
         same = np.isclose(ours.mean, theirs.mean, rtol=1e-6, atol=1e-9)
         same &= np.isclose(ours.std, theirs.std, rtol=1e-6, atol=1e-9)

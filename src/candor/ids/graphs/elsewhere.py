@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,10 +10,9 @@ from typing import Any
 import polars as pl
 
 from candor.errors import DataError
-from candor.ids.captures import frames
-from candor.ids.captures.files import read_bytes
-from candor.ids.captures.ingest import parse
-from candor.ids.config import CaptureSource, FiledElsewhere, IngestConfig
+from candor.ids.captures import frames, transcript
+from candor.ids.captures.sources import RawFile
+from candor.ids.config import FiledElsewhere, IngestConfig
 from candor.ids.graphs.findings import Finding, Severity
 
 ABSENT, UNREADABLE, SAME, OTHER = "not on this machine", "cannot be read", "identical frames", "other frames"
@@ -51,17 +51,25 @@ def compare(copy: FiledElsewhere, frames_sha256: str) -> str:
     path = Path(copy.path)
     if not copy.path or not path.is_file():
         return ABSENT
-    source = CaptureSource(
-        capture=copy.capture, path=copy.path, sha256="", split="train", vehicle="", base_capture=copy.capture
-    )
-    try:
-        parsed, _ = parse(read_bytes(path), source, IngestConfig(dataset=copy.dataset))
-    except DataError:
-        return UNREADABLE
-    # Labels count: ingest hashes frames after unlabelled ones got their declared meaning.
-    table = parsed.frames
-    candidates = (table, table.with_columns(pl.col("label").fill_null(0)))
-    return SAME if frames_sha256 in {frames.content_hash(t) for t in candidates} else OTHER
+    raw, rules = RawFile(path), IngestConfig(dataset=copy.dataset)
+    with tempfile.TemporaryDirectory(prefix="candor-") as folder:
+        table = Path(folder, "frames.parquet")
+        try:
+            transcript.transcribe(
+                raw,
+                transcript.recognise(raw, "auto"),
+                table,
+                Path(folder, "quarantine.parquet"),
+                label=lambda frames: frames,
+                max_backstep_s=rules.max_backstep_s,
+                max_quarantined_share=rules.max_quarantined_share,
+                told=lambda done, total: None,
+            )
+        except DataError:
+            return UNREADABLE
+        # Labels count: ingest hashes frames after unlabelled ones got their declared meaning.
+        hashes = {frames.content_hash_of_file(table, unlabelled=meaning) for meaning in (255, 0)}
+    return SAME if frames_sha256 in hashes else OTHER
 
 
 def _severity(copies: Sequence[FiledElsewhere], checked: dict[str, str], usual: Severity) -> Severity:

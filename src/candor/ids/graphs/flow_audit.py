@@ -9,75 +9,61 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
-from pathlib import Path
-from typing import Any, Final
 
-import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
-from candor.errors import AuditFailed
-from candor.flow.stage import Inputs, Json, Output, Result
-from candor.ids.captures.flows.schema import FEATURE, MEASURES, WITHHELD
+from candor.flow.stage import Inputs, Output, Result
 from candor.ids.config import FlowAuditConfig
-from candor.ids.graphs import checks
-from candor.ids.graphs.features import EDGE_FEATURES
-from candor.ids.graphs.findings import Finding
+from candor.ids.graphs import checks, common_checks, flow_shortcuts
+from candor.ids.graphs.findings import Finding, Severity
 from candor.ids.graphs.flow_features import flow_features
-from candor.ids.graphs.scaler import Moments, Scaler
+from candor.ids.graphs.flow_shortcuts import Flows, looks, y
+from candor.ids.graphs.gate import close
 from candor.ids.graphs.store import GraphStore
-from candor.learn.metrics import ranking_metrics
-
-_BLOCK_GRAPHS = 8192
-#: An AUROC from which one column alone is called a shortcut.
-_SHORTCUT: Final = 0.9
-_NAMED: Final = {"src": "source address", "dst": "destination address", "dport": "destination port"}
 
 
 def audit_flows(config: FlowAuditConfig, inputs: Inputs, out: Output) -> Result:
-    """Stage: writes ``findings.json`` ({"findings", "allowed"}).
+    """Stage: writes ``findings.json`` ({"findings", "allowed", "shortcuts"}) and a page, ``index.html``.
 
-    Raises AuditFailed, naming every finding of level error that ``config.allow`` does not; the findings then lie in
+    Raises AuditFailed, naming every finding of level error that ``config.allow`` does not; both files then lie in
     the task's scratch folder.
     """
-    findings = list(_findings(config, inputs))
-    text = json.dumps({"findings": [asdict(f) for f in findings], "allowed": sorted(config.allow)}, indent=1)
-    stopping = [f for f in findings if f.severity == "error" and f.id not in config.allow]
-    folder = out.scratch if stopping else out.path
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "findings.json").write_text(text, encoding="utf-8")
-    if stopping:
-        allow = " ".join(f"--allow {name}" for name in sorted({f.id for f in stopping}))
-        raise AuditFailed(
-            "the audit stops this run: " + "; ".join(f"[{f.id}] {f.message}" for f in stopping),
-            place=str(folder / "findings.json"),
-            hint=f"Fix the splits, or accept it knowingly with {allow}.",
-        )
-    summary: dict[str, Json] = {
-        s: sum(f.severity == s for f in findings) for s in ("error", "warning", "info")
-    }
-    ids: list[Json] = list(dict.fromkeys(f.id for f in findings))
-    return Result({**summary, "findings": ids, "allowed": list(config.allow)})
-
-
-def _findings(config: FlowAuditConfig, inputs: Inputs) -> Iterator[Finding]:
-    ingest, folder = inputs.path("ingest"), inputs.path("build_train")
+    ingest = inputs.path("ingest")
     catalog = pl.read_parquet(ingest / "catalog.parquet")
+    train, test = (
+        Flows(ingest, tuple(catalog.filter(pl.col("split") == split)["capture"]))
+        for split in ("train", "test")
+    )
+    findings = list(_stores(config, inputs, catalog))
+    measured = []
+    # Without one of the splits there is nothing to carry over.
+    if train.captures and test.captures:
+        findings += [*_copies(config, train, test), *_contradictions(train), *_contradictions(test)]
+        out.progress(1, 2, "shortcuts")
+        measured = flow_shortcuts.measure(ingest, train, test)
+        findings += flow_shortcuts.findings(ingest, measured)
+    return close(findings, config.allow, {"shortcuts": [asdict(m) for m in measured]}, catalog, out)
+
+
+def _stores(config: FlowAuditConfig, inputs: Inputs, catalog: pl.DataFrame) -> Iterator[Finding]:
+    """What the catalog and the graphs tell."""
+    ingest, folder = inputs.path("ingest"), inputs.path("build_train")
     train, val = GraphStore.open(folder / "train"), GraphStore.open(folder / "val")
     test = GraphStore.open(inputs.path("build_test") / "test")
-    flows = {
-        split: pl.concat([pl.read_parquet(ingest / "flows" / f"{c}.parquet") for c in group["capture"]])
-        for (split,), group in catalog.group_by("split", maintain_order=True)
-    }
+    features = flow_features(json.loads((ingest / "features.json").read_text())["features"])
     steps: Sequence[Iterator[Finding]] = (
         _traffic(catalog),
         _identical(catalog),
         _temporal(config, catalog),
+        common_checks.shared_captures(train, test),
         _embargo(config, train, val),
-        _scaler(ingest, folder, train),
-        _attacks(train, val, test),
-        _repeats(config, flows),
-        _shortcuts(ingest, flows),
+        common_checks.scaler_scope(folder, train, features),
+        _vocabulary(json.loads((folder / "vocabulary.json").read_text())["ids"]),
+        common_checks.silent_attacks(catalog, pl.read_parquet(ingest / "events.parquet")),
+        common_checks.one_class(catalog, "flow"),
+        common_checks.few_attacks(catalog),
+        common_checks.validation(train, val),
+        _attack_windows((("training", train), ("validation", val), ("test", test))),
     )
     for step in steps:
         yield from step
@@ -153,40 +139,14 @@ def _embargo(config: FlowAuditConfig, train: GraphStore, val: GraphStore) -> Ite
         yield Finding("windows_overlap_across_splits", "error", message, {"gap_flows": near})
 
 
-def _scaler(ingest: Path, folder: Path, train: GraphStore) -> Iterator[Finding]:
-    features = flow_features(json.loads((ingest / "features.json").read_text())["features"])
-    saved = json.loads((folder / "scaler.json").read_text())
-    nodes, edges = Moments(len(features)), Moments(len(EDGE_FEATURES))
-    for start in range(0, len(train), _BLOCK_GRAPHS):
-        stop = min(start + _BLOCK_GRAPHS, len(train))
-        benign = train.y_G[start:stop] == 0
-        for moments, values, ptr in (
-            (nodes, train.x_ND, train.node_ptr),
-            (edges, train.edge_attr_E11, train.edge_ptr),
-        ):
-            rows = values[int(ptr[start]) : int(ptr[stop])]
-            moments.add(rows[np.repeat(benign, np.diff(ptr[start : stop + 1]))])
-    wrong = []
-    for part, moments, table in (("x", nodes, features), ("edge_attr", edges, EDGE_FEATURES)):
-        ours, theirs = moments.scaler(table), Scaler.from_json(saved[part])
-        same = np.isclose(ours.mean, theirs.mean, rtol=1e-6, atol=1e-9)
-        same &= np.isclose(ours.std, theirs.std, rtol=1e-6, atol=1e-9)
-        wrong += [f"{part}.{f.name}" for f, ok in zip(table, same, strict=True) if not ok]
-    if wrong:
-        message = "the scaler is not that of the benign training windows; it has seen other data"
-        yield Finding("scaler_scope", "error", message, {"columns": wrong})
-    if json.loads((folder / "vocabulary.json").read_text())["ids"]:
+def _vocabulary(ids: Sequence[int]) -> Iterator[Finding]:
+    if ids:
         message = "the vocabulary names hosts; models would know attackers by name"
-        yield Finding("vocabulary_scope", "error", message)
+        yield Finding("vocabulary_scope", "error", message, {"hosts": len(ids)})
 
 
-def _attacks(train: GraphStore, val: GraphStore, test: GraphStore) -> Iterator[Finding]:
-    seen, held = checks.windows_per_family(train), checks.windows_per_family(val)
-    lacking = sorted(f for f, n in seen.items() if n and not held.get(f))
-    if lacking:
-        message = f"no validation window of: {', '.join(lacking)}; thresholds and early stopping do not see these attacks"
-        yield Finding("validation_without_attack", "warning", message, {"train": seen, "val": held})
-    for name, store in (("training", train), ("validation", val), ("test", test)):
+def _attack_windows(stores: Sequence[tuple[str, GraphStore]]) -> Iterator[Finding]:
+    for name, store in stores:
         share = float(store.y_G.mean()) if len(store) else 0.0
         if share > 0.5:
             message = (
@@ -195,43 +155,42 @@ def _attacks(train: GraphStore, val: GraphStore, test: GraphStore) -> Iterator[F
             yield Finding("mostly_attack_windows", "warning", message, {"split": name, "share": share})
 
 
-def _repeats(config: FlowAuditConfig, flows: dict[str, pl.DataFrame]) -> Iterator[Finding]:
-    """Test flows whose measures and features, hosts and times left out, are those of some training flow."""
-    if len(flows) < 2:
-        return
-    own = [c for c in flows["train"].columns if c.startswith(FEATURE)]
-    columns = ["dport", "proto", *MEASURES, *own]
-    known = flows["train"].select(columns).hash_rows(seed=0).unique()
-    share = float(flows["test"].select(columns).hash_rows(seed=0).is_in(known.implode()).mean() or 0.0)  # type: ignore[arg-type]
-    if share > config.max_repeated_flows:
-        message = f"{share:.0%} of the test flows equal a training flow in every measure: a look-up would do"
-        yield Finding("repeated_flows", "warning", message, {"share": share})
+def _copies(config: FlowAuditConfig, train: Flows, test: Flows) -> Iterator[Finding]:
+    """Test flows that training holds too: the very flow, by time, or one that looks the same at any time."""
+    for more, limit in ((("t_start", "sport"), config.max_shared_flows), ((), config.max_repeated_flows)):
+        known = train.columns([looks(train, *more)])["looks"].unique()
+        found = {
+            capture: float(test.of(capture, [looks(test, *more)])["looks"].is_in(known.implode()).mean() or 0)  # type: ignore[arg-type]
+            for capture in test.captures
+        }
+        worst = max(found, key=lambda c: found[c])
+        if found[worst] <= limit and (not more or not found[worst]):
+            continue
+        evidence = {"share": found[worst], "captures": found}
+        if more:
+            severity: Severity = "error" if found[worst] > limit else "warning"
+            message = (
+                f"{found[worst]:.1%} of the flows of {worst}, with their times and ports, lie in training too"
+            )
+            yield Finding("near_duplicates_across_splits", severity, message, evidence)
+        else:
+            message = f"{found[worst]:.0%} of the flows of {worst} equal a training flow in every measure: a look-up would do"
+            yield Finding("repeated_flows", "warning", message, evidence)
 
 
-def _shortcuts(ingest: Path, flows: dict[str, pl.DataFrame]) -> Iterator[Finding]:
-    """AUROC over test flows of the attack rate that one column's value had in training."""
-    if len(flows) < 2:
-        return
-    train, test = (flows[s].with_columns(y=pl.col("label").fill_null(0)) for s in ("train", "test"))
-    y = test["y"].to_numpy().astype(bool)
-    if not y.any() or y.all() or not train["y"].sum():
-        return
-    withheld: dict[str, str] = json.loads((ingest / "features.json").read_text())["withheld"]
-    found: dict[str, Any] = {}
-    for column in (*_NAMED, *(WITHHELD + name for name in withheld)):
-        value = ranking_metrics(y, _rates(train, test, column))["auroc"][0]
-        found[column.removeprefix(WITHHELD)] = round(float(value), 4)
-    strong = {name: value for name, value in found.items() if value >= _SHORTCUT}
-    named = ", ".join(f"{_NAMED.get(name, name)} {value:.3f}" for name, value in strong.items())
-    message = f"one column alone tells attack flows of the test split: {named or 'none'} (AUROC)"
-    severity: Any = "warning" if strong else "info"
-    yield Finding(
-        "shortcuts", severity, message, {"auroc": found, "withheld": withheld, "models_see": "none of them"}
-    )
-
-
-def _rates(train: pl.DataFrame, test: pl.DataFrame, column: str) -> NDArray[np.float64]:
-    """Attack rate of each test flow's value in training; that of all of training for a value it never saw."""
-    rate = train.group_by(column).agg(pl.col("y").mean().alias("rate"))
-    joined = test.select(column).join(rate, on=column, how="left", maintain_order="left")
-    return joined["rate"].fill_null(train["y"].mean()).to_numpy()
+def _contradictions(flows: Flows) -> Iterator[Finding]:
+    """Flows between the same hosts, the same in every measure, of which some are labelled attack and some benign."""
+    found = {}
+    for capture in flows.captures:
+        table = flows.of(capture, [looks(flows, "src", "dst"), y()])
+        both = table.group_by("looks").agg(pl.len(), attacks=pl.col("y").sum())
+        fewer = pl.min_horizontal(pl.col("attacks"), pl.col("len") - pl.col("attacks"))
+        wrong = int(both.select(fewer.sum()).item() or 0)
+        if wrong:
+            found[capture] = {"flows": wrong, "share": wrong / table.height}
+    if found:
+        message = (
+            f"flows of the same hosts and measures carry both labels in {', '.join(found)}: "
+            "no detector of flows can tell these apart"
+        )
+        yield Finding("label_sanity", "warning", message, {"captures": found})

@@ -7,9 +7,10 @@ one; what models see of a host is what it did in the window (flow_features.py sa
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import polars as pl
@@ -18,29 +19,37 @@ from candor.errors import CaptureRejected
 from candor.flow.stage import Inputs, Output, Result
 from candor.ids.captures.flows import schema
 from candor.ids.config import GraphConfig
+from candor.ids.graphs import shards
 from candor.ids.graphs.features import EDGE_FEATURES, Feature
 from candor.ids.graphs.flow_features import flow_features
 from candor.ids.graphs.flow_graphs import flow_blocks, prepare_flows
-from candor.ids.graphs.packed import PackedGraphs
-from candor.ids.graphs.scaler import Moments
+from candor.ids.graphs.shards import (
+    Fit,
+    ShardFit,
+    build_shards,
+    join,
+    merge_fit,
+    processes,
+    shard_folder,
+    shard_writer,
+)
 from candor.ids.graphs.windows import split_ranges
-from candor.ids.graphs.writer import StoreWriter
 
 #: ``domain`` of scaler.json, by which models know that no feature and no edge belongs to a named node.
 DOMAIN = "flow"
+Split = Literal["train", "val", "test"]
 
 
-@dataclass
-class _Fit:
-    """Moments of the benign training windows."""
+@dataclass(frozen=True)
+class _Job:
+    """One capture on one side of the split: everything a worker needs to build its shard."""
 
-    nodes: Moments
-    edges: Moments
-
-    def add(self, graphs: PackedGraphs) -> None:
-        benign = graphs.y_G == 0
-        self.nodes.add(graphs.x_ND[np.repeat(benign, graphs.node_counts_G)])
-        self.edges.add(graphs.edge_attr_E11[np.repeat(benign, graphs.edge_counts_G)])
+    config: GraphConfig
+    split: Split
+    ingest: Path
+    row: dict[str, Any]
+    folder: Path
+    num_features: int
 
 
 def build_flows(config: GraphConfig, inputs: Inputs, out: Output) -> Result:
@@ -52,26 +61,31 @@ def build_flows(config: GraphConfig, inputs: Inputs, out: Output) -> Result:
     catalog = pl.read_parquet(ingest / "catalog.parquet")
     refuse_tabular(catalog)
     features = flow_features(json.loads((ingest / "features.json").read_text())["features"])
+    jobs = [
+        _Job(config, split, ingest, row, shard_folder(out, split, row["capture"]), len(features))
+        for split in config.splits
+        for row in catalog.filter(pl.col("split") == ("test" if split == "test" else "train")).to_dicts()
+    ]
+    at_most = processes(config, catalog)
+    build_shards(_build_capture, jobs, [job.folder for job in jobs], out, at_most=at_most)
     summary: dict[str, Any] = {}
-    for step, split in enumerate(config.splits):
-        rows = catalog.filter(pl.col("split") == ("test" if split == "test" else "train")).to_dicts()
-        fit = _Fit(Moments(len(features)), Moments(len(EDGE_FEATURES))) if split == "train" else None
-        with StoreWriter(out.path / split, num_node_features=len(features)) as writer:
-            writer.meta |= {
-                "split": split,
-                "domain": DOMAIN,
-                "profiles": ["none"],
-                "captures": [],
-                "attacks": [],
-                "node_features": [f.name for f in features],
-                "window": config.window.model_dump() | {"min_attack_frames": config.min_attack_frames},
-            }
-            for number, row in enumerate(rows):
-                _add_capture(config, split, ingest, row, writer, fit)
-                done = step + (number + 1) / len(rows)
-                out.progress(done, len(config.splits), f"{split}: {row['capture']}")
-            summary[split] = _summary(writer)
-        if fit is not None:
+    for split in config.splits:
+        folders = [job.folder for job in jobs if job.split == split]
+        meta = {
+            "split": split,
+            "domain": DOMAIN,
+            "profiles": ["none"],
+            "node_features": [f.name for f in features],
+            "window": config.window.model_dump() | {"min_attack_frames": config.min_attack_frames},
+        }
+        store = join(folders, out.path / split, meta, num_node_features=len(features))
+        summary[split] = shards.summary(store)
+        if split == "train":
+            fit = Fit.empty(len(features), len(EDGE_FEATURES))
+            for folder in folders:
+                merge_fit(folder, fit)
+            if not fit.nodes.count:
+                raise _no_benign_window(ingest, [job.row for job in jobs if job.split == "train"])
             _write_fit(fit, features, out.path)
     return Result(summary)
 
@@ -88,41 +102,51 @@ def refuse_tabular(catalog: pl.DataFrame) -> None:
         )
 
 
-def _add_capture(
-    config: GraphConfig, split: str, ingest: Path, row: dict[str, Any], writer: StoreWriter, fit: _Fit | None
-) -> None:
-    capture = row["capture"]
-    flows = schema.to_arrays(schema.read(ingest / "flows" / f"{capture}.parquet"))
+def _build_capture(job: _Job) -> None:
+    """Publish the shard of one capture."""
+    row, config = job.row, job.config
+    flows = schema.to_arrays(schema.read(job.ingest / "flows" / f"{row['capture']}.parquet"))
     stream = prepare_flows(flows, timed=row["clock"] == "time")
-    side: Any = split
-    ranges = split_ranges(flows.t, side, config.window, config.split)
-    attacks, captures = writer.meta["attacks"], writer.meta["captures"]
-    attacks += [name for name in flows.attack_names if name not in attacks]
-    for first, graphs in flow_blocks(stream, ranges, min_attack_flows=config.min_attack_frames):
-        codes = [attacks.index(name) for name in flows.attack_names]
-        writer.append(graphs, capture=len(captures), first_index=first, attack_codes=codes)
-        if fit is not None:
-            fit.add(graphs)
-    captures.append(
-        {k: row[k] for k in ("capture", "vehicle", "scenario", "base_capture", "attack")}
-        | {"frames": len(flows), "error_frames": 0, "windows": len(ranges[0])}
-        | {"profiles": ["none"], "calibration_end_s": 0.0}
+    ranges = split_ranges(flows.t, job.split, config.window, config.split)
+    fit = ShardFit()
+    with shard_writer(job.folder, num_node_features=job.num_features) as writer:
+        for first, graphs in flow_blocks(stream, ranges, min_attack_flows=config.min_attack_frames):
+            writer.append(graphs, capture=0, first_index=first, attack_codes=range(len(flows.attack_names)))
+            if job.split == "train":
+                fit.add(graphs)
+        if job.split == "train":
+            fit.save(writer.path)
+        facts = {k: row[k] for k in ("capture", "vehicle", "scenario", "base_capture", "attack")}
+        facts |= {"frames": len(flows), "error_frames": 0, "windows": len(ranges[0])}
+        facts |= {"profiles": ["none"], "calibration_end_s": 0.0}
+        writer.meta |= {"captures": [facts], "attacks": list(flows.attack_names)}
+
+
+def _no_benign_window(ingest: Path, rows: Sequence[dict[str, Any]]) -> CaptureRejected:
+    """Says how rare benign flows are, and the widest window that could be benign."""
+    flows = benign = longest = 0
+    for row in rows:
+        y_n = schema.to_arrays(schema.read(ingest / "flows" / f"{row['capture']}.parquet")).y
+        border = np.flatnonzero(np.diff(np.concatenate([[1], y_n != 0, [1]])))
+        runs = border[1::2] - border[::2]
+        flows, benign = flows + len(y_n), benign + int((y_n == 0).sum())
+        longest = max(longest, int(runs.max(initial=0)))
+    hint = (
+        f"The longest stretch of benign flows has {longest}: take window.window_frames of that or less, "
+        "or give more training data."
+        if longest > 1
+        else "No two benign flows follow each other, so no window can be benign: take the whole data set instead of a "
+        "sample of it, or the tabular baselines."
+    )
+    return CaptureRejected(
+        f"no training window is benign: {benign:,} of {flows:,} training flows are, scattered among attacks, and "
+        "what is normal cannot be learnt from attacks",
+        place=str(rows[0]["dataset"]) if rows else "build",
+        hint=hint,
     )
 
 
-def _summary(writer: StoreWriter) -> dict[str, Any]:
-    captures = writer.meta["captures"]
-    empty = [c["capture"] for c in captures if not c["windows"]]
-    return {"graphs": writer.num_graphs, "captures": len(captures), "captures_without_window": empty}
-
-
-def _write_fit(fit: _Fit, features: tuple[Feature, ...], folder: Path) -> None:
-    if not fit.nodes.count:
-        raise CaptureRejected(
-            "the training split has no benign window",
-            place="build",
-            hint="Use shorter windows, or a higher min_attack_frames.",
-        )
+def _write_fit(fit: Fit, features: tuple[Feature, ...], folder: Path) -> None:
     (folder / "vocabulary.json").write_text(json.dumps({"unknown": 0, "extended_bit": 29, "ids": []}))
     scaler = {
         "domain": DOMAIN,

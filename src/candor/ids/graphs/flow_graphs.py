@@ -1,26 +1,36 @@
-"""Flows to graphs: the events of a capture, and the host features of every window.
+"""Flows to graphs: the events of a capture, and its windows by one compiled pass (``flow_reference`` says it readably).
 
-Legend: n flows, G windows, M entries, N nodes, U hosts of the capture, Q quantities, D node features.
+Legend: n flows, G windows, W flows of the longest, N nodes, E edges, U hosts of the capture, Q quantities.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from candor.ids.captures.flows.schema import MEASURES, FlowArrays
-from candor.ids.graphs.event_graphs import F64, I64, Entries, Events, edges, entries, window_labels
+from candor.ids.graphs import compiled_events as compiled
+from candor.ids.graphs.event_graphs import I64, Events
+from candor.ids.graphs.features import EDGE_NAMES
 from candor.ids.graphs.flow_features import HOST_FEATURES, QUANTITIES, VIEWS
 from candor.ids.graphs.packed import PackedGraphs
 
-#: Entries (window × flow) built at a time: some 100 B per entry and quantity of temporary arrays.
+#: Entries (window × flow) built at a time, which bounds memory: its graphs take up to 400 B per entry.
 BLOCK_ENTRIES = 1 << 17
-_TCP, _UDP, _ICMP = (6,), (17,), (1, 58)
+#: IANA numbers of TCP, UDP and ICMP.
+PROTOCOLS = ((6,), (17,), (1, 58))
 #: Shortest window taken seriously, s: flows of one timestamp would have an infinite rate.
-_MIN_WINDOW_S = 1e-3
+MIN_WINDOW_S = 1e-3
+
+if (
+    tuple(feature.name for feature in HOST_FEATURES),
+    VIEWS,
+    EDGE_NAMES,
+) != (compiled.HOST_ORDER, compiled.VIEW_ORDER, compiled.EDGE_ORDER):
+    raise KeyError("the compiled pass writes other columns than the feature tables name")
 
 
 @dataclass(frozen=True)
@@ -78,93 +88,91 @@ def flow_blocks(
 def build_flow_windows(
     stream: FlowStream, start_G: I64, stop_G: I64, min_attack_flows: int = 1
 ) -> PackedGraphs:
-    """Graphs of the windows ``[start, stop)``. ``node_id`` is the host's code within its capture, for people only."""
+    """Graphs of the windows ``[start, stop)``. ``node_id`` is the host's code within its capture, for people only.
+
+    Releases the GIL. Raises IndexError if a window leaves the capture or is empty.
+    """
     events = stream.events
-    e = entries(events, start_G, stop_G)
-    # Without times there are no intervals; row numbers would make some up.
-    made = edges(events if stream.timed else replace(events, t_n=np.zeros(len(events))), e)
-    y_G, attack_G, node_y_N = window_labels(events, e, min_attack_flows)
+    start, stop = np.ascontiguousarray(start_G, np.int64), np.ascontiguousarray(stop_G, np.int64)
+    width_G = stop - start
+    if len(start) and (start.min() < 0 or stop.max() > len(stream) or width_G.min() < 1):
+        raise IndexError(f"windows of a flow or more must lie inside the capture's {len(stream)} flows")
+    hosts, features = len(stream.host_U), len(HOST_FEATURES) + len(VIEWS) * events.quantity_nQ.shape[1]
+    nodes, edges = int(np.minimum(2 * width_G, hosts).sum()), int(np.minimum(width_G, hosts**2).sum())
+    out = _allocate(len(start), nodes, edges, features)
+    num_nodes, num_edges = compiled.pack_events(
+        _flows(stream),
+        *(start, stop, _rate(stream, start, stop), min_attack_flows, len(events.attack_names), out),
+        _scratch(int(width_G.max(initial=1)), hosts, events.quantity_nQ.shape[1]),
+    )
     return PackedGraphs(
-        node_counts_G=e.node_counts_G,
-        edge_counts_G=made.counts_G,
-        node_id_N=e.node_code_N.astype(np.uint32),
-        x_ND=_host_columns(stream, e, made.ends_2E, start_G, stop_G).astype(np.float32),
-        edge_index_2E=made.index_2E,
-        edge_attr_E11=made.attr_E11,
-        y_G=y_G,
-        attack_G=attack_G,
-        node_y_N=node_y_N,
-        start_G=start_G,
-        t0_G=events.t_n[start_G],
-        t1_G=events.t_n[stop_G - 1],
+        node_counts_G=out.node_counts,
+        edge_counts_G=out.edge_counts,
+        node_id_N=out.node_id[:num_nodes],
+        x_ND=out.x[:num_nodes],
+        edge_index_2E=out.source.base[:, :num_edges],
+        edge_attr_E11=out.edge_attr[:num_edges],
+        y_G=out.y,
+        attack_G=out.attack,
+        node_y_N=out.node_y[:num_nodes],
+        start_G=start,
+        t0_G=events.t_n[start],
+        t1_G=events.t_n[stop - 1],
     )
 
 
-def _host_columns(stream: FlowStream, e: Entries, ends_2E: I64, start_G: I64, stop_G: I64) -> F64:
-    """Node features [N, D] in the order of ``flow_features``."""
-    nodes = len(e.node_code_N)
-    source_M, target_M = e.node_2M
-    flows_N = e.width_G[e.node_window_N].astype(np.float64)
-    peers_N = e.node_counts_G[e.node_window_N].astype(np.float64)
-    out_N, in_N = (np.bincount(end, minlength=nodes).astype(np.float64) for end in (source_M, target_M))
-    per_out, per_in = 1 / np.maximum(out_N, 1), 1 / np.maximum(in_N, 1)
-    port_M, proto_M = stream.port_n[e.event_M], stream.proto_n[e.event_M]
-
-    def share(chosen_M: npt.NDArray[np.bool_]) -> F64:
-        return np.asarray(np.bincount(source_M, chosen_M, nodes) * per_out)
-
-    place_N = np.maximum(flows_N - 1, 1)
-    first, last = _places(e, nodes)
-    host = (
-        *(out_N / flows_N, in_N / flows_N),
-        *(np.bincount(end, minlength=nodes) / peers_N for end in ends_2E),
-        *(_distinct(source_M, port_M, nodes) * per_out, _distinct(target_M, port_M, nodes) * per_in),
-        share((port_M >= 0) & (port_M < 1024)),
-        *(share(np.isin(proto_M, numbers)) for numbers in (_TCP, _UDP, _ICMP)),
-        *(first / place_N, last / place_N),
-        *(column[e.node_window_N] for column in _window_columns(stream, e, start_G, stop_G)),
+def _flows(stream: FlowStream) -> compiled.Flows:
+    events = stream.events
+    proto_n = np.full(len(stream), compiled.OTHER, np.uint8)
+    for code, numbers in zip((compiled.TCP, compiled.UDP, compiled.ICMP), PROTOCOLS, strict=True):
+        proto_n[np.isin(stream.proto_n, numbers)] = code
+    # Without times there are no intervals; row numbers would make some up.
+    t_n = events.t_n if stream.timed else np.zeros(len(stream))
+    columns = (t_n, events.source_n, events.target_n, stream.port_n, proto_n)
+    return compiled.Flows(
+        *(np.ascontiguousarray(column) for column in columns),
+        *(np.ascontiguousarray(column) for column in (events.quantity_nQ, events.y_n, events.attack_n)),
     )
-    assert len(host) == len(HOST_FEATURES)  # One column for each line of the table.
-    quantity_MQ = stream.events.quantity_nQ[e.event_M]
-    views = _views(quantity_MQ, source_M, target_M, nodes, per_out, per_in)
-    return np.concatenate([np.stack(host, axis=1), views], axis=1)
 
 
-def _window_columns(stream: FlowStream, e: Entries, start_G: I64, stop_G: I64) -> tuple[F64, F64]:
-    t = stream.events.t_n
-    seconds = np.maximum(t[stop_G - 1] - t[start_G], _MIN_WINDOW_S)
-    rate = np.log(e.width_G / seconds) if stream.timed else np.zeros(len(start_G))
-    return rate, e.node_counts_G / (2.0 * e.width_G)
+def _rate(stream: FlowStream, start_G: I64, stop_G: I64) -> npt.NDArray[np.float64]:
+    t_n = stream.events.t_n
+    if not stream.timed:
+        return np.zeros(len(start_G))
+    seconds_G = np.maximum(t_n[stop_G - 1] - t_n[start_G], MIN_WINDOW_S)
+    return np.asarray(np.log((stop_G - start_G) / seconds_G))
 
 
-def _places(e: Entries, nodes: int) -> tuple[F64, F64]:
-    """Index of the first and last flow that each host takes part in, inside its window."""
-    first, last = np.full(nodes, np.iinfo(np.int64).max), np.zeros(nodes, np.int64)
-    for end_M in e.node_2M:
-        np.minimum.at(first, end_M, e.place_M)
-        np.maximum.at(last, end_M, e.place_M)
-    return first.astype(np.float64), last.astype(np.float64)
+def _allocate(graphs: int, nodes: int, edges: int, features: int) -> compiled.Packed:
+    ends = np.empty((2, edges), np.int32)
+    return compiled.Packed(
+        node_counts=np.empty(graphs, np.int64),
+        edge_counts=np.empty(graphs, np.int64),
+        node_id=np.empty(nodes, np.uint32),
+        x=np.empty((nodes, features), np.float32),
+        source=ends[0],
+        target=ends[1],
+        edge_attr=np.empty((edges, len(EDGE_NAMES)), np.float32),
+        y=np.empty(graphs, np.uint8),
+        attack=np.empty(graphs, np.int16),
+        node_y=np.empty(nodes, np.uint8),
+    )
 
 
-def _distinct(node_M: I64, value_M: I64, nodes: int) -> F64:
-    """Distinct values among the entries of each node."""
-    pairs = np.unique(node_M * (1 << 17) + (value_M + 1))
-    return np.bincount(pairs >> 17, minlength=nodes).astype(np.float64)
-
-
-def _views(quantity_MQ: F64, source_M: I64, target_M: I64, nodes: int, per_out: F64, per_in: F64) -> F64:
-    """For every quantity: mean and maximum over the flows a host opens, mean over those it receives; 0 without."""
-    columns = []
-    order = np.argsort(source_M, kind="stable")
-    has, begin = np.unique(source_M[order], return_index=True)
-    for quantity_M in quantity_MQ.T:
-        largest = np.zeros(nodes)
-        if len(begin):
-            largest[has] = np.maximum.reduceat(quantity_M[order], begin)
-        by_view = {
-            "out_mean": np.bincount(source_M, quantity_M, nodes) * per_out,
-            "out_max": largest,
-            "in_mean": np.bincount(target_M, quantity_M, nodes) * per_in,
-        }
-        columns += [by_view[view] for view in VIEWS]
-    return np.stack(columns, axis=1)
+def _scratch(width: int, hosts: int, quantities: int) -> compiled.Scratch:
+    nodes, slots = max(min(2 * width, hosts), 1), 1 << (4 * width - 1).bit_length()
+    return compiled.Scratch(
+        node_of_code=np.full(hosts, -1, np.int64),
+        ends=np.empty((2, width), np.int64),
+        order=np.empty(width, np.int64),
+        sorted=np.empty(width, np.int64),
+        code_of=np.empty(nodes, np.int64),
+        place=np.empty((nodes, 2), np.int64),
+        count=np.empty((nodes, 4), np.int64),
+        begin=np.empty(nodes, np.int64),
+        peers=np.empty((nodes, 2), np.int64),
+        sums=np.empty((nodes, 5), np.int64),
+        views=np.empty((nodes, 3 * quantities)),
+        slot_key=np.empty(slots, np.int64),
+        slot_mark=np.zeros(slots, np.int64),
+    )

@@ -59,15 +59,27 @@ class Moments:
 
     def add(self, x_ND: npt.NDArray[np.floating[Any]]) -> None:
         """Add the rows of ``x_ND``."""
-        if not len(x_ND):
+        if len(x_ND):
+            self.merge(self.of(x_ND))
+
+    @classmethod
+    def of(cls, x_ND: npt.NDArray[np.floating[Any]]) -> Moments:
+        """The moments of one block of rows."""
+        block = cls(x_ND.shape[1])
+        if len(x_ND):
+            x = x_ND.astype(np.float64)
+            block.count, block.mean = len(x), x.mean(axis=0)
+            block.squares = ((x - block.mean) ** 2).sum(axis=0)
+        return block
+
+    def merge(self, block: Moments) -> None:
+        """Add the rows of ``block``. Rounding depends on the order of blocks, so keep to the order of captures."""
+        if not block.count:
             return
-        x = x_ND.astype(np.float64)
-        mean, number = x.mean(axis=0), len(x)
-        squares = ((x - mean) ** 2).sum(axis=0)
-        total = self.count + number
-        delta = mean - self.mean
-        self.mean = self.mean + delta * (number / total)
-        self.squares = self.squares + squares + delta**2 * (self.count * number / total)
+        total = self.count + block.count
+        delta = block.mean - self.mean
+        self.mean = self.mean + delta * (block.count / total)
+        self.squares = self.squares + block.squares + delta**2 * (self.count * block.count / total)
         self.count = total
 
     def scaler(self, features: Sequence[Feature]) -> Scaler:

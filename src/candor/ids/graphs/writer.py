@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import errno
 import json
+import math
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
 from types import TracebackType
@@ -14,14 +16,16 @@ from typing import Any, BinaryIO
 import numpy as np
 import numpy.typing as npt
 
-from candor.errors import SchemaMismatch, StorageFull
+from candor.errors import ArtifactCorrupted, SchemaMismatch, StorageFull
 from candor.ids.graphs.features import EDGE_NAMES, NODE_NAMES
 from candor.ids.graphs.kernels import PackedGraphs
 from candor.ids.graphs.store import ARRAYS, STORE_VERSION, WINDOW_DTYPE, GraphStore
 
+#: What a store says of itself alone, in meta.json.
+_OWN_META = ("version", "graphs", "nodes", "edges", "captures", "attacks")
 #: Room for the npy header, whose length depends on the shape that is known only at the end.
 HEADER_BYTES = 512
-_COPY_BYTES = 1 << 22
+_COPY_BYTES, _COPY_GRAPHS = 1 << 22, 1 << 15
 
 
 def npy_header(dtype: np.dtype[Any], shape: tuple[int, ...]) -> bytes:
@@ -51,6 +55,17 @@ class _Growing:
             )
         self._file.write(block.tobytes())
         self.rows += len(block)
+
+    def copy(self, source: BinaryIO, rows: int) -> None:
+        """Append ``rows`` rows as they lie in ``source``, a piece at a time."""
+        left = rows * self.dtype.itemsize * math.prod(self.row)
+        while left:
+            piece = source.read(min(left, _COPY_BYTES))
+            if not piece:
+                raise ArtifactCorrupted("a shard ends early", place=self.path.name, hint="Build it again.")
+            self._file.write(piece)
+            left -= len(piece)
+        self.rows += rows
 
     def close(self) -> None:
         self._file.seek(0)
@@ -135,6 +150,39 @@ class StoreWriter:
         self._nodes += int(graphs.node_counts_G.sum())
         self._edges += int(graphs.edge_counts_G.sum())
 
+    def append_store(self, path: Path) -> None:
+        """Add all graphs of another store of the same build behind those there, its captures and attacks too.
+
+        Arrays are copied as they lie on disk, in bounded memory; positions and codes are changed to this store's.
+        """
+        shard = GraphStore.open(path)
+        captures, attacks = self.meta.setdefault("captures", []), self.meta.setdefault("attacks", [])
+        attacks += [name for name in shard.meta["attacks"] if name not in attacks]
+        codes = np.asarray([*(attacks.index(name) for name in shard.meta["attacks"]), -1], np.int16)
+        try:
+            self._copy_graphs(shard, codes, len(captures))
+            for name in ("node_id", "x", "edge_attr", "y", "node_y"):
+                with _array_file(path / f"{name}.npy") as (source, shape):
+                    self._files[name].copy(source, shape[0])
+            with _array_file(path / "edge_index.npy") as (source, shape):
+                for end in self._ends:
+                    end.copy(source, shape[1])
+        except OSError as e:
+            raise _full_or(e, self.path) from e
+        self._nodes += int(shard.node_ptr[-1])
+        self._edges += int(shard.edge_ptr[-1])
+        captures += shard.meta["captures"]
+
+    def _copy_graphs(self, shard: GraphStore, codes: npt.NDArray[np.int16], first_capture: int) -> None:
+        for start in range(0, len(shard), _COPY_GRAPHS):
+            block = slice(start, min(start + _COPY_GRAPHS, len(shard)))
+            window = shard.window_G[block].copy()
+            window["capture"] += first_capture
+            self._files["window"].append(window)
+            self._files["attack"].append(codes[shard.attack_G[block]])
+            self._files["node_ptr"].append(self._nodes + shard.node_ptr[1:][block])
+            self._files["edge_ptr"].append(self._edges + shard.edge_ptr[1:][block])
+
     def __enter__(self) -> StoreWriter:
         return self
 
@@ -197,23 +245,22 @@ def slice_graphs(store: GraphStore, start: int, stop: int) -> PackedGraphs:
     )
 
 
-def concat(shards: Iterable[Path], out: Path, *, block_graphs: int = 4096) -> GraphStore:
-    """Join stores of one build (same window config and profiles) in order, ``block_graphs`` at a time."""
-    captures: list[Any] = []
-    attacks: list[str] = []
-    meta: dict[str, Any] = {}
+def concat(shards: Iterable[Path], out: Path) -> GraphStore:
+    """Join stores of one build (same window config and profiles), in order and in bounded memory."""
     with StoreWriter(out) as writer:
         for path in shards:
-            shard = GraphStore.open(path)
-            attacks += [name for name in shard.meta["attacks"] if name not in attacks]
-            codes = np.asarray([*(attacks.index(name) for name in shard.meta["attacks"]), -1], np.int16)
-            for start in range(0, len(shard), block_graphs):
-                stop = min(start + block_graphs, len(shard))
-                window = shard.window_G[start:stop].copy()
-                window["capture"] += len(captures)
-                block = slice_graphs(shard, start, stop)
-                writer.append_arrays(block, codes[block.attack_G], window)
-            captures += shard.meta["captures"]
-            meta = {k: v for k, v in shard.meta.items() if k not in ("graphs", "nodes", "edges", "version")}
-        writer.meta = {**meta, "captures": captures, "attacks": attacks}
+            writer.append_store(path)
+            meta = json.loads((path / "meta.json").read_text())
+            writer.meta = {k: v for k, v in meta.items() if k not in _OWN_META} | writer.meta
+        writer.meta.setdefault("captures", [])
+        writer.meta.setdefault("attacks", [])
     return GraphStore.open(out)
+
+
+@contextmanager
+def _array_file(path: Path) -> Iterator[tuple[BinaryIO, tuple[int, ...]]]:
+    """The file of an array at its first byte of data, and the array's shape."""
+    with path.open("rb") as file:
+        np.lib.format.read_magic(file)
+        shape, _, _ = np.lib.format.read_array_header_1_0(file)
+        yield file, shape

@@ -9,13 +9,27 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch_geometric.nn import GATConv
+from torch_geometric.nn import GATConv, GINEConv, GPSConv, GraphNorm
 from torch_geometric.nn import TransformerConv as TransformerConvolution
 from torch_geometric.nn.aggr import MultiAggregation
 
-from candor.ids.config import ConvConfig, GatConfig, NodeInputConfig, Pooling, VgaeConfig
+from candor.ids.config import (
+    ConvConfig,
+    CugraphGatConv,
+    CugraphGatv2Conv,
+    GatConfig,
+    GatConv,
+    Gatv2Conv,
+    GpsConv,
+    NodeInputConfig,
+    Pooling,
+    TransformerConv,
+    VgaeConfig,
+)
 from candor.ids.graphs.scaler import Scaler
 from candor.ids.graphs.vocabulary import Vocabulary
+from candor.ids.models.cugraph import CugraphConvolution
+from candor.ids.models.encodings import encoding
 from candor.ids.models.fused_attention import FusedGatv2
 from candor.learn.batching import GraphBatch
 
@@ -59,22 +73,24 @@ class NodeInput(nn.Module):
         self.register_buffer("edge_mean_F", torch.as_tensor(edges.mean, dtype=torch.float32))
         self.register_buffer("edge_std_F", torch.as_tensor(edges.std, dtype=torch.float32))
         self.register_buffer("aware_D", aware_D.bool())
-        self.embedding = nn.Embedding(len(vocabulary.ids) + 1, config.id_embedding)
+        self.embedding = encoding(config.ids, len(vocabulary.ids) + 1)
 
     @property
     def width(self) -> int:
         """Width of the output."""
-        return int(self.mean_D.numel()) + self.config.id_embedding
+        return int(self.mean_D.numel()) + self.embedding.width
 
     @property
     def num_slots(self) -> int:
         """IDs in the vocabulary plus the unknown slot 0."""
         return int(self.ids_V.numel()) + 1
 
-    def encode_ids(self, node_id_N: Tensor, batch_N: Tensor, num_graphs: int) -> Tensor:
-        """Slot of each node: 0 for an unknown ID, for all of an unknown vehicle, and where training hides it."""
+    def encode_ids(self, node_id_N: Tensor, batch_N: Tensor, num_graphs: int) -> tuple[Tensor, Tensor]:
+        """Slot of each node, 0 for an unknown ID or a hidden one; and which are hidden: all of an unknown vehicle, and
+        those that training hides.
+        """
         if not self.ids_V.numel():
-            return torch.zeros_like(node_id_N)
+            return torch.zeros_like(node_id_N), torch.ones_like(node_id_N, dtype=torch.bool)
         at = torch.searchsorted(self.ids_V, node_id_N).clamp(max=self.ids_V.numel() - 1)
         slot_N = torch.where(self.ids_V[at] == node_id_N, at + 1, 0)
         ones_N = torch.ones_like(slot_N, dtype=torch.float32)
@@ -88,11 +104,11 @@ class NodeInput(nn.Module):
             hide_N = hide_G[batch_N] | (torch.rand_like(ones_N) < self.config.node_id_dropout)
         else:
             hide_N = hide_G[batch_N]
-        return slot_N.masked_fill(hide_N, 0)
+        return slot_N.masked_fill(hide_N, 0), hide_N
 
     def forward(self, batch: GraphBatch) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Returns scaled features ``x_ND``, slots ``slot_N``, model input ``h_N(D+embedding)``, edges ``e_EF``."""
-        slot_N = self.encode_ids(batch.node_id, batch.batch, batch.num_graphs)
+        slot_N, hidden_N = self.encode_ids(batch.node_id, batch.batch, batch.num_graphs)
         clip = self.config.clip
         x_ND = ((batch.x - self.mean_D) / self.std_D).clamp(-clip, clip)
         x_ND = torch.where(self.aware_D & (slot_N == 0)[:, None], 0.0, x_ND)
@@ -100,7 +116,8 @@ class NodeInput(nn.Module):
         if self.ids_V.numel():
             known_E = (slot_N[batch.edge_index] > 0).all(dim=0)
             e_EF = torch.where(known_E[:, None], e_EF, 0.0)
-        return x_ND, slot_N, torch.cat([x_ND, self.embedding(slot_N)], dim=-1), e_EF
+        vector_NW = self.embedding(batch.node_id, slot_N, hidden_N)
+        return x_ND, slot_N, torch.cat([x_ND, vector_NW], dim=-1), e_EF
 
 
 def convolution(config: ConvConfig, in_width: int, out_width: int, edge_width: int) -> nn.Module:
@@ -110,19 +127,50 @@ def convolution(config: ConvConfig, in_width: int, out_width: int, edge_width: i
 
     Raises:
         ValueError: ``out_width`` is not a multiple of the number of heads.
+        ExtraMissing: the kind needs a library or a device that is not here.
     """
     if out_width % config.num_heads:
         raise ValueError(f"width {out_width} is not a multiple of num_heads {config.num_heads}")
     per_head, heads = out_width // config.num_heads, config.num_heads
-    options = {"edge_dim": edge_width, "dropout": config.dropout}
+    shape, edge = (in_width, per_head, heads), edge_width
     layer: nn.Module
-    match config.kind:
-        case "transformer":
-            layer = TransformerConvolution(in_width, per_head, heads, **options)
-        case "gatv2":
-            layer = FusedGatv2(in_width, per_head, heads, add_self_loops=False, **options)
-        case "gat":
-            layer = GATConv(in_width, per_head, heads, add_self_loops=False, **options)
+    match config:
+        case TransformerConv():
+            layer = TransformerConvolution(*shape, edge_dim=edge, dropout=config.dropout)
+        case Gatv2Conv():
+            layer = FusedGatv2(*shape, add_self_loops=False, edge_dim=edge, dropout=config.dropout)
+        case GatConv():
+            layer = GATConv(*shape, add_self_loops=False, edge_dim=edge, dropout=config.dropout)
+        case CugraphGatConv():
+            layer = CugraphConvolution("gat", *shape, edge_dim=edge)
+        case CugraphGatv2Conv():
+            layer = CugraphConvolution("gatv2", *shape, edge_dim=edge)
+        case GpsConv():
+            layer = _gps(in_width, out_width, edge_width, config)
+    return layer
+
+
+def _gps(in_width: int, out_width: int, edge_width: int, config: GpsConv) -> nn.Module:
+    """GPS layer: local messages over edge features, and attention over all nodes of a window.
+
+    Its norms are over a node's channels: PyG's default, over the batch, would let windows see each other.
+
+    Raises:
+        ValueError: the widths differ; the layer adds its input to its output.
+    """
+    if in_width != out_width:
+        raise ValueError(f"a gps layer keeps its width: {in_width} is not {out_width}")
+    local = GINEConv(mlp([in_width, out_width, out_width]), edge_dim=edge_width)
+    layer: nn.Module = GPSConv(
+        in_width,
+        local,
+        heads=config.num_heads,
+        dropout=config.dropout,
+        norm="layer_norm",
+        norm_kwargs={"mode": "node"},
+        attn_type="multihead",
+        attn_kwargs={"dropout": config.dropout},
+    )
     return layer
 
 
@@ -136,14 +184,24 @@ class ConvStack(nn.Module):
         self.convs = nn.ModuleList(
             convolution(config.conv, hidden, hidden, edge_width) for _ in range(layers)
         )
-        self.norms = nn.ModuleList(nn.LayerNorm(hidden) for _ in range(layers))
+        graph_norm = config.norm == "graph"
+        self.norms = nn.ModuleList(
+            GraphNorm(hidden) if graph_norm else nn.LayerNorm(hidden) for _ in range(layers)
+        )
         self.dropout = nn.Dropout(config.dropout)
 
-    def forward(self, h_NI: Tensor, edge_index_2E: Tensor, e_EF: Tensor) -> list[Tensor]:
+    def forward(self, h_NI: Tensor, e_EF: Tensor, batch: GraphBatch) -> list[Tensor]:
         h_NH = torch.nn.functional.elu(self.enter(h_NI))
         outputs = []
         for conv, norm in zip(self.convs, self.norms, strict=True):
-            message_NH = conv(norm(h_NH), edge_index_2E, e_EF)
+            if isinstance(norm, GraphNorm):
+                h_norm_NH = norm(h_NH, batch.batch, batch.num_graphs)
+            else:
+                h_norm_NH = norm(h_NH)
+            if isinstance(conv, GPSConv):
+                message_NH = conv(h_norm_NH, batch.edge_index, batch.batch, edge_attr=e_EF)
+            else:
+                message_NH = conv(h_norm_NH, batch.edge_index, e_EF)
             h_NH = h_NH + self.dropout(torch.nn.functional.elu(message_NH))
             outputs.append(h_NH)
         return outputs

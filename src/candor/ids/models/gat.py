@@ -53,7 +53,7 @@ class Gat(nn.Module):
 
     def forward(self, batch: GraphBatch) -> GatOutput:
         _, _, h_NI, e_EF = self.inputs(batch)
-        layers = self.convs(h_NI, batch.edge_index, e_EF)
+        layers = self.convs(h_NI, e_EF, batch)
         h_NH = self.jump(layers) if self.jump is not None else layers[-1]
         embedding_GH = self.embed(self.pool(h_NH, batch.batch, batch.num_graphs))
         return GatOutput(self.classify(embedding_GH), embedding_GH)

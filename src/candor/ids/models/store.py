@@ -16,6 +16,7 @@ from candor.ids.graphs.scaler import Scaler
 from candor.ids.graphs.vocabulary import Vocabulary
 from candor.ids.models.blocks import NodeInput
 from candor.ids.models.gat import Gat
+from candor.ids.models.temporal import Temporal
 from candor.ids.models.vgae import Vgae
 from candor.learn.checkpoints import load_weights, save_weights
 
@@ -39,7 +40,7 @@ def node_input(config: NodeInputConfig, folder: Path) -> NodeInput:
     )
 
 
-def save_model(folder: Path, model: Vgae | Gat, graphs: Path) -> None:
+def save_model(folder: Path, model: Vgae | Gat | Temporal, graphs: Path) -> None:
     """Write weights, config, vocabulary and scaler; ``graphs`` is the build artifact the model was trained on."""
     save_weights(folder / "weights.safetensors", model)
     (folder / "model.json").write_text(model.config.model_dump_json(indent=2))

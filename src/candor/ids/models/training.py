@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from candor.ids.config import DistillationConfig, TrainingConfig
-from candor.ids.models.gat import Gat
+from candor.ids.config import CurriculumConfig, DistillationConfig, TrainingConfig
+from candor.ids.models.gat import Gat, attack_probability
 from candor.ids.models.vgae import Vgae
 from candor.learn.batching import GraphBatch
+from candor.learn.curriculum import CurriculumSampler, remine
 from candor.learn.distillation import LatentProjection, softened_kl
 from candor.learn.fit import SeededModule, freeze
+from candor.learn.losses import focal, weighted_cross_entropy
+from candor.learn.schedules import attach
 
 
 @dataclass(frozen=True)
@@ -28,14 +34,54 @@ class VgaeTeacher:
 
 @dataclass(frozen=True)
 class GatTeacher:
-    """A frozen teacher and what the student takes from it."""
+    """A frozen teacher and what the student takes from it.
+
+    ``logits_GC``: what it says of every training window, by position in the store; None: it is asked in every step.
+    """
 
     model: Gat
     config: DistillationConfig
+    logits_GC: Tensor | None = None
 
 
-class _Training(SeededModule):
-    """AdamW with a cosine schedule over epochs."""
+@dataclass(frozen=True)
+class Miner:
+    """Mines the hardness of benign training windows anew while the classifier trains.
+
+    Attributes:
+        sampler: told the new hardness. y_G: labels of the training windows.
+        hardness_G: at the start. batches: gives all training windows.
+    """
+
+    config: CurriculumConfig
+    sampler: CurriculumSampler
+    y_G: NDArray[np.uint8]
+    hardness_G: NDArray[np.float64]
+    batches: Callable[[], Iterable[GraphBatch]]
+
+    def momentum(self, epoch: int, epochs: int) -> float:
+        """Linear from the first epoch to the last."""
+        start, end = self.config.momentum_start, self.config.momentum_end
+        return start + (end - start) * epoch / max(epochs - 1, 1)
+
+    @torch.inference_mode()
+    def mine(
+        self, model: Gat, hardness_G: NDArray[np.float64], momentum: float, device: torch.device
+    ) -> NDArray[np.float64]:
+        """Hardness after a refresh by what ``model`` takes for an attack."""
+        model.eval()
+        fresh_G = np.zeros(len(self.y_G))
+        for batch in self.batches():
+            scored = attack_probability(model(batch.to(device)).logits_GC)
+            fresh_G[batch.index.cpu().numpy()] = scored.cpu().numpy()
+        return remine(hardness_G, fresh_G, self.y_G, momentum)
+
+
+class Training(SeededModule):
+    """AdamW with the configured schedule over epochs."""
+
+    #: Not a submodule: a teacher's weights belong neither to the student's checkpoint nor to its weights.
+    _teacher: tuple[VgaeTeacher, ...] | tuple[GatTeacher, ...]
 
     def __init__(self, config: TrainingConfig, seed: int) -> None:
         super().__init__(seed)
@@ -46,18 +92,28 @@ class _Training(SeededModule):
         optimizer = torch.optim.AdamW(
             parameters, lr=self.config.learning_rate, weight_decay=self.config.weight_decay
         )
-        epochs = self.config.max_epochs
+        return attach(optimizer, self.config.schedule, self.config.max_epochs, monitor="val_loss")
 
-        def factor(epoch: int) -> float:
-            return 0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * epoch / epochs))
+    def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
+        """Lightning steps a plateau behind the checkpoint of its epoch; a resumed run would lose the step."""
+        if not isinstance(scheduler, ReduceLROnPlateau):
+            scheduler.step()
 
-        return [optimizer], [torch.optim.lr_scheduler.LambdaLR(optimizer, factor)]
+    def on_validation_end(self) -> None:
+        scheduler = self.lr_schedulers()
+        if isinstance(scheduler, ReduceLROnPlateau):
+            scheduler.step(float(self.trainer.callback_metrics["val_loss"]))
+
+    def all_modules(self) -> Iterator[nn.Module]:
+        yield from super().all_modules()
+        for teacher in self._teacher:
+            yield from teacher.model.modules()
 
     def _record(self, name: str, value: Tensor, batch: GraphBatch) -> None:
         self.log(name, value.detach(), on_step=False, on_epoch=True, batch_size=batch.num_graphs)
 
 
-class VgaeTraining(_Training):
+class VgaeTraining(Training):
     """Minimises the negative evidence lower bound on benign windows, plus the distance to a teacher."""
 
     def __init__(
@@ -65,7 +121,6 @@ class VgaeTraining(_Training):
     ) -> None:
         super().__init__(config, seed)
         self.model = model
-        # Not a submodule: a teacher's weights belong neither to the student's checkpoint nor to its weights.
         self._teacher = (VgaeTeacher(freeze(teacher.model), teacher.config),) if teacher else ()  # type: ignore[arg-type]
         if teacher:
             self.projection = LatentProjection(model.config.latent, teacher.model.config.latent)
@@ -91,31 +146,77 @@ class VgaeTraining(_Training):
         self._record("val_feature_error", output.feature_error_N.mean(), batch)
 
 
-class GatTraining(_Training):
-    """Cross-entropy on window labels, mixed with the softened teacher where there is one."""
+class GatTraining(Training):
+    """The configured loss on window labels, mixed with the softened teacher where there is one.
+
+    ``attack_weight``: how many benign windows an attack window counts for where the loss leaves it open.
+    """
+
+    hardness_G: Tensor
+    _teacher: tuple[GatTeacher, ...]
 
     def __init__(
-        self, model: Gat, config: TrainingConfig, seed: int, teacher: GatTeacher | None = None
+        self,
+        model: Gat,
+        config: TrainingConfig,
+        seed: int,
+        teacher: GatTeacher | None = None,
+        *,
+        attack_weight: float = 1.0,
+        miner: Miner | None = None,
     ) -> None:
         super().__init__(config, seed)
         self.model = model
-        self._teacher = (GatTeacher(freeze(teacher.model), teacher.config),) if teacher else ()  # type: ignore[arg-type]
+        self._attack_weight, self._miner = attack_weight, miner
+        self._teacher = (replace(teacher, model=freeze(teacher.model)),) if teacher else ()  # type: ignore[arg-type]
+        if miner is not None:  # In the checkpoint, so that a resumed run goes on with what was mined.
+            self.register_buffer("hardness_G", torch.as_tensor(miner.hardness_G))
+
+    def loss(self, logits_GC: Tensor, y_G: Tensor) -> Tensor:
+        """The configured loss; scalar."""
+        config = self.config.loss
+        match config.kind:
+            case "cross_entropy":
+                return F.cross_entropy(logits_GC, y_G.long())
+            case "weighted":
+                return weighted_cross_entropy(logits_GC, y_G, config.attack_weight or self._attack_weight)
+            case "focal":
+                return focal(logits_GC, y_G, config.gamma, config.alpha)
 
     def training_step(self, batch: GraphBatch, batch_idx: int) -> Tensor:
         logits_GC = self.model(batch).logits_GC
-        loss = F.cross_entropy(logits_GC, batch.y.long())
-        self._record("train_cross_entropy", loss, batch)
+        loss = self.loss(logits_GC, batch.y)
+        self._record(f"train_{self.config.loss.kind}", loss, batch)
         for teacher in self._teacher:
-            with torch.no_grad():
-                taught_GC = teacher.model.to(self.device)(batch).logits_GC
-            softened = softened_kl(logits_GC, taught_GC, teacher.config.temperature)
+            softened = softened_kl(logits_GC, self._taught(teacher, batch), teacher.config.temperature)
             self._record("train_distillation", softened, batch)
             loss = (1 - teacher.config.kl_weight) * loss + teacher.config.kl_weight * softened
         self._record("train_loss", loss, batch)
         return loss
 
+    @torch.no_grad()
+    def _taught(self, teacher: GatTeacher, batch: GraphBatch) -> Tensor:
+        if teacher.logits_GC is not None:
+            return teacher.logits_GC[batch.index.to(teacher.logits_GC.device)].to(self.device)
+        logits_GC: Tensor = teacher.model.to(self.device)(batch).logits_GC
+        return logits_GC
+
     def validation_step(self, batch: GraphBatch, batch_idx: int) -> None:
         logits_GC = self.model(batch).logits_GC
-        self._record("val_loss", F.cross_entropy(logits_GC, batch.y.long()), batch)
+        self._record("val_loss", self.loss(logits_GC, batch.y), batch)
         correct_G = logits_GC.argmax(-1) == batch.y
         self._record("val_accuracy", correct_G.float().mean(), batch)
+
+    def on_fit_start(self) -> None:
+        if self._miner is not None:
+            self._miner.sampler.set_hardness(self.hardness_G.cpu().numpy())
+
+    def on_validation_epoch_end(self) -> None:
+        """Mine here and not at the end of the epoch: its checkpoint must hold what the next epoch is chosen by."""
+        every = self._miner.config.refresh_epochs if self._miner else 0
+        if self._miner is None or (self.current_epoch + 1) % every:
+            return
+        momentum = self._miner.momentum(self.current_epoch, self.config.max_epochs)
+        mined = self._miner.mine(self.model, self.hardness_G.cpu().numpy(), momentum, self.device)
+        self.hardness_G.copy_(torch.as_tensor(mined))
+        self._miner.sampler.set_hardness(mined)

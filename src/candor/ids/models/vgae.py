@@ -59,7 +59,7 @@ class Vgae(nn.Module):
 
     def forward(self, batch: GraphBatch) -> VgaeOutput:
         x_ND, slot_N, h_NI, e_EF = self.inputs(batch)
-        h_NH = self.convs(h_NI, batch.edge_index, e_EF)[-1]
+        h_NH = self.convs(h_NI, e_EF, batch)[-1]
         mu_NZ, logvar_NZ = self.to_latent(h_NH).chunk(2, dim=-1)
         logvar_NZ = logvar_NZ.clamp(-_LOGVAR_LIMIT, _LOGVAR_LIMIT)
         z_NZ = mu_NZ + torch.randn_like(mu_NZ) * (0.5 * logvar_NZ).exp() if self.training else mu_NZ

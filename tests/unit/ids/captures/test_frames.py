@@ -1,10 +1,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pandera.errors import SchemaError, SchemaErrors
 
 from candor.errors import CaptureUnreadable, SchemaMismatch, StorageFull
 from candor.ids.captures import frames as fr
@@ -68,6 +72,73 @@ def test_an_empty_table_has_empty_arrays() -> None:
 def test_a_table_that_breaks_the_schema_is_refused(make_frames, broken: pl.Expr) -> None:
     with pytest.raises(SchemaMismatch, match=r"not a frame table.*here\.parquet"):
         fr.validate(make_frames(ROWS).with_columns(broken), place="here.parquet")
+
+
+def sound(t: float, ident: int, data: bytes, label: int | None, flags: int) -> dict[str, Any]:
+    """A frame as it ought to be."""
+    return {
+        "timestamp": t,
+        "id": ident,
+        "data": data,
+        "dlc": len(data),
+        "label": label,
+        "attack": "attack" if label == 1 else "",
+        "flags": flags,
+        "channel": "can0",
+    }
+
+
+ROW = st.builds(
+    sound,
+    st.floats(-1e9, 1e9),
+    st.integers(0, fr.MAX_EXTENDED_ID),
+    st.binary(max_size=9) | st.just(bytes(64)),
+    st.sampled_from([0, 1, None]),
+    st.integers(0, 63),
+)
+ODD: dict[str, list[Any]] = {
+    "timestamp": [float("nan"), float("inf"), -float("inf"), None, 0.0],
+    "id": [0, fr.MAX_EXTENDED_ID, fr.MAX_EXTENDED_ID + 1, None],
+    "data": [b"", bytes(8), bytes(64), bytes(65), bytes(256), None],
+    "dlc": [0, 8, 64, 65, None],
+    "label": [0, 1, 2, None],
+    "attack": ["", "attack", "dos", None],
+    "flags": [0, fr.REMOTE, fr.ERROR, fr.FD, 63, 64, None],
+    "channel": ["", None],
+}
+CHANGE = st.sampled_from(list(ODD)).flatmap(lambda name: st.tuples(st.just(name), st.sampled_from(ODD[name])))
+
+
+@given(st.lists(ROW, max_size=3), st.lists(CHANGE, max_size=2), st.integers(0, 30))
+@settings(max_examples=600, deadline=None)
+def test_the_quick_check_and_pandera_agree_on_good_and_bad_tables(
+    rows: list[dict[str, Any]], changes: list[tuple[str, Any]], shape: int
+) -> None:
+    if rows:
+        rows[-1] |= dict(changes)
+    table = pl.DataFrame(rows, schema=fr.COLUMNS)
+    match shape:
+        case 0:
+            table = table.drop("channel")
+        case 1:
+            table = table.with_columns(extra=pl.lit(1))
+        case 2:
+            table = table.select(reversed(table.columns))
+        case 3:
+            table = table.cast({"dlc": pl.Int16})
+        case 4:
+            table = pl.concat([table, table])
+    try:
+        fr.FRAME_SCHEMA.validate(table)
+        good = True
+    except (SchemaError, SchemaErrors):
+        good = False
+    assert fr.is_frame_table(table) == good
+
+
+def test_the_quick_check_takes_frames_of_every_kind(make_frames) -> None:
+    for flags in (0, fr.FD, fr.REMOTE, fr.ERROR, fr.FD | fr.BRS | fr.ESI):
+        assert fr.is_frame_table(make_frames(ROWS, flags=flags))
 
 
 def test_columns_in_another_order_are_refused(make_frames) -> None:

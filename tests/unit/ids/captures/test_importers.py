@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import struct
 
 import polars as pl
@@ -174,6 +175,45 @@ def test_labels_of_a_labelled_candump_are_either_token() -> None:
 def test_a_labelled_candump_line_without_its_tokens_has_no_known_label() -> None:
     text = "(1.0) can0 410#00 False\tFalse\n(1.1) can0 410#00 True\tFalse\n(1.2) can0 410#00\n"
     assert parse(text).quarantined["reason"].to_list() == ["label_unknown"]
+
+
+DATES = ["2023-11-14 22:13:20.000000", "2023-11-14 22:13:20.250000", "2023-11-14 22:13:21.500000"]
+BODIES = {"candump": "can0 123#0011", "candump_screen": " can0  123   [2]  00 11"}
+
+
+@pytest.mark.parametrize("name", BODIES)
+def test_candump_dates_are_taken_for_utc(name: str) -> None:
+    parsed = parse("".join(f"({t}) {BODIES[name]}\n" for t in DATES), name)
+    assert parsed.frames["timestamp"].to_list() == [1.7e9, 1.7e9 + 0.25, 1.7e9 + 1.5]
+    assert parsed.frames["data"].to_list() == [b"\x00\x11"] * 3
+    odd = parse(f"({DATES[0]}) {BODIES[name]}\n(2023-13-41 22:13:20.0) {BODIES[name]}\n", name)
+    assert odd.quarantined["reason"].to_list() == ["time_not_a_number"]
+
+
+@pytest.mark.parametrize("name", BODIES)
+def test_candump_times_since_the_line_before_are_added_up(name: str) -> None:
+    steps = [0.0, *(0.01 * (1 + k % 7) for k in range(60))]
+    parsed = parse("".join(f"({t:010.6f}) {BODIES[name]}\n" for t in steps), name)
+    assert parsed.frames["timestamp"].to_list() == pytest.approx(list(itertools.accumulate(steps)))
+    assert parsed.quarantined.is_empty()
+
+
+@pytest.mark.parametrize("name", BODIES)
+def test_candump_times_from_zero_are_left_as_they_are(name: str) -> None:
+    times = [k / 100 for k in range(60)]
+    parsed = parse("".join(f"({t:010.6f}) {BODIES[name]}\n" for t in times), name)
+    assert parsed.frames["timestamp"].to_list() == times
+
+
+def test_an_epoch_log_of_several_buffers_is_no_list_of_differences() -> None:
+    times = [1.6e9 + k / 100 - (0.5 if k % 4 == 3 else 0) for k in range(60)]
+    parsed = parse("".join(f"({t:.6f}) can0 123#00\n" for t in times), "candump")
+    assert parsed.frames["timestamp"].to_list() == times
+
+
+def test_candump_lines_are_recognised_whatever_their_times() -> None:
+    for name, body in BODIES.items():
+        assert formats.recognise("".join(f"({t}) {body}\n" for t in DATES).encode(), "x").name == name
 
 
 def test_screen_times_that_go_back_all_the_time_are_differences() -> None:

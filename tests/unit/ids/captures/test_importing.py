@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import os
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -89,10 +90,22 @@ def test_an_interrupted_import_leaves_nothing_that_counts_and_is_done_again(
         patched.setattr(fr, "content_hash_of_file", stop)
         with pytest.raises(KeyboardInterrupt):
             importing.import_file(raw, folder, ImportOptions())
-    (folder / ".a-0123.999999999").mkdir()
+    (folder / f".a-0123.{importing._host()}.999999999").mkdir()
+    (folder / ".a-0123-999999999.reading").touch()
     importing.clean(folder)
     assert list(folder.iterdir()) == []
     assert not importing.import_file(raw, folder, ImportOptions()).present
+
+
+def test_what_another_machine_still_writes_is_left_alone(tmp_path: Path) -> None:
+    written, abandoned = (tmp_path / f".a-0123.{host}.999999999" for host in ("other", "gone"))
+    written.mkdir()
+    abandoned.mkdir()
+    os.utime(abandoned, (1.0, 1.0))
+    mine = tmp_path / f".a-0123.{importing._host()}.{os.getpid()}"
+    mine.mkdir()
+    importing.clean(tmp_path)
+    assert sorted(tmp_path.iterdir()) == sorted([written, mine])
 
 
 def test_a_record_without_its_end_is_no_import(put, tmp_path: Path) -> None:

@@ -7,10 +7,12 @@ from pathlib import Path
 import polars as pl
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from candor.errors import CaptureRejected, CaptureUnreadable, DataError, SourceMissing
 from candor.flow.stage import Inputs, Output
-from candor.ids.captures import events
+from candor.ids.captures import events, stream
 from candor.ids.captures import ingest as ingest_module
 from candor.ids.captures.frames import Frames
 from candor.ids.captures.ingest import ingest
@@ -226,6 +228,52 @@ def test_a_broken_captures_input_is_said_so(stage_output: Output, tmp_path: Path
     (tmp_path / "captures.json").write_text("[]")
     with pytest.raises(DataError, match="no capture"):
         ingest(config(), Inputs({"captures": tmp_path}), stage_output)
+
+
+def test_a_capture_read_in_blocks_gives_the_same_artifact(
+    make_source: MakeSource, stage_output: Output, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = [f"{k / 2:.1f},{k % 3:X},{k:04X},{int(k % 40 in (5, 6, 8, 20))}" for k in range(300)]
+    lines[100], lines[200] = "x,1,00,0", "3.0,1,00,0"
+    source = make_source("a.csv", CSV + "\n".join(lines) + "\n", attack="dos")
+    ingest(config(source), NO_INPUTS, stage_output)
+    monkeypatch.setattr(stream, "_HEAD_BYTES", 64)
+    monkeypatch.setattr(stream.batches, "__kwdefaults__", {"block_bytes": 200})
+    other = Output(tmp_path / "other", tmp_path, stage_output.recorder, stage_output.progress)
+    other.path.mkdir()
+    ingest(config(source), NO_INPUTS, other)
+    for name in ("catalog", "events", "frames/a", "quarantine/a"):
+        whole, cut = (pl.read_parquet(out.path / f"{name}.parquet") for out in (stage_output, other))
+        assert cut.equals(whole), name
+    assert catalog(other)["quarantined"].to_list() == [2]
+    assert pq.ParquetFile(other.path / "frames" / "a.parquet").num_row_groups > 10
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 30), st.sampled_from([None, "dos", "fuzzing"])), max_size=40),
+    st.integers(1, 7),
+)
+def test_events_do_not_depend_on_where_the_parts_are_cut(
+    frames: list[tuple[int, str | None]], part: int
+) -> None:
+    table = pl.DataFrame(
+        {
+            "timestamp": [float(t) for t, _ in frames],
+            "label": [int(a is not None) for _, a in frames],
+            "attack": [a or "" for _, a in frames],
+        },
+        schema={"timestamp": pl.Float64, "label": pl.UInt8, "attack": pl.String},
+    )
+    whole = events.from_labels([table], "a", 0.0, 1.0)
+    cut = events.from_labels(table.iter_slices(part), "a", 0.0, 1.0)
+    assert cut.sort(cut.columns).equals(whole.sort(whole.columns))
+    spans = set()
+    for family in {a for _, a in frames if a}:
+        times = sorted(t for t, a in frames if a == family)
+        edges = [k for k in range(1, len(times)) if times[k] - times[k - 1] > 1]
+        for a, b in zip([0, *edges], [*edges, len(times)], strict=True):
+            spans.add((family, float(times[a]), float(times[b - 1])))
+    assert {(a, t0, t1) for _, a, t0, t1 in whole.rows()} == spans
 
 
 def test_progress_counts_captures(make_source: MakeSource, stage_output: Output) -> None:

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from evaluation_data import events, output, scored, windows, world
 
-from candor.errors import ArtifactMissing, DataError, SchemaMismatch, SourceMissing
+from candor.errors import ArtifactMissing, AuditFailed, DataError, SchemaMismatch, SourceMissing
 from candor.flow.stage import Inputs
 from candor.ids.config import EvaluationConfig
 from candor.ids.evaluation import evaluate
@@ -62,6 +62,38 @@ def test_files_have_the_lakes_schemas(tmp_path: Path) -> None:
     assert json.loads((out / "table.json").read_text())["rows"]
     assert (out / "operating.parquet").is_file()
     assert not (out / "metrics.parquet").exists()  # Reserved for the recorder.
+
+
+def test_windows_that_are_no_validation_graphs_choose_no_threshold(tmp_path: Path) -> None:
+    honest = good()
+    inputs = world(tmp_path, {"gat": honest}, HAPPENED)
+    # The detector passes its test windows off as validation: the best threshold there is.
+    cheat = pl.concat(
+        [honest.filter(split="test").with_columns(split=pl.lit("val")), honest.filter(split="test")]
+    )
+    cheat.write_parquet(inputs.path("scores.gat") / "scores.parquet")
+    with pytest.raises(
+        AuditFailed, match=r"60 of 60 windows .* are none of the validation graphs \(first: capture c"
+    ):
+        evaluate(FAST, inputs, output(tmp_path))
+
+
+def test_thresholds_say_what_they_were_chosen_on(tmp_path: Path) -> None:
+    (record,) = json.loads((run(tmp_path, good()) / "thresholds.json").read_text())
+    assert record["chosen_on"] == "val"
+    assert len(record["validation_sha256"]) == 64
+
+
+def test_an_allowed_error_is_a_note_of_the_table(tmp_path: Path) -> None:
+    inputs = world(tmp_path, {"gat": good()}, HAPPENED)
+    audit = tmp_path / "audit"
+    audit.mkdir()
+    finding = {"id": "scaler_scope", "severity": "error", "message": "it saw more", "evidence": {}}
+    (audit / "findings.json").write_text(json.dumps({"findings": [finding], "allowed": ["scaler_scope"]}))
+    out = output(tmp_path)
+    evaluate(FAST, Inputs({**inputs.paths, "audit": audit}), out)
+    notes = json.loads((out.path / "table.json").read_text())["notes"]
+    assert "The audit's error 'scaler_scope' was allowed: it saw more" in notes
 
 
 def test_a_good_detector_gets_a_good_table(tmp_path: Path) -> None:

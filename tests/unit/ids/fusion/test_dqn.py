@@ -6,7 +6,8 @@ import torch
 
 from candor.flow.stage import Output
 from candor.ids.config import DqnConfig
-from candor.ids.fusion.dqn import DqnFusion, FusionData, reward, train
+from candor.ids.fusion.dqn import DqnFusion, train
+from candor.ids.fusion.policy import FusionData, reward
 from candor.ids.fusion.states import STATE_FIELDS
 
 GAT_P, VGAE_E = STATE_FIELDS.index("gat_attack_probability"), STATE_FIELDS.index("vgae_feature_error")
@@ -88,7 +89,10 @@ def test_a_classifier_that_alarms_on_an_unknown_vehicle_is_overruled_by_the_vgae
 def test_the_same_seed_gives_the_same_policy(out):
     data = _windows(np.random.default_rng(0), 100)
     config = DqnConfig(episodes=3)
-    first, second, other = (train(data, config, seed=s, out=out).weight(data.states_GS) for s in (1, 1, 2))
+    first, second, other = (
+        train(data, config, seed=s, out=out).weight(data.states_GS, data.gat_G, data.vgae_G)
+        for s in (1, 1, 2)
+    )
     assert (first == second).all()
     assert (first != other).any()
 
@@ -104,4 +108,6 @@ def test_training_without_any_attack_window_still_ends(out):
     benign = FusionData(
         data.states_GS, data.gat_G, data.vgae_G, np.zeros_like(data.y_G), data.next_G, data.unfamiliar_G
     )
-    assert np.isfinite(train(benign, DqnConfig(episodes=2), seed=0, out=out).weight(data.states_GS)).all()
+    assert np.isfinite(
+        train(benign, DqnConfig(episodes=2), seed=0, out=out).weight(data.states_GS, data.gat_G, data.vgae_G)
+    ).all()

@@ -128,6 +128,10 @@ class Case:
     attack: str = ""
     base: str = ""
     events: list[tuple[str, float, float]] = field(default_factory=list)
+    labelled: bool = True
+    format: str = "can_train_and_test"
+    #: s; the times of FrameArrays start at zero.
+    recorded_at: float = 0.0
 
 
 def ingest_folder(folder: Path, cases: list[Case]) -> Path:
@@ -135,7 +139,7 @@ def ingest_folder(folder: Path, cases: list[Case]) -> Path:
     (folder / "frames").mkdir(parents=True, exist_ok=True)
     rows, events = [], []
     for c in cases:
-        df = table(c.frames)
+        df = table(c.frames).with_columns(pl.col("timestamp") + c.recorded_at)
         df.write_parquet(folder / "frames" / f"{c.name}.parquet")
         hits = c.frames.t[c.frames.y == 1]
         own = c.events or ([(c.attack, float(hits[0]), float(hits[-1]))] if len(hits) else [])
@@ -151,7 +155,9 @@ def ingest_folder(folder: Path, cases: list[Case]) -> Path:
                 "attack": c.attack,
                 "rows": len(df),
                 "attack_frames": int(c.frames.y.sum()),
-                "labelled": True,
+                "labelled": c.labelled,
+                "format": c.format,
+                "time_reversals": int((df["timestamp"].diff() < 0).sum()),
                 "frames_sha256": content_hash(df),
             }
         )

@@ -242,3 +242,79 @@ def test_window_hashes_do_not_depend_on_where_a_window_lies_but_on_every_frame()
 def test_hashes_of_a_capture_shorter_than_a_window_are_empty() -> None:
     assert len(all_window_hashes(frame_hashes(frames([0.0], [1])), 20)) == 0
     assert not contained(np.array([1], np.uint64), np.zeros(0, np.uint64)).any()
+
+
+def test_one_capture_in_training_and_in_test_stops_the_run(tmp_path: Path) -> None:
+    folders = pipeline(tmp_path, HONEST)
+    meta = json.loads((folders["build_test"] / "test" / "meta.json").read_text())
+    meta["captures"][0]["capture"] = "hit"
+    (folders["build_test"] / "test" / "meta.json").write_text(json.dumps(meta))
+    message = stopped_by(tmp_path, folders)
+    assert "[windows_overlap_across_splits] windows of hit are in training and in test" in message
+
+
+def test_a_test_capture_without_labels_is_named(tmp_path: Path) -> None:
+    cases = [*HONEST[:2], replace(HONEST[2], labelled=False)]
+    found = run(tmp_path, pipeline(tmp_path, cases))
+    assert found["unlabelled_captures"]["evidence"]["captures"] == ["known"]
+    assert "unlabelled_captures" not in run(tmp_path / "b", pipeline(tmp_path / "b", HONEST))
+
+
+def test_a_format_without_timestamps_is_said_to_have_none(tmp_path: Path) -> None:
+    cases = [replace(HONEST[0], format="ciciov2024"), *HONEST[1:]]
+    found = run(tmp_path, pipeline(tmp_path, cases))
+    assert found["captures_without_time"]["evidence"]["captures"] == ["free"]
+
+
+def test_captures_that_claim_one_hour_are_named_and_relative_times_claim_none(tmp_path: Path) -> None:
+    restart = [replace(case, recorded_at=1_672_531_200.0) for case in HONEST]
+    found = run(tmp_path / "a", pipeline(tmp_path / "a", restart))
+    assert found["times_overlap"]["evidence"] == {"captures": ["free", "hit", "known"], "one_start": True}
+    apart = [replace(case, recorded_at=1_672_531_200.0 + 3600 * i) for i, case in enumerate(HONEST)]
+    assert "times_overlap" not in run(tmp_path / "b", pipeline(tmp_path / "b", apart))
+    late = [apart[0], apart[1], replace(apart[2], recorded_at=apart[1].recorded_at + 1.0)]
+    found = run(tmp_path / "c", pipeline(tmp_path / "c", late))
+    assert found["times_overlap"]["evidence"] == {"captures": ["hit", "known"], "one_start": False}
+
+
+def test_payloads_of_one_length_and_steps_back_in_time_are_worth_knowing(tmp_path: Path) -> None:
+    f = bus(4.0, seed=7, num_ids=12)
+    t = f.t.copy()
+    t[[500, 501]] = t[[501, 500]]
+    padded = replace(f, t=t, dlc=np.full_like(f.dlc, 8))
+    found = run(tmp_path, pipeline(tmp_path, [*HONEST, Case("padded", padded, "test", vehicle="two")]))
+    assert found["constant_length"]["evidence"]["captures"] == ["padded"]
+    assert found["time_reversals"]["evidence"]["captures"] == {"padded": 1}
+
+
+def test_a_handful_of_attacks_is_an_anecdote(tmp_path: Path) -> None:
+    f = bus(4.0, seed=4)
+    y = np.zeros_like(f.y)
+    y[[900, 901]] = 1
+    few = replace(
+        bus(4.0, seed=4), y=y, attack_code=np.where(y == 1, 0, -1).astype(np.int16), attack_names=["claim"]
+    )
+    found = run(tmp_path, pipeline(tmp_path, [*HONEST, Case("two", few, "test", attack="claim")]))
+    assert found["few_attacks"]["evidence"]["captures"] == {"two": 2}
+
+
+def test_a_clock_that_stands_still_at_a_few_attacks_alone_is_found(tmp_path: Path) -> None:
+    f = bus(4.0, seed=1)
+    y = np.zeros_like(f.y)
+    y[200:1400:10] = 1
+    attacks = np.flatnonzero(y)
+    code = np.where(y == 1, 0, -1).astype(np.int16)
+    few = replace(f, y=y, attack_code=code, attack_names=["dos"])
+
+    def audited(name: str, t: np.ndarray) -> dict[str, dict]:
+        cases = [HONEST[0], replace(HONEST[1], frames=replace(few, t=t)), HONEST[2]]
+        return run(tmp_path / name, pipeline(tmp_path / name, cases))
+
+    t = f.t.copy()
+    t[attacks[10:60:8]] = t[attacks[10:60:8] - 1]
+    found = audited("a", t)
+    steps = found["injection_time_steps"]["evidence"]["captures"]["hit"]
+    assert (steps["still"], steps["at_attacks"]) == (7, 7)
+    # As many steps away from attacks, and nothing follows from one.
+    t[attacks[10:60:8] + 5] = t[attacks[10:60:8] + 4]
+    assert "injection_time_steps" not in audited("b", t)

@@ -15,8 +15,10 @@ from candor.ids.captures.flows import schema
 from candor.ids.graphs.calibration import first_seconds
 from candor.ids.graphs.event_graphs import Events, edges, entries, window_labels
 from candor.ids.graphs.flow_features import HOST_FEATURES, QUANTITIES, VIEWS, flow_features
-from candor.ids.graphs.flow_graphs import build_flow_windows, flow_blocks, prepare_flows
+from candor.ids.graphs.flow_graphs import FlowStream, build_flow_windows, flow_blocks, prepare_flows
+from candor.ids.graphs.flow_reference import build_flow_windows as reference_windows
 from candor.ids.graphs.kernels import build_windows
+from candor.ids.graphs.packed import PackedGraphs
 from candor.ids.graphs.stream import prepare, relate
 
 
@@ -165,3 +167,84 @@ def test_train_validation_and_test_share_no_flow(flow_world: FlowWorld):
     early, late = flow_world.flows("early"), flow_world.flows("late")
     assert not set(early["row"]) & set(late["row"])
     assert isinstance(early, pl.DataFrame)
+
+
+def same_bits(a: PackedGraphs, b: PackedGraphs) -> None:
+    for field, value in vars(a).items():
+        other = getattr(b, field)
+        assert value.dtype == other.dtype, field
+        assert value.shape == other.shape, field
+        assert value.tobytes() == other.tobytes() or np.array_equal(value, other), field
+
+
+def made_up(
+    seed: int, *, flows: int = 400, hosts: int = 12, quantities: int = 3, timed: bool = True
+) -> FlowStream:
+    rng = np.random.default_rng(seed)
+    attack = rng.integers(-1, 3, flows).astype(np.int16)
+    events = Events(
+        t_n=np.cumsum(rng.exponential(0.01, flows) * (rng.random(flows) < 0.8)),
+        source_n=rng.integers(0, hosts, flows),
+        target_n=rng.integers(0, hosts, flows),  # Some flows of a host to itself.
+        quantity_nQ=rng.normal(0, 5, (flows, quantities)),
+        y_n=(attack >= 0).astype(np.uint8),
+        attack_n=attack,
+        attack_names=("a", "b", "c"),
+    )
+    port = rng.choice([-1, 0, 53, 80, 1023, 1024, 65535], flows)
+    proto = rng.choice([0, 1, 6, 17, 58, 89], flows).astype(np.uint8)
+    return FlowStream(events, np.arange(hosts, dtype=np.uint64), port, proto, timed)
+
+
+@pytest.mark.parametrize("timed", [True, False])
+@pytest.mark.parametrize(("width", "stride"), [(20, 20), (50, 7), (1, 1), (400, 400)])
+@pytest.mark.parametrize("seed", [0, 1])
+def test_the_compiled_pass_gives_the_bits_of_the_reference(
+    seed: int, width: int, stride: int, timed: bool
+) -> None:
+    stream = made_up(seed, timed=timed, quantities=seed * 4)
+    start = np.arange(0, len(stream) - width + 1, stride)
+    for least in (1, 5):
+        found = build_flow_windows(stream, start, start + width, least)
+        same_bits(found, reference_windows(stream, start, start + width, least))
+
+
+def test_windows_of_any_length_and_real_flows_give_the_same_bits_too(flow_world: FlowWorld) -> None:
+    stream = prepare_flows(arrays(flow_world, "early"))
+    start, stop = np.array([0, 3, 3, 100, 500]), np.array([1, 400, 5, 900, 502])
+    same_bits(build_flow_windows(stream, start, stop), reference_windows(stream, start, stop))
+
+
+def test_a_quantity_that_is_not_a_number_is_not_hidden_by_a_larger_one() -> None:
+    stream = made_up(3)
+    stream.events.quantity_nQ[5, 1] = np.nan
+    found = build_flow_windows(stream, np.array([0]), np.array([60]))
+    same_bits(found, reference_windows(stream, np.array([0]), np.array([60])))
+    assert np.isnan(found.x_ND).any()
+
+
+def test_no_windows_make_no_graphs_and_windows_outside_are_refused() -> None:
+    stream, none = made_up(0), np.zeros(0, np.int64)
+    assert len(build_flow_windows(stream, none, none)) == 0
+    for start, stop in ((0, 401), (-1, 5), (7, 7)):
+        with pytest.raises(IndexError, match="400 flows"):
+            build_flow_windows(stream, np.array([start]), np.array([stop]))
+
+
+def test_transitions_of_a_bus_go_through_the_compiled_pass_as_through_the_builder_of_frames() -> None:
+    frames = bus(3.0)
+    stream = prepare(frames)
+    relative = relate(stream, first_seconds(frames, 1.0, vehicle="v", capture="c"))
+    start = np.arange(0, len(stream) - 60, 25)
+    packed = build_windows(stream, relative, start, window_frames=60)
+    n = len(stream) - 1
+    benign = np.zeros(n, np.uint8), np.full(n, -1, np.int16), ()
+    ends = stream.code_n[:-1].astype(np.int64), stream.code_n[1:].astype(np.int64)
+    events = Events(stream.t_n[1:], *ends, np.zeros((n, 0)), *benign)
+    hosts = np.arange(len(stream.key_U), dtype=np.uint64)
+    flows = FlowStream(events, hosts, np.full(n, -1), np.zeros(n, np.uint8), True)
+    made = build_flow_windows(flows, start, start + 59)
+    assert np.array_equal(made.node_counts_G, packed.node_counts_G)
+    assert np.array_equal(stream.key_U[made.node_id_N], packed.node_id_N)
+    assert np.array_equal(made.edge_index_2E, packed.edge_index_2E)
+    np.testing.assert_allclose(made.edge_attr_E11, packed.edge_attr_E11, rtol=1e-4, atol=1e-6)

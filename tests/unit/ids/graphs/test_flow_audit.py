@@ -4,10 +4,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import polars as pl
 import pytest
-from flow_texts import NF_HEAD
+from flow_texts import nf_text
 from flow_world import SPLIT, WINDOW, FlowWorld, make_flow_world, make_traffic, source
 
 from candor.errors import AuditFailed, CaptureRejected
@@ -59,8 +58,22 @@ def test_a_temporal_split_passes_and_the_attackers_address_is_told(flow_world: F
     assert not [f for f in found.values() if f["severity"] == "error"]
     assert found["temporal_split"]["evidence"]["gap_flows"] == 60
     assert found["shortcuts"]["severity"] == "warning"
-    assert found["shortcuts"]["evidence"]["auroc"]["src"] > 0.99
+    assert found["shortcuts"]["evidence"]["auroc"]["source_address"] > 0.99
     assert found["shortcuts"]["evidence"]["auroc"]["sttl"] == 0.5
+
+
+def test_the_page_shows_findings_and_the_shortcuts_of_every_test_capture(flow_world: FlowWorld):
+    findings(flow_world)
+    folder = flow_world.done["audit"]
+    content = json.loads((folder / "findings.json").read_text())
+    assert {m["capture"] for m in content["shortcuts"]} == {"late"}
+    assert {"source_address", "destination_port", "measures", "delta_t", "row_order"} <= {
+        m["shortcut"] for m in content["shortcuts"]
+    }
+    text = (folder / "index.html").read_text()
+    assert "temporal_split" in text
+    assert "over the flows of each test capture" in text
+    assert "Shared recordings" not in text
 
 
 def test_parts_that_touch_stop_the_run(tmp_path: Path):
@@ -106,17 +119,6 @@ def test_a_scaler_that_saw_other_data_is_found(flow_world: FlowWorld, tmp_path: 
     path.write_text(json.dumps(scaler))
     with pytest.raises(AuditFailed, match="scaler_scope"):
         findings(spoiled)
-
-
-def nf_text(rows: int) -> str:
-    rng = np.random.default_rng(0)
-    lines = []
-    for i in range(rows):
-        attack = i % 97 > 80
-        host = "9.9.9.9" if attack else f"10.0.0.{rng.integers(1, 9)}"
-        label = "1,DDoS" if attack else "0,Benign"
-        lines.append(f"{host},1,10.0.1.1,80,6,{rng.integers(100, 900)},2,40,1,10,64,{label},NF")
-    return NF_HEAD + "\n".join(lines) + "\n"
 
 
 def test_flows_without_time_stop_the_run_and_leave_controls_of_time_undefined(tmp_path: Path):
@@ -177,6 +179,69 @@ def test_validation_that_touches_training_is_found(flow_world: FlowWorld):
         findings(
             flow_world,
             split=SplitConfig(blocks=10, embargo_frames=500),
-            allow=["none"],
             window=WindowConfig(window_frames=20),
         )
+
+
+def test_a_stretch_of_training_flows_in_a_test_file_is_found(tmp_path: Path):
+    raw = make_traffic(tmp_path / "a.csv", flows=1500)
+    other = make_traffic(tmp_path / "b.csv", flows=1500, seed=3)
+    lines = raw.read_text().splitlines()
+    other.write_text(other.read_text() + "\n".join(lines[200:400]) + "\n")
+    world = rebuilt(tmp_path, (source(raw), source(other, capture="b", base_capture="b", split="test")))
+    with pytest.raises(AuditFailed, match=r"\[near_duplicates_across_splits\] 11\.8% of the flows of b"):
+        findings(world)
+
+
+def test_one_flow_with_two_labels_bounds_every_detector(tmp_path: Path):
+    raw = make_traffic(tmp_path / "t.csv", flows=1500)
+    lines = raw.read_text().splitlines()
+    twice = [line.rsplit(",", 2)[0] + ", Worms ,1" for line in lines[1100:1120]]
+    raw.write_text("\n".join(lines + twice) + "\n")
+    parts = (
+        source(raw, capture="early", part=(0.0, 0.6)),
+        source(raw, capture="late", part=(0.65, 1.0), split="test"),
+    )
+    world = rebuilt(tmp_path, parts)
+    captures = findings(world)["label_sanity"]["evidence"]["captures"]
+    assert {name: found["flows"] for name, found in captures.items()} == {"late": 20}
+
+
+def test_an_attack_capture_without_attack_flows_is_named(tmp_path: Path):
+    raw = make_traffic(tmp_path / "t.csv", flows=1500)
+    other = make_traffic(tmp_path / "u.csv", flows=800, seed=5)
+    quiet = "\n".join(line for line in other.read_text().splitlines() if line.endswith(",0"))
+    other.write_text(quiet + "\n")
+    sources = (source(raw), source(other, capture="b", base_capture="b", split="test", attack="virut"))
+    found = findings(rebuilt(tmp_path, sources))
+    assert found["attack_without_positive_labels"]["evidence"]["unlabelled"] == ["b"]
+
+
+def test_a_vocabulary_that_names_hosts_stops_the_run(flow_world: FlowWorld, tmp_path: Path):
+    import shutil
+
+    spoiled = FlowWorld(tmp_path, dict(flow_world.done))
+    spoiled.done["build_train"] = tmp_path / "spoiled"
+    shutil.copytree(flow_world.done["build_train"], spoiled.done["build_train"])
+    path = spoiled.done["build_train"] / "vocabulary.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"ids": [7]}))
+    with pytest.raises(AuditFailed, match="vocabulary_scope"):
+        findings(spoiled)
+
+
+@pytest.mark.parametrize(
+    ("benign", "told"), [(6, "benign flows has 6: take window.window_frames"), (1, "No two benign")]
+)
+def test_a_data_set_of_attacks_is_refused_with_the_window_that_would_do(
+    tmp_path: Path, benign: int, told: str
+):
+    head, *rows = nf_text(400).strip().split("\n")
+    attacks = [row.replace("0,Benign", "1,DDoS") for row in rows]
+    for at in (100, 250):
+        attacks[at : at + benign] = [row.replace("1,DDoS", "0,Benign") for row in attacks[at : at + benign]]
+    raw = tmp_path / "nf.csv"
+    raw.write_text("\n".join([head, *attacks]) + "\n")
+    with pytest.raises(CaptureRejected) as error:
+        rebuilt(tmp_path, (source(raw),))
+    assert f"no training window is benign: {2 * benign} of 400 training flows are" in str(error.value)
+    assert told in str(error.value)

@@ -53,7 +53,7 @@ def test_one_trunk_learns_from_both_domains(world: TinyWorld, flow_world: FlowWo
     net = bus.serving(node_input(config.inputs, flow_world.done["build_train"]))
     shared = {id(p) for p in bus.parameters()} & {id(p) for p in net.parameters()}
     own = {name for name, p in net.named_parameters() if id(p) not in shared}
-    assert own == {"inputs.embedding.weight", "convs.enter.weight", "convs.enter.bias"}
+    assert own == {"inputs.embedding.table.weight", "convs.enter.weight", "convs.enter.bias"}
     store = world.store("train")
     attacks, benign = (store.graphs[store.y_G == y][:32].tolist() for y in (1, 0))
     sets = ((bus, world.batch("train", attacks + benign)), (net, batch(flow_world)))

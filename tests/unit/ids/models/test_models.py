@@ -9,7 +9,7 @@ from candor.ids.models.gat import Gat, attack_probability
 from candor.ids.models.store import load_gat, load_vgae, save_model
 from candor.ids.models.vgae import Vgae, window_errors, worst_nodes_mean
 
-KINDS = ["gat", "gatv2", "transformer"]
+KINDS = ["gat", "gatv2", "transformer", "gps"]
 AWARE = torch.tensor([f.view == "aware" for f in NODE_FEATURES])
 
 
@@ -36,9 +36,10 @@ def test_every_convolution_sees_the_edge_features(world: TinyWorld, kind: str):
 
 
 @pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("norm", ["layer", "graph"])
 @pytest.mark.parametrize("make", [small_gat, small_vgae])
-def test_the_score_of_a_window_does_not_depend_on_its_batch(world: TinyWorld, kind: str, make):
-    model = make(world, conv={"kind": kind})
+def test_the_score_of_a_window_does_not_depend_on_its_batch(world: TinyWorld, kind: str, norm: str, make):
+    model = make(world, conv={"kind": kind}, norm=norm)
 
     def scores(indices):
         batch = world.batch("train", indices)
@@ -98,12 +99,12 @@ def test_training_hides_ids_and_scoring_does_not(world: TinyWorld):
     inputs = world.inputs(NodeInputConfig(graph_id_dropout=0.5, node_id_dropout=0.0))
     batch = world.batch("train", list(range(40)))
     inputs.train()
-    slot = inputs.encode_ids(batch.node_id, batch.batch, batch.num_graphs)
+    slot, _ = inputs.encode_ids(batch.node_id, batch.batch, batch.num_graphs)
     hidden = per_graph((slot == 0).float(), batch.batch, batch.num_graphs)
     assert set(hidden.tolist()) == {0.0, 1.0}
     assert 0.2 < hidden.mean() < 0.8
     inputs.eval()
-    assert (inputs.encode_ids(batch.node_id, batch.batch, batch.num_graphs) > 0).all()
+    assert (inputs.encode_ids(batch.node_id, batch.batch, batch.num_graphs)[0] > 0).all()
 
 
 def test_the_vgae_reconstructs_features_ids_and_neighbourhood(world: TinyWorld):

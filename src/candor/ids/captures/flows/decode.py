@@ -5,11 +5,13 @@ Legend: a Layout says which column means what; what a valid time, host, port, me
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, field
 from typing import Final
 
 import polars as pl
 
+from candor.errors import CaptureRejected
 from candor.ids.captures import quarantine
 from candor.ids.captures.flows.layout import Layout
 from candor.ids.captures.flows.schema import FEATURE, MEASURES, WITHHELD
@@ -28,16 +30,16 @@ REASONS: Final = {
 _MAX_PORT: Final = 65535
 #: Largest time taken for one: the year 2100 in seconds. Beyond, a column was misread.
 _MAX_TIME_S: Final = 4.2e9
+_QUOTED_ROWS: Final = 3
 _CHECKED: Final = ("duration_s", "bytes", "packets", "src_bytes", "dst_bytes", "src_packets", "dst_packets")
 
 
 @dataclass(frozen=True)
 class Parsed:
-    """Flows in file order with addresses still as text (src_host, dst_host), quarantined rows, and what was empty."""
+    """Flows in file order with addresses still as text (src_host, dst_host), and quarantined rows."""
 
     flows: pl.DataFrame
     quarantined: pl.DataFrame
-    empty_rows: int
 
     @property
     def rows(self) -> int:
@@ -51,17 +53,39 @@ def decode(raw: pl.DataFrame, layout: Layout, *, labelled: bool) -> Parsed:
     good, bad = judged.filter(pl.col("reason").is_null()), judged.filter(pl.col("reason").is_not_null())
     raw_text = pl.col("raw").str.slice(0, quarantine.RAW_CHARS)
     quarantined = bad.select(pl.col("line").cast(pl.Int64), "reason", raw_text)
-    empty = quarantined.filter(pl.col("reason") == "row_empty").height
-    return Parsed(_flows(good, layout), quarantined, empty)
+    return Parsed(_flows(good, layout), quarantined)
 
 
-def join(parts: list[Parsed]) -> Parsed:
-    """Chunks of one file."""
-    return Parsed(
-        pl.concat([p.flows for p in parts]),
-        pl.concat([p.quarantined for p in parts]),
-        sum(p.empty_rows for p in parts),
-    )
+@dataclass
+class Balance:
+    """What became of the rows of a file, part after part. ``reasons``: quarantined rows by reason."""
+
+    flows: int = 0
+    reasons: Counter[str] = field(default_factory=Counter)
+    offences: list[pl.DataFrame] = field(default_factory=list)
+
+    def add(self, part: Parsed) -> None:
+        """Count the rows of a part, and keep the first that are malformed."""
+        self.flows += part.flows.height
+        self.reasons.update(quarantine.counts(part.quarantined))
+        bad = part.quarantined.filter(pl.col("reason") != "row_empty")
+        if bad.height and sum(kept.height for kept in self.offences) < _QUOTED_ROWS:
+            self.offences.append(bad.head(_QUOTED_ROWS))
+
+    def judge(self, place: str, max_quarantined_share: float) -> None:
+        """Raise CaptureRejected for a file without a flow, or with a larger share of malformed rows.
+
+        Rows of separators alone do not speak against a file.
+        """
+        if not self.flows and not self.reasons:
+            raise CaptureRejected("the file holds a header and no flow", place=place)
+        bad = self.reasons.total() - self.reasons["row_empty"]
+        first = pl.concat(self.offences) if self.offences else pl.DataFrame(schema=quarantine.SCHEMA)
+        quarantine.refuse_count(bad, bad + self.flows, max_quarantined_share, first=first, place=place)
+        if not self.flows:
+            raise CaptureRejected(
+                "the capture holds no flow", place=place, hint="Leave it out of the data set."
+            )
 
 
 def _typed(raw: pl.DataFrame, layout: Layout) -> pl.DataFrame:

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import io
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Final
+from typing import BinaryIO, Final
 
 import polars as pl
+import pyarrow as pa
 
-from candor.errors import CaptureUnreadable, SchemaMismatch
+from candor.errors import SchemaMismatch
+from candor.ids.captures import parquet
 
-PARQUET_MAGIC: Final = b"PAR1"
-#: Lines split at a time: 49 columns of strings of a whole UNSW file would be 3 GB.
-CHUNK_ROWS: Final = 200_000
+#: Rows split into columns at a time: 49 columns of strings of a whole UNSW file would be 3 GB.
+CHUNK_ROWS: Final = 50_000
 
 #: Protocol names of Argus, Zeek and NetFlow, by IANA number.
 PROTOCOLS: Final = {
@@ -54,12 +54,19 @@ _NOTHING: Final = ("", "-", "(empty)", "?")
 
 
 @dataclass(frozen=True)
-class Text:
-    """A text file: its column names, and its data lines (line i64 1-based, raw str)."""
+class Header:
+    """What the start of a text file says of the rest.
+
+    Attributes:
+        names: of the columns. lines: how many at the start hold no flow.
+        comment: starts lines that are none. blanks: a run of this many blanks parts columns too (IoT-23).
+    """
 
     names: tuple[str, ...]
     separator: str
-    lines: pl.DataFrame
+    lines: int = 0
+    comment: str = ""
+    blanks: int = 0
 
 
 def normal(name: str) -> str:
@@ -78,59 +85,91 @@ def unique(names: list[str]) -> tuple[str, ...]:
 
 
 def decode_text(content: bytes) -> str:
-    """UTF-8, else Windows-1252, in which CICIDS2017 writes the dash of its web attacks."""
+    """UTF-8; a line that is not is Windows-1252, in which CICIDS2017 writes the dash of its web attacks."""
     try:
-        return content.decode("utf-8-sig")
+        return content.decode("utf-8")
     except UnicodeDecodeError:
-        return content.decode("cp1252", errors="replace")
+        return "\n".join(map(_decode_line, content.split(b"\n")))
 
 
-def read_lines(content: bytes) -> pl.DataFrame:
-    """Non-blank lines: line (i64, from 1) and raw, without carriage return and outer blanks."""
-    table = pl.DataFrame({"raw": [decode_text(content)]}).select(pl.col("raw").str.split("\n").explode())
-    table = table.with_row_index("line", offset=1).with_columns(
+def _decode_line(line: bytes) -> str:
+    try:
+        return line.decode("utf-8")
+    except UnicodeDecodeError:
+        return line.decode("cp1252", errors="replace")
+
+
+def read_lines(content: bytes, *, first_line: int = 1) -> pl.DataFrame:
+    """Non-blank lines: line (i64, from ``first_line``) and raw, without carriage return and outer blanks."""
+    text = decode_text(content)
+    text = text.removeprefix("\ufeff") if first_line == 1 else text
+    table = pl.DataFrame({"raw": [text]}).select(pl.col("raw").str.split("\n").explode())
+    table = table.with_row_index("line", offset=first_line).with_columns(
         pl.col("line").cast(pl.Int64), pl.col("raw").str.strip_chars("\r \t\0")
     )
     return table.filter(pl.col("raw") != "")
 
 
-def chunks(text: Text, needed: tuple[str, ...]) -> Iterator[pl.DataFrame]:
+def parted(header: Header) -> pl.Expr:
+    """The line with the file's separator wherever columns part."""
+    raw = pl.col("raw")
+    return raw.str.replace_all(f" {{{header.blanks}}}", header.separator) if header.blanks else raw
+
+
+def chunks(lines: pl.DataFrame, header: Header, needed: tuple[str, ...]) -> Iterator[pl.DataFrame]:
     """Tables of line, raw, broken (wrong number of fields), empty (separators only) and the needed columns as strings.
 
     A needed column that the file does not have is null.
     """
-    for start in range(0, text.lines.height, CHUNK_ROWS):
-        part = text.lines.slice(start, CHUNK_ROWS).with_columns(
-            fields=pl.col("raw").str.split(text.separator)
-        )
+    kept = lines.filter(pl.col("line") > header.lines)
+    if header.comment:
+        kept = kept.filter(~pl.col("raw").str.starts_with(header.comment))
+    for part in kept.with_columns(raw=parted(header)).iter_slices(CHUNK_ROWS):
+        split = part.with_columns(fields=pl.col("raw").str.split(header.separator))
         columns = [
-            _cell(pl.col("fields").list.get(text.names.index(name), null_on_oob=True)).alias(name)
-            if name in text.names
+            _cell(pl.col("fields").list.get(header.names.index(name), null_on_oob=True)).alias(name)
+            if name in header.names
             else pl.lit(None, pl.String).alias(name)
             for name in needed
         ]
-        yield part.select(
+        yield split.select(
             "line",
             "raw",
-            (pl.col("fields").list.len() != len(text.names)).alias("broken"),
-            pl.col("raw").str.strip_chars(text.separator + " \t").eq("").alias("empty"),
+            (pl.col("fields").list.len() != len(header.names)).alias("broken"),
+            pl.col("raw").str.strip_chars(header.separator + " \t").eq("").alias("empty"),
             *columns,
         )
 
 
-def read_parquet(content: bytes, place: str) -> pl.DataFrame:
-    """A Parquet table with normal column names. Raises CaptureUnreadable."""
-    try:
-        table = pl.read_parquet(io.BytesIO(content))
-    except (OSError, pl.exceptions.PolarsError) as e:
-        raise CaptureUnreadable(
-            f"Parquet cannot be read: {e}", place=place, hint="Fetch the file again."
-        ) from e
-    return table.rename(dict(zip(table.columns, unique(table.columns), strict=True)))
+class ParquetFlows:
+    """A Parquet file of flows with normal column names, read a batch at a time. Raises CaptureUnreadable."""
+
+    def __init__(self, stream: BinaryIO, place: str) -> None:
+        self._place = place
+        self._file = parquet.open_file(stream, place)
+        self._stored = self._file.schema_arrow.names
+        self.names = unique(list(self._stored))
+
+    def rows(self, names: tuple[str, ...], needed: tuple[str, ...]) -> Iterator[pl.DataFrame]:
+        """The same columns as ``chunks``; every value as the string it would be in a CSV. ``names``: of the columns."""
+        wanted = [stored for stored, name in zip(self._stored, names, strict=True) if name in needed]
+        kept = [name for name in names if name in needed]
+        done = 0
+        try:
+            for batch in self._file.iter_batches(CHUNK_ROWS, columns=wanted):
+                table = parquet.as_table(batch)
+                yield _as_text(
+                    table.select(wanted).rename(dict(zip(wanted, kept, strict=True))),
+                    needed,
+                    done,
+                    self._place,
+                )
+                done += table.height
+        except (OSError, pa.ArrowException, pl.exceptions.PolarsError, UnicodeDecodeError) as e:
+            raise parquet.unreadable(e, self._place) from e
 
 
-def parquet_rows(table: pl.DataFrame, needed: tuple[str, ...], place: str) -> pl.DataFrame:
-    """The same columns as ``chunks``; every value as the string it would be in a CSV."""
+def _as_text(table: pl.DataFrame, needed: tuple[str, ...], done: int, place: str) -> pl.DataFrame:
     columns = []
     for name in needed:
         if name not in table.columns:
@@ -139,7 +178,7 @@ def parquet_rows(table: pl.DataFrame, needed: tuple[str, ...], place: str) -> pl
             raise SchemaMismatch(f"column '{name}' has type {table.schema[name]}", place=place)
         else:
             columns.append(_cell(pl.col(name).cast(pl.String)).alias(name))
-    rows = table.select(columns).with_row_index("line", offset=1)
+    rows = table.select(columns).with_row_index("line", offset=done + 1)
     raw = pl.concat_str([pl.col(n).fill_null("") for n in needed], separator=",")
     nothing = pl.all_horizontal(pl.col(n).is_null() for n in needed)
     return rows.select(

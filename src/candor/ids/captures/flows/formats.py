@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Final
+import io
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import BinaryIO, Final
 
 import polars as pl
 
 from candor.errors import CaptureRejected, CaptureUnreadable, SchemaMismatch
-from candor.ids.captures import quarantine
+from candor.ids.captures import files
 from candor.ids.captures.flows import cicids, fields, others, unsw
-from candor.ids.captures.flows.decode import Parsed, decode, join
+from candor.ids.captures.flows.decode import Balance, Parsed, decode
 from candor.ids.captures.flows.layout import Layout as Layout
+from candor.ids.captures.parquet import is_parquet
+from candor.ids.captures.stream import text_blocks
 
 LAYOUTS: Final = {
     layout.name: layout
@@ -23,6 +27,21 @@ LAYOUTS: Final = {
 _HINT: Final = f"Known flow formats: {', '.join(LAYOUTS)}."
 
 
+#: Text is read in pieces of this size, some 28,000 rows of UNSW-NB15; about 100 MB while they are split into columns.
+BLOCK_BYTES: Final = 4 << 20
+#: How much of a file is looked at to find its header.
+_HEAD_BYTES: Final = 1 << 16
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A file that was recognised: its layout, whether it carries labels, and its rows, part after part."""
+
+    layout: Layout
+    labelled: bool
+    parts: Iterator[Parsed]
+
+
 @dataclass(frozen=True)
 class Read:
     """A parsed file, the layout it has, and whether it carries labels."""
@@ -32,36 +51,63 @@ class Read:
     labelled: bool
 
 
+def open_flows(
+    stream: BinaryIO, place: str, *, name: str = "auto", block_bytes: int = BLOCK_BYTES
+) -> Reading:
+    """Recognise a file (seekable if it is Parquet) at its start; ``parts`` reads on, in bounded memory.
+
+    What the parts hold together does not depend on where the blocks were cut.
+
+    Raises:
+        CaptureRejected: empty. SchemaMismatch, CaptureUnreadable: columns of no known format, or not of format ``name``.
+    """
+    start = stream.read(_HEAD_BYTES)
+    if is_parquet(start):
+        stream.seek(0)
+        file = fields.ParquetFlows(stream, place)
+        names = _renamed(file.names)
+        layout = _choose(names, name, place)
+        tables: Iterator[pl.DataFrame] = file.rows(names, layout.columns)
+    else:
+        header, layout = _header(start, place, name)
+        names = header.names
+        tables = (
+            table
+            for content, line in _numbered(text_blocks(stream, start, block_bytes))
+            for table in fields.chunks(fields.read_lines(content, first_line=line), header, layout.columns)
+        )
+    labelled = not layout.labelled or layout.labelled in names
+    return Reading(layout, labelled, (decode(table, layout, labelled=labelled) for table in tables))
+
+
+def _numbered(blocks: Iterator[bytes]) -> Iterator[tuple[bytes, int]]:
+    """Every block with the number of its first line."""
+    line = 1
+    for content in blocks:
+        yield content, line
+        line += files.newlines(content)
+
+
 def read(content: bytes, place: str, *, name: str = "auto", max_quarantined_share: float = 0.5) -> Read:
-    """File content → flows in file order and quarantine.
+    """Whole file content at once → flows in file order and quarantine.
 
     Raises:
         CaptureRejected: empty, no flow left, or more than ``max_quarantined_share`` of the rows malformed.
-        SchemaMismatch, CaptureUnreadable: columns of no known format, or not those of format ``name``.
+        SchemaMismatch, CaptureUnreadable: see ``open_flows``.
     """
-    if content.startswith(fields.PARQUET_MAGIC):
-        table = _renamed(fields.read_parquet(content, place))
-        layout = _choose(tuple(table.columns), name, place)
-        labelled = not layout.labelled or layout.labelled in table.columns
-        parsed = decode(fields.parquet_rows(table, layout.columns, place), layout, labelled=labelled)
-    else:
-        text, layout = _text(content, place, name)
-        labelled = not layout.labelled or layout.labelled in text.names
-        parts = [decode(part, layout, labelled=labelled) for part in fields.chunks(text, layout.columns)]
-        if not parts:
-            raise CaptureRejected("the file holds a header and no flow", place=place)
-        parsed = join(parts)
-    filled = parsed.quarantined.filter(pl.col("reason") != "row_empty")
-    quarantine.refuse_if_mostly(filled, parsed.rows - parsed.empty_rows, max_quarantined_share, place=place)
-    if parsed.flows.is_empty():
-        raise CaptureRejected("the capture holds no flow", place=place, hint="Leave it out of the data set.")
-    return Read(parsed, layout, labelled)
+    reading, balance = open_flows(io.BytesIO(content), place, name=name), Balance()
+    parts = list(reading.parts)
+    for part in parts:
+        balance.add(part)
+    balance.judge(place, max_quarantined_share)
+    parsed = Parsed(pl.concat([p.flows for p in parts]), pl.concat([p.quarantined for p in parts]))
+    return Read(parsed, reading.layout, reading.labelled)
 
 
-def _renamed(table: pl.DataFrame) -> pl.DataFrame:
-    return table.rename(
-        {a: b for a, b in cicids.RENAMED.items() if a in table.columns and b not in table.columns}
-    )
+def _renamed(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Names of the first release of CICIDS2017 by those of the second, unless the file has both."""
+    new = {old: new for old, new in cicids.RENAMED.items() if new not in names}
+    return tuple(new.get(name, name) for name in names)
 
 
 def _choose(columns: tuple[str, ...], name: str, place: str) -> Layout:
@@ -84,8 +130,8 @@ def _choose(columns: tuple[str, ...], name: str, place: str) -> Layout:
     return max(fitting, key=lambda layout: (layout.src is not None, len(layout.required)))
 
 
-def _text(content: bytes, place: str, name: str) -> tuple[fields.Text, Layout]:
-    lines = fields.read_lines(content)
+def _header(start: bytes, place: str, name: str) -> tuple[fields.Header, Layout]:
+    lines = fields.read_lines(start)
     if lines.is_empty():
         raise CaptureRejected("the file is empty", place=place, hint="Fetch the file again.")
     if lines["raw"][0].startswith("#separator"):
@@ -103,23 +149,20 @@ def _text(content: bytes, place: str, name: str) -> tuple[fields.Text, Layout]:
             and len(names) == len(layout.headerless)
             and any(map(_numeric, names))
         ):
-            return fields.Text(layout.headerless, separator, lines), layout
-    columns = tuple(cicids.RENAMED.get(column, column) for column in fields.unique(names))
+            return fields.Header(layout.headerless, separator), layout
+    columns = _renamed(fields.unique(names))
     layout = _choose(columns, name, place)
-    return fields.Text(columns, separator, lines.slice(1)), layout
+    return fields.Header(columns, separator, int(lines["line"][0])), layout
 
 
-def _zeek(lines: pl.DataFrame, place: str) -> tuple[fields.Text, Layout]:
+def _zeek(lines: pl.DataFrame, place: str) -> tuple[fields.Header, Layout]:
     """A conn.log: its ``#fields`` line names the columns; IoT-23 parts the last three by blanks instead of tabs."""
-    comment = pl.col("raw").str.starts_with("#")
+    header = fields.Header((), "\t", comment="#", blanks=3)
     named = lines.filter(pl.col("raw").str.starts_with("#fields"))
     if named.is_empty():
         raise CaptureUnreadable("a Zeek log without #fields", place=place, hint="Fetch the file again.")
-    cleaned = pl.col("raw").str.replace_all(r" {3}", "\t")
-    header = named.select(cleaned)["raw"][0].split("\t")[1:]
-    columns = fields.unique(header)
-    layout = _choose(columns, "zeek", place)
-    return fields.Text(columns, "\t", lines.filter(~comment).with_columns(cleaned)), layout
+    columns = fields.unique(named.select(fields.parted(header))["raw"][0].split("\t")[1:])
+    return replace(header, names=columns), _choose(columns, "zeek", place)
 
 
 def _numeric(text: str) -> bool:

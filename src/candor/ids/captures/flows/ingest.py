@@ -11,7 +11,8 @@ Layout of the artifact:
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+import shutil
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -21,9 +22,11 @@ import pyarrow.parquet as pq
 
 from candor.errors import CaptureRejected, DataError, SchemaMismatch
 from candor.flow.stage import Inputs, Json, Output, Result
-from candor.ids.captures import events, files, frames, quarantine
-from candor.ids.captures.flows import formats, hosts, schema
-from candor.ids.captures.flows.config import FlowFile, FlowIngestConfig, FlowSource
+from candor.ids.captures import events, frames
+from candor.ids.captures.flows import formats, schema
+from candor.ids.captures.flows.config import FlowIngestConfig, FlowSource
+from candor.ids.captures.flows.recording import PIECE_ROWS, Recording, read_recording
+from candor.ids.captures.tables import TableWriter, read_in_pieces, regroup
 from candor.lake.schemas import CAPTURES
 
 #: Catalog columns that only flows have. clock: ``time``, or ``order`` where rows stand in for seconds. left_out: valid
@@ -39,17 +42,6 @@ FLOW_COLUMNS: Final = (
 )
 
 
-@dataclass(frozen=True)
-class _Recording:
-    """The files of a source, read: flows by time with host keys, quarantine, and what is true of all of them."""
-
-    flows: pl.DataFrame
-    quarantined: pl.DataFrame
-    reversals: int
-    layout: formats.Layout
-    labelled: bool
-
-
 def ingest_flows(config: FlowIngestConfig, inputs: Inputs, out: Output) -> Result:
     """Stage: read, check, sort, pseudonymise and publish every source.
 
@@ -62,10 +54,11 @@ def ingest_flows(config: FlowIngestConfig, inputs: Inputs, out: Output) -> Resul
         fact = f"captures named twice: {', '.join(twice)}" if twice else "no capture to ingest"
         raise DataError(fact, place=config.dataset, hint="Every capture of a dataset needs its own name.")
     rows, found, layouts = [], [], {}
-    held: tuple[object, _Recording | None] = (None, None)  # Captures of one recording follow each other.
+    held: tuple[object, Recording | None] = (None, None)  # Captures of one recording follow each other.
     for done, source in enumerate(config.sources):
         identity = (tuple(f.sha256 or f.path for f in source.files), source.format)
-        recording = held[1] if held[0] == identity and held[1] else read_recording(source, config)
+        recording = held[1] if held[0] == identity else None
+        recording = recording or read_recording(source, config, out.scratch / "recording")
         held = (identity, recording)
         layouts[recording.layout.name] = recording.layout
         row, intervals = _publish(source, recording, config, out.path)
@@ -81,55 +74,14 @@ def ingest_flows(config: FlowIngestConfig, inputs: Inputs, out: Output) -> Resul
     return _finish(config, rows, found, next(iter(layouts.values())), out.path)
 
 
-def read_recording(source: FlowSource, config: FlowIngestConfig) -> _Recording:
-    """All files of a source as one table by time; flows that start together keep the order of file and row."""
-    flows, bad, reversals, labelled = [], [], 0, True
-    layout: formats.Layout | None = None
-    for number, file in enumerate(source.files):
-        read = formats.read(
-            _content(file),
-            file.path,
-            name=source.format,
-            max_quarantined_share=config.max_quarantined_share,
-        )
-        if layout is not None and layout.name != read.layout.name:
-            raise SchemaMismatch(
-                f"files of formats {layout.name} and {read.layout.name}", place=source.capture
-            )
-        layout, labelled = read.layout, labelled and read.labelled
-        reversals += int((read.parsed.flows["t_start"].diff() < 0).sum())
-        flows.append(read.parsed.flows.with_columns(file=pl.lit(number, pl.Int32)))
-        bad.append(read.parsed.quarantined.with_columns(file=pl.lit(number, pl.Int32)))
-    assert layout is not None  # A source has at least one file.
-    table = pl.concat(flows).sort(["t_start", "file", "row"])
-    key = hosts.key_of(config.host_seed) if config.pseudonymise else None
-    table = table.with_columns(
-        src=hosts.host_keys(table["src_host"], key), dst=hosts.host_keys(table["dst_host"], key)
-    )
-    own = [c for c in table.columns if c.startswith((schema.FEATURE, schema.WITHHELD))]
-    ordered = table.select(*schema.COLUMNS, *own)
-    return _Recording(ordered, pl.concat(bad), reversals, layout, labelled)
-
-
-def _content(file: FlowFile) -> bytes:
-    path = Path(file.path)
-    digest = files.sha256_of(path)
-    if file.sha256 and digest != file.sha256:
-        raise DataError(
-            f"'{path.name}' changed since the run was planned (sha256 {digest[:12]}, planned {file.sha256[:12]})",
-            place=str(path.parent),
-            hint="Plan again: the same command does.",
-        )
-    return files.read_bytes(path)
-
-
-def select(source: FlowSource, flows: pl.DataFrame) -> tuple[pl.DataFrame, int]:
-    """The flows of a source's days and part, and the position of the first among those of its days."""
+def select(source: FlowSource, recording: Recording) -> tuple[int, int, int]:
+    """Positions of a source's first flow and behind its last, and of the first among those of its days."""
+    low, high = 0, recording.flows
     if source.between is not None:
         first, last = (_day(text, source.capture) for text in source.between)
-        flows = flows.filter((pl.col("t_start") >= first) & (pl.col("t_start") < last))
-    start, stop = (round(share * flows.height) for share in source.part)
-    return flows.slice(start, stop - start), start
+        low, high = recording.between(first, last)
+    start, stop = (round(share * (high - low)) for share in source.part)
+    return low + start, low + stop, start
 
 
 def _day(text: str, capture: str) -> float:
@@ -139,55 +91,96 @@ def _day(text: str, capture: str) -> float:
     return float(day.dt.epoch("s")[0])
 
 
+@dataclass
+class _Tally:
+    """What adds up over the flows of a capture, in order of time."""
+
+    source: FlowSource
+    gap_s: float
+    rows: int = 0
+    attacks: int = 0
+    unlabelled: int = 0
+    start: float = 0.0
+    end: float = 0.0
+    families: set[str] = field(default_factory=set)
+    hosts: pl.Series = field(default_factory=lambda: pl.Series("host", dtype=pl.UInt64))
+    stretches: list[pl.DataFrame] = field(default_factory=list)
+
+    def add(self, flows: pl.DataFrame) -> None:
+        """The next flows."""
+        self.start = self.start if self.rows else float(flows["t_start"][0])
+        self.end = float(flows["t_start"][-1])
+        self.rows += flows.height
+        self.attacks += int((flows["label"] == 1).sum())
+        self.unlabelled += flows["label"].null_count()
+        self.families |= set(flows["attack"].unique()) - {""}
+        ends = [flows[name].drop_nulls().unique().alias("host") for name in ("src", "dst")]
+        self.hosts = pl.concat([self.hosts, *ends]).unique()
+        labels = flows.select("label", "attack", timestamp=pl.col("t_start"))
+        found = events.from_labels([labels], self.source.capture, self.start, self.gap_s)
+        if found.height:
+            self.stretches.append(found)
+
+    @property
+    def events(self) -> pl.DataFrame:
+        """Attack events of the whole capture."""
+        return events.join(self.stretches, self.gap_s)
+
+
 def _publish(
-    source: FlowSource, recording: _Recording, config: FlowIngestConfig, out: Path
+    source: FlowSource, recording: Recording, config: FlowIngestConfig, out: Path
 ) -> tuple[dict[str, Json], pl.DataFrame]:
-    table, first = select(source, recording.flows)
-    if table.is_empty():
+    start, stop, first = select(source, recording)
+    if start >= stop:
         raise CaptureRejected(
             f"capture '{source.capture}' holds no flow of its days and part",
             place=source.files[0].path,
             hint="Check between and part.",
         )
-    frames.write(schema.validate(table, place=source.capture), out / "flows" / f"{source.capture}.parquet")
-    bad = recording.quarantined
-    if bad.height:
-        frames.write(
-            bad.select("file", "line", "reason", "raw"), out / "quarantine" / f"{source.capture}.parquet"
-        )
-    labels = table.select("label", "attack", timestamp=pl.col("t_start"))
-    intervals = events.from_labels(labels, source.capture, config.event_gap_s)
-    attacks = int((table["label"] == 1).sum())
-    labelled = table["label"].null_count() == 0
-    hashed, times = [f.sha256 for f in source.files], table["t_start"].to_numpy()
+    path, tally = out / "flows" / f"{source.capture}.parquet", _Tally(source, config.event_gap_s)
+    pieces = read_in_pieces(recording.path, PIECE_ROWS, start=start, stop=stop)
+    with TableWriter(path) as writer:
+        for table in regroup(pieces, PIECE_ROWS):
+            tally.add(schema.validate(table, place=source.capture))
+            writer.append(table)
+    if recording.quarantined:
+        aside = out / "quarantine" / f"{source.capture}.parquet"
+        with frames.storage(aside):
+            shutil.copyfile(recording.quarantine, aside)
+    return _row(source, recording, config, tally, path) | {"first": first}, tally.events
+
+
+def _row(
+    source: FlowSource, recording: Recording, config: FlowIngestConfig, tally: _Tally, path: Path
+) -> dict[str, Json]:
+    labelled = tally.unlabelled == 0
+    hashed = [f.sha256 for f in source.files]
+    named = ("capture", "split", "scenario", "vehicle", "base_capture")
+    by_count = sorted(recording.reasons.items(), key=lambda item: (-item[1], item[0]))
     return {
-        **{
-            name: getattr(source, name)
-            for name in ("capture", "split", "scenario", "vehicle", "base_capture")
-        },
+        **{name: getattr(source, name) for name in named},
         "dataset": config.dataset,
-        "attack": source.attack or "+".join(sorted(set(table["attack"].unique()) - {""})),
-        "rows": table.height,
-        "duration_s": float(times[-1] - times[0]),
-        "ids": pl.concat([table["src"], table["dst"]]).drop_nulls().n_unique(),
-        "attack_frames": attacks,
-        "attack_share": attacks / table.height if labelled else None,
+        "attack": source.attack or "+".join(sorted(tally.families)),
+        "rows": tally.rows,
+        "duration_s": tally.end - tally.start,
+        "ids": len(tally.hosts),
+        "attack_frames": tally.attacks,
+        "attack_share": tally.attacks / tally.rows if labelled else None,
         "labelled": labelled,
-        "quarantined": bad.height,
-        "quarantine_reasons": json.dumps(quarantine.counts(bad)),
+        "quarantined": recording.quarantined,
+        "quarantine_reasons": json.dumps(dict(by_count)),
         "time_reversals": recording.reversals,
         "format": recording.layout.name,
         "source": " ".join(Path(f.path).name for f in source.files),
         "source_sha256": " ".join(hashed),
-        "frames_sha256": schema.content_hash(table),
+        "frames_sha256": schema.content_hash(path),
         "clock": "time" if recording.layout.t_start is not None else "order",
         "use": "graphs" if recording.layout.src is not None else "tabular",
         "pseudonymised": config.pseudonymise,
         "sampled": source.sampled,
         "recording": " ".join([*hashed, *(source.between or ())]),
-        "first": first,
-        "left_out": recording.flows.height - table.height,
-    }, intervals
+        "left_out": recording.flows - tally.rows,
+    }
 
 
 def _finish(

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
 
 from candor.config.base import Config
 
-_SUFFIXES: Final = (
+#: What follows a file's name in a preset: Zeek writes its log into a folder.
+SUFFIXES: Final = (
     *("", ".csv", ".parquet", ".csv.gz", ".binetflow", ".binetflow.gz", ".log.labeled"),
     *("/conn.log.labeled", "/bro/conn.log.labeled"),
 )
@@ -43,36 +44,29 @@ class FlowCapture(Config):
 
 @dataclass(frozen=True)
 class Located:
-    """The files of a capture, in order."""
+    """The files of a capture, in order: what the preset calls each, and where it lies."""
 
-    paths: tuple[Path, ...]
+    files: tuple[tuple[str, Path], ...]
     sampled: bool
 
-
-def flow_roots(
-    name: str, packs: Sequence[str], data_root: Path, *, env: Mapping[str, str], cwd: Path, variable: str
-) -> tuple[Path, ...]:
-    """Folders that may hold the files: the user's own, then those of the shared pack (``variable``, or beside ``cwd``)."""
-    named = env.get(variable)
-    shared = [Path(named)] if named else [place / "shared" / "data" for place in (cwd, *cwd.parents)]
-    return (
-        data_root / name,
-        *(place / pack for place in shared if named or place.is_dir() for pack in packs),
-    )
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        return tuple(path for _, path in self.files)
 
 
 def locate_flows(capture: FlowCapture, folders: Sequence[Path]) -> Located | None:
     """The first complete alternative; None if none is complete."""
     for choice in capture.files:
-        found = [path for name in choice.names if (path := _find(name, folders)) is not None]
+        found = [(name, path) for name in choice.names if (path := find_flows(name, folders)) is not None]
         if len(found) == len(choice.names):
             return Located(tuple(found), choice.sampled)
     return None
 
 
-def _find(stem: str, folders: Sequence[Path]) -> Path | None:
+def find_flows(stem: str, folders: Sequence[Path]) -> Path | None:
+    """``<folder>/<stem>`` with any suffix of a flow file, in the first folder that has it."""
     for folder in folders:
-        for suffix in _SUFFIXES:
+        for suffix in SUFFIXES:
             path = folder / (stem + suffix)
             if path.is_file():
                 return path

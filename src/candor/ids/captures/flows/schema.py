@@ -13,10 +13,11 @@ from typing import Final
 import numpy as np
 import pandera.polars as pa
 import polars as pl
+import pyarrow as pa_lib
+import pyarrow.parquet as pq
 from numpy.typing import NDArray
-from pandera.errors import SchemaError, SchemaErrors
 
-from candor.errors import CaptureUnreadable, SchemaMismatch
+from candor.ids.captures import frames
 
 #: Prefixes of a data set's own columns: a feature that models may see, one that is withheld from them.
 FEATURE, WITHHELD = "x_", "w_"
@@ -103,21 +104,21 @@ def flow_schema(own: tuple[str, ...]) -> pa.DataFrameSchema:
 def validate(df: pl.DataFrame, *, place: str | None = None) -> pl.DataFrame:
     """Return ``df`` unchanged if it is a flow table. Raises SchemaMismatch naming the first offence."""
     own = tuple(name for name in df.columns if name.startswith((FEATURE, WITHHELD)))
-    try:
-        flow_schema(own).validate(df)
-    except (SchemaError, SchemaErrors) as e:
-        first = str(e).strip().splitlines()[0].split(" DataFrameSchema ")[0]
-        raise SchemaMismatch(
-            f"not a flow table: {first}", place=place, hint="Ingest the raw capture again."
-        ) from e
-    return df
+    return frames.checked(df, flow_schema(own), "flow", place)
 
 
-def content_hash(df: pl.DataFrame) -> str:
-    """SHA-256 over what was measured; hosts (whose keys depend on a seed) and the place in the file are left out."""
+def content_hash(path: Path) -> str:
+    """SHA-256 over what was measured, of a flow table on disk, a column and a piece at a time.
+
+    Hosts, whose keys depend on a seed, and the place in the raw file are left out.
+    """
     digest = hashlib.sha256()
-    for name in ("t_start", "sport", "dport", "proto", "bytes", "packets", "duration_s", "label"):
-        digest.update(name.encode() + df[name].fill_null(255).to_numpy().tobytes())
+    with pq.ParquetFile(path) as file:
+        for name in ("t_start", "sport", "dport", "proto", "bytes", "packets", "duration_s", "label"):
+            digest.update(name.encode())
+            for batch in file.iter_batches(columns=[name]):
+                column = pl.DataFrame(pl.from_arrow(pa_lib.Table.from_batches([batch])))[name]
+                digest.update(column.fill_null(255).to_numpy().tobytes())
     return digest.hexdigest()
 
 
@@ -171,10 +172,4 @@ def to_arrays(df: pl.DataFrame) -> FlowArrays:
 
 def read(path: Path) -> pl.DataFrame:
     """Read and validate one capture's flows. Raises CaptureUnreadable or SchemaMismatch."""
-    try:
-        df = pl.read_parquet(path)
-    except (OSError, pl.exceptions.PolarsError) as e:
-        raise CaptureUnreadable(
-            f"flows cannot be read: {e}", place=path.name, hint="Ingest the capture again."
-        ) from e
-    return validate(df, place=path.name)
+    return validate(frames.stored(path, "flows"), place=path.name)

@@ -1,0 +1,86 @@
+"""``candor cluster``: what jobs call on their nodes, and what they left to read."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from candor.cli import options, output
+from candor.cli.session import session
+
+app = typer.Typer(help="Jobs of a cluster.", no_args_is_help=True)
+
+
+@app.callback()
+def _group() -> None:
+    """Jobs of a cluster."""
+
+
+@app.command("resubmit", hidden=True)
+def resubmit(
+    ctx: typer.Context,
+    plan_path: Annotated[Path, typer.Argument(metavar="PLAN.JSON")],
+    task_id: Annotated[str, typer.Argument(metavar="TASK")],
+    script: Annotated[Path, typer.Argument(metavar="SCRIPT")],
+) -> None:
+    """Queue the successor of a job that its site does not let requeue; what waits for the job then waits for it."""
+    from candor.executors.resubmit import resubmit as submit_again
+    from candor.executors.scheduler import Slurm
+    from candor.flow.plan import read_plan
+    from candor.flow.run import Run
+
+    plan = read_plan(plan_path)
+    run = Run(session(ctx).settings.run_root / "runs" / plan.run_id)
+    job = submit_again(plan, run, task_id, script, Slurm(patience_s=30.0))
+    output.say(f"{task_id} goes on as job {job}.")
+
+
+@app.command("epilog")
+def epilog(
+    ctx: typer.Context,
+    plan_path: Annotated[Path, typer.Argument(metavar="PLAN.JSON", help="Plan of the run.")],
+    task_id: Annotated[str, typer.Argument(metavar="TASK", help="ID of the task.")],
+    job: Annotated[str, typer.Option("--job", help="Its job; the last one by default.")] = "",
+    as_json: options.AsJson = False,
+) -> None:
+    """What a job asked for and what it used: GPUs, memory, waiting for disks, time; and what to ask for next time."""
+    from candor.cluster import epilog as report
+    from candor.executors import ledger
+    from candor.executors.scheduler import Slurm
+    from candor.flow.plan import read_plan
+    from candor.flow.run import Run
+
+    plan = read_plan(plan_path)
+    task = plan.task(task_id)
+    run = Run(session(ctx).settings.run_root / "runs" / plan.run_id)
+    job = job or ledger.jobs_of(run).get(task_id, "")
+    inside = os.environ.get("CANDOR_JOB") == job != ""
+    # A job that is about to end is in no account yet, and what waits for it should not wait for the database.
+    rows = [] if inside or not job else Slurm(patience_s=30.0).accounting([job])
+    if inside:
+        memory, limit, cpus = Slurm(patience_s=1.0).own_request(job)
+    else:
+        memory, limit, cpus = (
+            (rows[-1].memory_bytes, rows[-1].limit_s, rows[-1].cpus) if rows else (None,) * 3
+        )
+    asked = report.Asked(memory_bytes=memory, limit_s=limit, cpus=cpus)
+    attempts = [a for a in run.attempts(task.id) if not job or a.record.job == job]
+    samples = run.path / "slurm" / f"job-{job}.samples"
+    found = report.measure(
+        task=task.id,
+        job=job,
+        asked=asked,
+        attempts=[a.record for a in attempts],
+        samples=samples.read_text(encoding="utf-8", errors="replace") if samples.is_file() else "",
+        scheduler_peak_bytes=rows[-1].peak_memory_bytes if rows else None,
+        elapsed_s=rows[-1].elapsed_s if rows else None,
+        cpu_s=rows[-1].cpu_s if rows else None,
+    )
+    if as_json:
+        output.as_json(found.model_dump(mode="json"))
+        return
+    for line in report.lines(found, stage=task.stage):
+        output.say(line)

@@ -1,0 +1,144 @@
+"""What the command line does with a SLURM cluster: open the executor, print scripts, submit without waiting."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from candor.cli import options, output
+from candor.cli.session import Planned, Session, session
+
+if TYPE_CHECKING:
+    from candor.cli.executors import Where
+    from candor.executors.base import RunReport
+    from candor.executors.display import Display
+    from candor.executors.slurm import SlurmExecutor
+    from candor.flow.plan import Plan
+    from candor.flow.run import Run
+
+
+@contextmanager
+def opened(state: Session, display: Display, where: Where) -> Iterator[SlurmExecutor]:
+    """The executor of the site that ``where`` names."""
+    yield executor(state, display, where)
+
+
+def executor(state: Session, display: Display, where: Where) -> SlurmExecutor:
+    """Raises ConfigError if the site cannot be submitted to."""
+    from candor.executors.site import check_submittable, load_site
+    from candor.executors.slurm import SlurmExecutor
+
+    site = load_site(where.site, data_root=state.settings.data_root, sets=where.site_sets)
+    check_submittable(where.site, site)
+    words, venv = program()
+    return SlurmExecutor(state.store, site, roots(state), words, venv, display)
+
+
+def cancels_on_stop(state: Session, where: Where) -> bool:
+    """Whether the site's jobs end when waiting for them is interrupted."""
+    from candor.executors.site import load_site
+
+    site = load_site(where.site, data_root=state.settings.data_root, sets=where.site_sets)
+    return site.on_stop == "cancel" and not where.with_ray
+
+
+def roots(state: Session) -> dict[str, str]:
+    """The three roots as variables: a node must not guess them from another home or scratch."""
+    return {f"CANDOR_{name.upper()}": str(path) for name, path in state.settings.model_dump().items()}
+
+
+def program() -> tuple[list[str], str]:
+    """Words that call this very program on a node, and the virtual environment it runs in (empty: none)."""
+    venv = sys.prefix if sys.prefix != sys.base_prefix else ""
+    script = Path(sys.argv[0])
+    return (["candor"] if script.name == "candor" else [sys.executable, str(script.resolve())]), venv
+
+
+def print_scripts(state: Session, planned: Planned, todo: list[str], where: Where) -> None:
+    """Every script that would be submitted, and what it would wait for."""
+    from candor.executors.display import Quiet
+    from candor.flow.run import Run
+
+    run = Run(state.settings.run_root / "runs" / planned.plan.run_id)
+    slurm = executor(state, Quiet(), where)
+    if slurm.site.note:
+        output.note(f"{where.site}: {slurm.site.note}")
+    if where.with_ray:
+        from candor.executors.ray_allocation import script
+
+        sys.stdout.write(script(slurm, planned.plan, run, nodes=where.nodes))
+        return
+    submissions = list(slurm.scripts(planned.plan, run, todo))
+    for submission in submissions:
+        waits = [f"all of {task}" for task in submission.after] + [
+            f"the element of the same index of {head}" for head in submission.paired
+        ]
+        output.say(f"# ---- {submission.batch.head}.sh, after {', '.join(waits) or 'nothing'}")
+        sys.stdout.write(submission.script)
+    output.note(
+        f"{output.count(len(submissions), 'script')} for {output.count(len(todo), 'task')}; nothing was submitted."
+    )
+
+
+def submit_only(state: Session, planned: Planned, run: Run, todo: list[str], where: Where) -> dict[str, str]:
+    """Queue what is not queued yet and say what to do next; task ID → job."""
+    from candor.executors.display import Quiet
+
+    slurm = executor(state, Quiet(), where)
+    run.journal.append("run_started", executor="slurm", todo=len(todo), tasks=len(planned.plan.tasks))
+    if where.with_ray:
+        from candor.executors.ray_allocation import submit
+
+        job, fresh = submit(slurm, planned.plan, run, todo, nodes=where.nodes)
+        output.note(
+            f"Run {run.id}: {'job' if fresh else 'already queued as job'} {job} will do {len(todo)} tasks."
+        )
+        return dict.fromkeys(todo, job)
+    for task_id in todo:
+        slurm.submit(planned.plan, run, task_id, ())
+    jobs = slurm.flush()
+    output.note(
+        f"Run {run.id}: {output.count(len(jobs), 'task')} in the queue as "
+        f"{output.count(len({j.split('_')[0] for j in jobs.values()}), 'job')}. "
+        f"`candor status {run.id}` shows how far it is, `candor cancel {run.id}` ends it."
+    )
+    return jobs
+
+
+def run_allocation(
+    state: Session, plan: Plan, run: Run, todo: list[str], where: Where, display: Display
+) -> RunReport:
+    """Queue the allocation that boots Ray, or join it, and wait for it."""
+    from candor.executors import ray_allocation
+    from candor.executors.signals import stop_on_sigterm
+
+    slurm = executor(state, display, where)
+    job, fresh = ray_allocation.submit(slurm, plan, run, todo, nodes=where.nodes)
+    output.note(f"{'Queued' if fresh else 'Joined'} job {job}.")
+    with stop_on_sigterm():
+        return ray_allocation.wait(slurm, plan, run, todo, job)
+
+
+def cancel(
+    ctx: typer.Context,
+    run_name: Annotated[str, typer.Argument(metavar="RUN", help="The run.", show_default=False)],
+    as_json: options.AsJson = False,
+) -> None:
+    """Take the jobs of a run off the queue of the cluster; what runs writes its checkpoint first."""
+    from candor.executors.scheduler import Slurm
+    from candor.executors.slurm import cancel as cancel_run
+    from candor.flow.run import find_run
+
+    run = find_run(session(ctx).settings.run_root, run_name)
+    ended = cancel_run(run, Slurm(patience_s=60.0))
+    if as_json:
+        output.as_json({"run": run.id, "cancelled": ended})
+    elif not ended:
+        output.say(f"No job of {run.id} waits or runs.")
+    else:
+        output.say(f"Cancelled {output.count(len(ended), 'task')} of {run.id}: {', '.join(ended)}.")

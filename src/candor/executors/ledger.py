@@ -1,0 +1,83 @@
+"""Which job of the queue does which task: kept in the run's journal, so that a second `candor run` joins the first."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+
+from candor.executors.batches import Batch
+from candor.executors.sbatch import job_name
+from candor.executors.scheduler import Queued
+from candor.flow.run import Run
+
+#: Written before ``sbatch`` is called: if the answer is lost, the job is found again by its name.
+SUBMITTING = "slurm_submitting"
+SUBMITTED = "slurm_submitted"
+
+
+def note_intent(run: Run, batch: Batch) -> None:
+    """Say what is about to be submitted."""
+    run.journal.append(SUBMITTING, head=batch.head, elements=_by_text(batch.elements))
+
+
+def note_submitted(run: Run, batch: Batch, job: str, *, how: str = "") -> dict[str, str]:
+    """Say which job it became; task ID → job."""
+    jobs = element_jobs(job, batch.elements)
+    run.journal.append(SUBMITTED, head=batch.head, jobs=jobs, **({"how": how} if how else {}))
+    return jobs
+
+
+def note_shared(run: Run, head: str, tasks: Iterable[str], job: str) -> None:
+    """Say that one job does many tasks."""
+    run.journal.append(SUBMITTED, head=head, jobs=dict.fromkeys([head, *tasks], job), how="one allocation")
+
+
+def element_jobs(job: str, elements: Mapping[int, str]) -> dict[str, str]:
+    """Task ID → its job: ``123``, or ``123_4`` in an array."""
+    if len(elements) == 1:
+        return dict.fromkeys(elements.values(), job)
+    return {task_id: f"{job}_{number}" for number, task_id in elements.items()}
+
+
+def jobs_of(run: Run) -> dict[str, str]:
+    """Task ID → the job it was last submitted as."""
+    found: dict[str, str] = {}
+    for event in run.journal.read():
+        if event["event"] == SUBMITTED:
+            found |= event["jobs"]
+    return found
+
+
+def earlier_jobs_of(run: Run, task_id: str) -> list[str]:
+    """Every job that was submitted for a task, oldest first."""
+    events = (e for e in run.journal.read() if e["event"] == SUBMITTED)
+    return [e["jobs"][task_id] for e in events if task_id in e["jobs"]]
+
+
+def recover(run: Run, queue: Iterable[Queued]) -> dict[str, str]:
+    """Jobs that are in the queue though their submitter died before it could note their IDs; they are noted now."""
+    intents: dict[str, dict[int, str]] = {}
+    for event in run.journal.read():
+        if event["event"] == SUBMITTING:
+            intents[event["head"]] = {int(number): task for number, task in event["elements"].items()}
+        elif event["event"] == SUBMITTED:
+            intents.pop(event["head"], None)
+    found: dict[str, str] = {}
+    for head, elements in intents.items():
+        name = job_name(run.path, head)
+        ids = {entry.job.partition("_")[0]: "_" in entry.job for entry in queue if entry.name == name}
+        if ids:
+            job = max(ids, key=int)
+            jobs = {task: f"{job}_{number}" if ids[job] else job for number, task in elements.items()}
+            run.journal.append(SUBMITTED, head=head, jobs=jobs, how="found in the queue")
+            found |= jobs
+    return found
+
+
+def live_jobs(run: Run, queue: Collection[Queued]) -> dict[str, Queued]:
+    """Task ID → its job, for tasks whose job waits or runs."""
+    by_id = {entry.job: entry for entry in queue}
+    return {task: by_id[job] for task, job in jobs_of(run).items() if job in by_id}
+
+
+def _by_text(elements: Mapping[int, str]) -> dict[str, str]:
+    return {str(number): task for number, task in elements.items()}

@@ -1,0 +1,48 @@
+"""Where a site refuses to requeue: a job near its time limit submits its own successor."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from candor.errors import SchedulerError
+from candor.executors import ledger
+from candor.executors.batches import Batch
+from candor.executors.scheduler import Queued, Slurm
+from candor.flow.locks import key_lock
+from candor.flow.plan import Plan
+from candor.flow.run import Run
+
+
+def resubmit(plan: Plan, run: Run, task_id: str, script: Path, slurm: Slurm, *, at_most: int = 50) -> str:
+    """Submit ``script`` again for one task, and let the jobs that wait for the old job wait for the new one.
+
+    Called within the old job, before it ends: a moment later SLURM would cancel what waits for it.
+
+    Raises SchedulerError if the task was submitted ``at_most`` times already without being finished.
+    """
+    with key_lock(run.path / "slurm" / "submit.lock"):
+        if len(ledger.earlier_jobs_of(run, task_id)) > at_most:
+            raise SchedulerError(
+                f"{task_id} is not finished after {at_most} jobs",
+                hint="Give it more time: --site-set stages.STAGE.time_limit_min=...",
+            )
+        number = os.environ.get("SLURM_ARRAY_TASK_ID", "")
+        batch = Batch({int(number or 0): task_id})
+        ledger.note_intent(run, batch)
+        job = slurm.submit(script, array=number)
+        job = f"{job}_{number}" if number else job
+        ledger.note_submitted(run, batch, job, how="resubmitted")
+        live = ledger.live_jobs(run, slurm.queue())
+        for task in plan.tasks:
+            if task_id in task.inputs.values() and task.id in live:
+                sources = [found for s in task.inputs.values() if (found := _job(s, task_id, job, live))]
+                slurm.wait_for(live[task.id].job, "afterok:" + ":".join(dict.fromkeys(sources)))
+    return job
+
+
+def _job(source: str, task_id: str, job: str, live: dict[str, Queued]) -> str | None:
+    """The job that makes ``source``; None if it is done."""
+    if source == task_id:
+        return job
+    return live[source].job if source in live else None

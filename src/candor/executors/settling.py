@@ -1,0 +1,101 @@
+"""Give attempts that could not write their own end SLURM's account of it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+from candor.executors.endings import ENDED, ending
+from candor.executors.scheduler import Accounted, Slurm
+from candor.flow.attempt import Attempt, AttemptRecord, iso_seconds
+from candor.flow.plan import PlannedTask
+from candor.flow.run import Run
+from candor.flow.task import record_untried
+
+_ACCOUNTS_DELAY_S = 20.0
+
+
+def settle(run: Run, task: PlannedTask, job: str, slurm: Slurm) -> Attempt | None:
+    """Write the end of every attempt at ``task`` that does not know it, and return the last one by ``job``.
+
+    Where the job ended before it began an attempt, one is recorded for it. None if SLURM cannot say yet how it ended,
+    or says that it went well and the record is only not visible yet.
+    """
+    rows = _accounts(slurm, job)
+    attempts = [explain(run, a, task, rows) for a in run.attempts(task.id) if a.record.key == task.key]
+    mine = [a for a in attempts if a.record.job == job]
+    final = rows[-1] if rows else None
+    if mine and mine[-1].record.outcome != "running":
+        return mine[-1]
+    state = final.state if final else slurm.state(job)
+    if not mine and state in ENDED and state != "COMPLETED":
+        # Cancelled before it began: nothing was killed.
+        told = ending(final or _unaccounted(job, state), stage=task.stage, resumes=state == "CANCELLED")
+        return record_untried(run, task, outcome=told.outcome, error=told.error, reason=told.reason, job=job)
+    return None
+
+
+def lacks_word(record: AttemptRecord) -> bool:
+    """Whether SLURM may know more of its end than the record says."""
+    silent = record.outcome == "running" or (record.outcome == "killed" and record.error is None)
+    stopped = record.outcome == "interrupted" and record.error == "KeyboardInterrupt"
+    return record.job is not None and (silent or stopped)
+
+
+def explain_all(run: Run, task: PlannedTask, attempts: Sequence[Attempt], slurm: Slurm) -> list[Attempt]:
+    """``attempts`` at a task whose last job ended, each with SLURM's word where its own is missing."""
+    jobs = {a.record.job for a in attempts if a.record.job and lacks_word(a.record)}
+    rows = slurm.accounting(jobs)
+    return [explain(run, a, task, rows) for a in attempts]
+
+
+def explain(run: Run, attempt: Attempt, task: PlannedTask, rows: Sequence[Accounted]) -> Attempt:
+    """The attempt with SLURM's word on its end, written to its record, if its own does not say."""
+    record = attempt.record
+    row = incarnation(record, rows)
+    if row is None or row.state not in (*ENDED, "REQUEUED") or not lacks_word(record):
+        return attempt
+    stopped = record.outcome == "interrupted"
+    if stopped and row.state in ("COMPLETED", "FAILED"):
+        return attempt
+    told = ending(row, stage=task.stage, resumes=stopped)
+    changes: dict[str, object] = {"outcome": told.outcome, "error": told.error, "reason": told.reason}
+    if not stopped and row.end is not None:
+        changes["duration_s"] = max(record.duration_s or 0.0, row.end - iso_seconds(record.started))
+    if not stopped and row.peak_memory_bytes:
+        changes["peak_memory_bytes"] = max(record.peak_memory_bytes or 0, row.peak_memory_bytes)
+    after = attempt.updated(changes)
+    run.journal.append(
+        "attempt_explained", task=task.id, attempt=record.attempt, error=told.error, reason=told.reason
+    )
+    return after
+
+
+def incarnation(record: AttemptRecord, rows: Sequence[Accounted]) -> Accounted | None:
+    """The start of the job that the attempt belongs to: a requeued job has several, one after the other."""
+    began = iso_seconds(record.started)
+
+    def distance_s(row: Accounted) -> float:
+        """0 if it ran when the attempt began; clocks of node and controller may differ by a little."""
+        assert row.start is not None
+        end = row.end if row.end is not None else float("inf")
+        return max(row.start - began, began - end, 0.0)
+
+    candidates = [r for r in rows if r.job == record.job and r.start is not None]
+    return min(reversed(candidates), key=distance_s, default=None)
+
+
+def _accounts(slurm: Slurm, job: str) -> list[Accounted]:
+    """The accounts of a job that left the queue; the database hears of an end some seconds later."""
+    until = time.monotonic() + _ACCOUNTS_DELAY_S
+    while True:
+        rows = slurm.accounting([job])
+        if (rows and rows[-1].state in ENDED) or time.monotonic() > until:
+            return rows
+        if not rows and slurm.state(job) in ENDED:
+            return rows
+        time.sleep(0.5)
+
+
+def _unaccounted(job: str, state: str) -> Accounted:
+    return Accounted(job, state, 0, None, None, 0.0, None, 0.0, 1, "", None, None)

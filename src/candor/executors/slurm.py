@@ -1,0 +1,281 @@
+"""Runs a plan as jobs of a SLURM cluster: one per task, chained by ``afterok``, arrays where tasks are alike."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from candor.errors import ConfigError
+from candor.executors import ledger
+from candor.executors.base import Job, JobResult, Skipped
+from candor.executors.batches import Batch, batches
+from candor.executors.display import Display, Quiet
+from candor.executors.sbatch import ScriptContext, render
+from candor.executors.scheduler import Queued, Slurm
+from candor.executors.settling import explain_all, settle
+from candor.executors.site import SiteConfig, secrets_in
+from candor.flow.artifact import ArtifactStore
+from candor.flow.attempt import Attempt
+from candor.flow.locks import key_lock
+from candor.flow.plan import Plan, PlannedTask
+from candor.flow.run import Run
+from candor.flow.storage import write_atomic
+from candor.flow.task import record_untried
+
+log = logging.getLogger(__name__)
+
+#: A record written on a node is seen here at the latest after so long (NFS keeps attributes for a while).
+_VISIBLE_S = 60.0
+
+
+@dataclass
+class SlurmJob:
+    """A task in the queue, or about to enter it."""
+
+    executor: SlurmExecutor
+    plan: Plan
+    run: Run
+    task_id: str
+    after: Sequence[Job]
+    _result: JobResult | None = None
+
+    def result(self) -> JobResult:
+        """Wait until its job left the queue for good."""
+        if self._result is None:
+            self._result = self.executor.wait(self)
+        return self._result
+
+
+@dataclass(frozen=True)
+class Submission:
+    """What ``sbatch`` gets for one batch."""
+
+    batch: Batch
+    script: str
+    #: IDs of tasks and heads of batches stand where job IDs will.
+    after: tuple[str, ...]
+    paired: tuple[str, ...]
+
+
+@dataclass
+class SlurmExecutor:
+    """Collects what is submitted, and hands it to SLURM in as few arrays as possible when the first result is asked for.
+
+    Attributes:
+        roots: the ``CANDOR_*_ROOT`` variables of the jobs.
+        candor: words that call candor on a node.
+        venv: environment to activate there, unless the site names one.
+    """
+
+    store: ArtifactStore
+    site: SiteConfig
+    roots: Mapping[str, str]
+    candor: Sequence[str] = ("candor",)
+    venv: str = ""
+    display: Display = field(default_factory=Quiet)
+    slurm: Slurm = field(default_factory=Slurm)
+    name: str = "slurm"
+    _pending: list[SlurmJob] = field(default_factory=list)
+    _runs: set[Path] = field(default_factory=set)
+    _told: set[str] = field(default_factory=set)
+    _queue: tuple[float, dict[str, Queued]] | None = None
+
+    def submit(self, plan: Plan, run: Run, task_id: str, after: Sequence[Job]) -> SlurmJob:
+        """Note the task; ``flush`` submits it."""
+        job = SlurmJob(self, plan, run, task_id, after)
+        self._pending.append(job)
+        return job
+
+    def stop(self) -> None:
+        """Waiting was interrupted. The jobs go on, unless the site says cancel: then wait until they have ended."""
+        self._pending.clear()
+        if self.site.on_stop == "leave":
+            return
+        for path in self._runs:
+            run = Run(path)
+            while cancel(run, self.slurm):
+                time.sleep(self.site.poll_s)
+            for task in run.plan().tasks:
+                explain_all(run, task, run.attempts(task.id), self.slurm)
+
+    def scripts(self, plan: Plan, run: Run, todo: Sequence[str]) -> Iterator[Submission]:
+        """What would be submitted if nothing was in the queue. Pure but for the environment it looks for secrets in."""
+        yield from self._submissions(plan, run, todo, [])
+
+    def flush(self) -> dict[str, str]:
+        """Submit what is pending and not in the queue already; task ID → job, of joined ones too."""
+        pending, self._pending = self._pending, []
+        found: dict[str, str] = {}
+        for run, plan in {job.run.path: (job.run, job.plan) for job in pending}.values():
+            todo = [job.task_id for job in pending if job.run.path == run.path]
+            self._runs.add(run.path)
+            found |= self._submit_run(plan, run, todo)
+        self._queue = None
+        return found
+
+    def _submit_run(self, plan: Plan, run: Run, todo: Sequence[str]) -> dict[str, str]:
+        folder = run.path / "slurm"
+        folder.mkdir(parents=True, exist_ok=True)
+        with key_lock(folder / "submit.lock"):
+            queue = self.slurm.queue()
+            ledger.recover(run, queue)
+            live = self._joinable(plan, todo, ledger.live_jobs(run, queue))
+            if live:
+                run.journal.append("slurm_joined", jobs=live)
+            fresh = [t for t in todo if t not in live and not self._published(plan, t)]
+            jobs = dict(live)
+            arrays: dict[str, str] = {}
+            for submission in self._submissions(plan, run, fresh, list(live)):
+                batch = submission.batch
+                path = folder / f"{batch.head}.sh"
+                write_atomic(path, submission.script)
+                ledger.note_intent(run, batch)
+                job = self.slurm.submit(path, dependency=_dependency(submission, jobs, arrays))
+                jobs |= ledger.note_submitted(run, batch, job)
+                arrays[batch.head] = job
+        return jobs
+
+    def _joinable(self, plan: Plan, todo: Sequence[str], queued: Mapping[str, Queued]) -> dict[str, str]:
+        """Jobs that can still do their tasks; a job that waits for one that failed cannot, and is taken off the queue."""
+        joinable: dict[str, str] = {}
+        doomed = []
+        for task in plan.tasks:
+            entry = queued.get(task.id)
+            if entry is None or task.id not in todo:
+                continue
+            ready = all(
+                s in joinable or s not in todo or self._published(plan, s) for s in task.inputs.values()
+            )
+            if entry.state != "PENDING" or ready:
+                joinable[task.id] = entry.job
+            else:
+                doomed.append(entry.job)
+        if doomed:
+            self.slurm.cancel(doomed)
+        return joinable
+
+    def _published(self, plan: Plan, task_id: str) -> bool:
+        task = plan.task(task_id)
+        return self.store.find(task.stage, task.key) is not None
+
+    def context(self, run: Run) -> ScriptContext:
+        """What the scripts of ``run`` share."""
+        venv = self.site.venv or self.venv
+        folder = run.path / "slurm"
+        return ScriptContext(run.path, run.path / "plan.json", folder, self.roots, self.candor, venv)
+
+    def _submissions(
+        self, plan: Plan, run: Run, todo: Sequence[str], queued: Sequence[str]
+    ) -> Iterator[Submission]:
+        context = self.context(run)
+        by_id = {task.id: task for task in plan.tasks}
+        for batch in batches(plan, todo, alike=self.site.request, queued=queued):
+            script = render(context, self.site, self.site.request(by_id[batch.head]), batch.elements)
+            leaked = secrets_in(script, os.environ)
+            if leaked:
+                raise ConfigError(
+                    f"the script of {batch.head} would hold the value of {', '.join(leaked)}",
+                    place="site preset",
+                    hint="Scripts are readable by others; name the variable in pass_env instead.",
+                )
+            yield Submission(batch, script, batch.after, batch.paired)
+
+    def wait(self, job: SlurmJob) -> JobResult:
+        """How the task of ``job`` ended: after what it needs, and after SLURM is done with it."""
+        self.flush()
+        cause = _failed_cause(job.after)
+        if cause is not None:
+            skipped = Skipped(job.task_id, cause)
+            job.run.journal.append("task_skipped", task=job.task_id, cause=cause)
+            self.display.finished(skipped)
+            return skipped
+        while True:
+            told = ledger.jobs_of(job.run).get(job.task_id)
+            entry = self._snapshot().get(told) if told else None
+            if entry is None:
+                # Between looking at the queue and here, the job may have submitted its own successor.
+                if ledger.jobs_of(job.run).get(job.task_id) == told:
+                    break
+                self._queue = None
+                continue
+            if entry.state == "RUNNING" and job.task_id not in self._told:
+                self._told.add(job.task_id)
+                self.display.started(job.plan.task(job.task_id))
+            time.sleep(self.site.poll_s)
+        attempt = self._ended(job, told)
+        self.display.finished(attempt)
+        return attempt
+
+    def _snapshot(self) -> dict[str, Queued]:
+        if self._queue is None or time.monotonic() - self._queue[0] >= self.site.poll_s:
+            self._queue = (time.monotonic(), {entry.job: entry for entry in self.slurm.queue()})
+        return self._queue[1]
+
+    def _ended(self, job: SlurmJob, told: str | None) -> Attempt:
+        """The attempt that the job left, with SLURM's word where it could not write its own end."""
+        task, until = job.plan.task(job.task_id), time.monotonic() + _VISIBLE_S
+        while True:
+            attempts = [a for a in job.run.attempts(task.id) if a.record.key == task.key]
+            if attempts and (attempts[-1].ok or told is None):
+                explain_all(job.run, task, attempts[:-1], self.slurm)
+                return attempts[-1]
+            if attempts and attempts[-1].record.job == told and attempts[-1].record.outcome == "failed":
+                return attempts[-1]
+            settled = settle(job.run, task, told, self.slurm) if told else None
+            if settled is not None:
+                return settled
+            if time.monotonic() > until:
+                break
+            time.sleep(min(1.0, self.site.poll_s))
+        return self.lost(job.run, task, told)
+
+    def lost(self, run: Run, task: PlannedTask, job: str | None) -> Attempt:
+        """Record that a job left neither a record nor an account."""
+        return record_untried(
+            run,
+            task,
+            outcome="killed",
+            error="Lost",
+            reason=f"job {job or 'of this task'} left the queue and no trace; read {run.path / 'slurm'}",
+            job=job,
+        )
+
+
+def _dependency(submission: Submission, jobs: Mapping[str, str], arrays: Mapping[str, str]) -> str:
+    """``afterok:1:2_3,aftercorr:4``."""
+    parts = []
+    if submission.after:
+        parts.append("afterok:" + ":".join(jobs[task_id] for task_id in submission.after if task_id in jobs))
+    parts += [f"aftercorr:{arrays[head]}" for head in submission.paired]
+    return ",".join(part for part in parts if not part.endswith(":"))
+
+
+def _failed_cause(after: Sequence[Job]) -> str | None:
+    """The failed task behind the first job that did not succeed; None if all did."""
+    for job in after:
+        result = job.result()
+        if isinstance(result, Skipped):
+            return result.cause
+        if not result.ok:
+            return job.task_id
+    return None
+
+
+def live_of(run: Run, slurm: Slurm) -> dict[str, Queued]:
+    """Task ID → its job, for tasks of ``run`` that are in the queue."""
+    queue = slurm.queue()
+    ledger.recover(run, queue)
+    return ledger.live_jobs(run, queue)
+
+
+def cancel(run: Run, slurm: Slurm) -> dict[str, str]:
+    """End every job of a run; task ID → job."""
+    live = {task: entry.job for task, entry in live_of(run, slurm).items()}
+    if live:
+        slurm.cancel(list(live.values()))
+        run.journal.append("slurm_cancelled", jobs=live)
+    return live

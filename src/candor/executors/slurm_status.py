@@ -1,0 +1,94 @@
+"""What the queue knows of a run that its records do not say yet."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from candor.errors import SchedulerError
+from candor.executors import ledger
+from candor.executors.scheduler import Accounted, Queued, Slurm
+from candor.executors.settling import explain, incarnation, lacks_word
+from candor.flow.attempt import Attempt
+from candor.flow.plan import Plan, PlannedTask
+from candor.flow.run import Run
+
+log = logging.getLogger(__name__)
+
+#: What people ask ``candor status`` for while the controller is away is in the records.
+_PATIENCE_S = 5.0
+
+
+@dataclass
+class QueueView:
+    """One look at the queue, shared by all runs of one listing.
+
+    Attributes:
+        trouble: why there is none; empty if all is well.
+    """
+
+    slurm: Slurm = field(default_factory=lambda: Slurm(patience_s=_PATIENCE_S))
+    trouble: str = ""
+    _queue: list[Queued] | None = None
+
+    def live(self, run: Run) -> Mapping[str, Queued]:
+        """Task ID → its job, for tasks of ``run`` that wait or run; empty for a run that was never submitted."""
+        if self.trouble or not ledger.jobs_of(run):
+            return {}
+        try:
+            if self._queue is None:
+                self._queue = self.slurm.queue()
+        except SchedulerError as e:
+            self.trouble = str(e)
+            return {}
+        return ledger.live_jobs(run, self._queue)
+
+    def settle(self, run: Run, task: PlannedTask, attempts: list[Attempt]) -> list[Attempt]:
+        """Attempts of jobs that left the queue, with SLURM's word on how they ended."""
+        lost = [a for a in attempts if lacks_word(a.record) and a.record.outcome != "interrupted"]
+        if not lost or self.trouble:
+            return attempts
+        live = {entry.job for entry in self.live(run).values()}
+        rows = self.slurm.accounting([a.record.job for a in lost if a.record.job])
+        settled = []
+        for attempt in attempts:
+            over = attempt in lost and (attempt.record.job not in live or _superseded(attempt, rows))
+            settled.append(explain(run, attempt, task, rows) if over else attempt)
+        return settled
+
+
+def _superseded(attempt: Attempt, rows: list[Accounted]) -> bool:
+    """Whether its job was requeued since: it lives, and this start of it does not."""
+    mine = [r for r in rows if r.job == attempt.record.job]
+    return bool(mine) and incarnation(attempt.record, rows) is not mine[-1]
+
+
+def shares_its_job(run: Run, entry: Queued) -> bool:
+    """Whether the job does other tasks too: that it runs does not say that this task does."""
+    return list(ledger.jobs_of(run).values()).count(entry.job) > 1
+
+
+def queue_word(entry: Queued) -> tuple[str, str]:
+    """State of a waiting or running job as ``candor status`` shows it, and why it waits."""
+    if entry.state in ("RUNNING", "COMPLETING", "STAGE_OUT", "SIGNALING"):
+        return "running", f"job {entry.job}"
+    if entry.state == "SUSPENDED":
+        return "suspended", f"job {entry.job}"
+    return "queued", f"job {entry.job}" + (
+        f", waits: {entry.reason}" if entry.reason not in ("", "None") else ""
+    )
+
+
+def skipped_because(plan: Plan, states: Mapping[str, str]) -> dict[str, str]:
+    """Task ID → the failed task that keeps it from running, for tasks that neither run nor wait for their turn."""
+    causes: dict[str, str] = {}
+    for task in plan.tasks:
+        if states[task.id] != "to run":
+            continue
+        for source in task.inputs.values():
+            if states[source] in ("failed", "killed", "interrupted"):
+                causes.setdefault(task.id, source)
+            elif source in causes:
+                causes.setdefault(task.id, causes[source])
+    return causes

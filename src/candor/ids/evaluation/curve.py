@@ -1,0 +1,113 @@
+"""The stage that draws false alarms per hour against calibration seconds.
+
+Every test capture is calibrated on its own first seconds, of which there are more from point to point; the models and their
+thresholds are those of the run. The windows that calibrated the profile are left out, so the later points see a little less
+traffic; how much is in the table.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import polars as pl
+
+from candor.errors import DataError
+from candor.flow.stage import Inputs, Output, Result
+from candor.ids.config import CurveTask
+from candor.ids.evaluation.measure import event_metrics
+from candor.ids.evaluation.stage import read_ingest
+from candor.ids.evaluation.timeline import timeline
+from candor.ids.scoring import DETECTOR_KEY, read_scores
+
+#: Of `curve.parquet`. ``point``: the main threshold, or the one that validation puts at so many false alarms per hour.
+CURVE: Final = {
+    "detector": pl.String,
+    "variant": pl.String,
+    "seed": pl.Int64,
+    "scenario": pl.String,
+    "calibration_s": pl.Float64,
+    "point": pl.String,
+    "threshold": pl.Float64,
+    "benign_hours": pl.Float64,
+    "false_alarms_per_hour": pl.Float64,
+    "low": pl.Float64,
+    "high": pl.Float64,
+    "fpr": pl.Float64,
+    "event_recall": pl.Float64,
+    "reason": pl.String,
+}
+
+
+def calibration_curve(config: CurveTask, inputs: Inputs, out: Output) -> Result:
+    """Stage: ``curve.parquet``, one row per detector, scenario, calibration time and threshold.
+
+    Inputs: ``cS.NAME`` (scores.parquet of test graphs calibrated on S seconds), ``evaluate`` (thresholds.json),
+    ``ingest`` (events.parquet, catalog.parquet).
+
+    Raises:
+        DataError: a detector has no threshold in the run.
+    """
+    known = read_ingest(inputs.path("ingest"))
+    thresholds = _thresholds(inputs.path("evaluate"))
+    rows: list[dict[str, Any]] = []
+    points = config.calibration_s
+    for done, seconds in enumerate(points):
+        out.progress(done, len(points), f"{seconds:g} s")
+        folders = inputs.group(f"c{seconds:g}").values()
+        scores = read_scores(folder / "scores.parquet" for folder in folders)
+        scores = scores.filter(pl.col("split") == "test", ~pl.col("calibration"))
+        scores = scores.filter(~pl.col("capture").is_in(sorted(known.unlabelled)))
+        for part in scores.partition_by([*DETECTOR_KEY, "scenario"], maintain_order=True):
+            name = part.select(*DETECTOR_KEY, "scenario").row(0, named=True)
+            at = thresholds.get((name["detector"], name["variant"], name["seed"]))
+            if at is None:
+                raise DataError(f"no threshold for {name['detector']} {name['variant']}", place="evaluate")
+            line = timeline(part, known.events, alarm_s=config.evaluation.alarm_s)
+            # An attack inside the calibration seconds has no window left that could see it.
+            line = replace(line, events=tuple(e for e in line.events if len(e.windows)))
+            score = part["score"].to_numpy()
+            for point, threshold in at.items():
+                found = event_metrics(
+                    line,
+                    score,
+                    threshold,
+                    confidence=config.evaluation.confidence,
+                    place=" outside the calibration seconds",
+                    alarms=config.evaluation.alarms,
+                )
+                alarms = found["false_alarms_per_hour"]
+                flagged = score[line.benign_n] >= threshold
+                rows.append(
+                    {
+                        **name,
+                        "calibration_s": seconds,
+                        "point": point,
+                        "threshold": threshold,
+                        "benign_hours": line.hours,
+                        "false_alarms_per_hour": alarms.value,
+                        "low": alarms.low,
+                        "high": alarms.high,
+                        "fpr": float(np.mean(flagged)) if len(flagged) else None,
+                        "event_recall": found["event_recall"].value,
+                        "reason": alarms.reason,
+                    }
+                )
+    table = pl.DataFrame(rows, schema=CURVE)
+    table.write_parquet(out.path / "curve.parquet", compression="zstd")
+    return Result({"rows": len(table), "calibration_s": list(points)})
+
+
+def _thresholds(folder: Path) -> dict[tuple[str, str, int], dict[str, float]]:
+    """Detector, variant and seed → the name of each threshold and its value."""
+    found = {}
+    for row in json.loads((folder / "thresholds.json").read_text()):
+        at = {"threshold": float(row["value"])}
+        for rate in row["at_rates"]:
+            if rate["threshold"] is not None:
+                at[f"{rate['false_alarms_per_hour']:g}/h"] = float(rate["threshold"])
+        found[row["detector"], row["variant"], row["seed"]] = at
+    return found

@@ -1,0 +1,178 @@
+"""Captures built in parallel: one shard each, published atomically in scratch, then joined in the catalog's order.
+
+A shard is a GraphStore of one capture with the moments and IDs of its benign windows beside it. What a shard holds does
+not depend on who built it or when, and shards are joined in order, so the store is the same to the bit whether one
+process built it, eight did, or a killed build was taken up again.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from candor.errors import CandorError
+from candor.flow.stage import Output
+from candor.ids.config import GraphConfig, Window, WindowConfig
+from candor.ids.graphs.packed import PackedGraphs
+from candor.ids.graphs.scaler import Moments
+from candor.ids.graphs.store import GraphStore
+from candor.ids.graphs.vocabulary import Vocabulary
+from candor.ids.graphs.writer import StoreWriter
+
+# D node features, F edge features, K blocks
+
+_FIT = "fit.npz"
+#: A worker process takes two to three seconds to start, in which this one builds about so many entries
+#: (window × event); below twice as many a second process does not pay.
+PARALLEL_ENTRIES = 40_000_000
+
+JobT = TypeVar("JobT")
+
+
+@dataclass
+class Fit:
+    """What is fitted on training windows: moments of benign nodes and edges, IDs that vehicles send."""
+
+    nodes: Moments
+    edges: Moments
+    ids: set[int] = field(default_factory=set)
+
+    @classmethod
+    def empty(cls, node_features: int, edge_features: int) -> Fit:
+        return cls(Moments(node_features), Moments(edge_features))
+
+
+class ShardFit:
+    """The fit of one capture, block by block: sums that are merged in another order round differently."""
+
+    def __init__(self) -> None:
+        self._blocks: list[tuple[Moments, Moments]] = []
+        self._ids: set[int] = set()
+
+    def add(self, graphs: PackedGraphs) -> None:
+        """Add a block of training windows."""
+        self._ids.update(Vocabulary.fit(graphs.node_id_N, graphs.node_y_N).ids.tolist())
+        benign = graphs.y_G == 0
+        nodes = graphs.x_ND[np.repeat(benign, graphs.node_counts_G)]
+        edges = graphs.edge_attr_E11[np.repeat(benign, graphs.edge_counts_G)]
+        self._blocks.append((Moments.of(nodes), Moments.of(edges)))
+
+    def save(self, folder: Path) -> None:
+        """Write ``fit.npz``."""
+        arrays: dict[str, npt.NDArray[Any]] = {"ids": np.array(sorted(self._ids), np.int64)}
+        for at, name in enumerate(("nodes", "edges")):
+            own = [block[at] for block in self._blocks]
+            arrays[f"{name}_count"] = np.array([m.count for m in own], np.int64)
+            for part in ("mean", "squares"):
+                rows = [getattr(m, part) for m in own]
+                arrays[f"{name}_{part}"] = np.array(rows) if rows else np.zeros((0, 0))
+        np.savez(folder / _FIT, **arrays)  # type: ignore[arg-type]  # numpy types **kwds as allow_pickle, too.
+
+
+def merge_fit(folder: Path, into: Fit) -> None:
+    """Add what a shard's ShardFit saved."""
+    with np.load(folder / _FIT, allow_pickle=False) as saved:
+        into.ids.update(saved["ids"].tolist())
+        for name, total in (("nodes", into.nodes), ("edges", into.edges)):
+            count, mean, squares = (saved[f"{name}_{part}"] for part in ("count", "mean", "squares"))
+            for k in range(len(count)):
+                block = Moments(len(total.mean))
+                block.count, block.mean, block.squares = int(count[k]), mean[k], squares[k]
+                total.merge(block)
+
+
+def shard_folder(out: Output, split: str, capture: str) -> Path:
+    """Where the shard of a capture lies until its stage has succeeded."""
+    return out.scratch / "shards" / split / capture
+
+
+@contextmanager
+def shard_writer(folder: Path, *, num_node_features: int) -> Iterator[StoreWriter]:
+    """Writes a shard that appears under ``folder`` whole or not at all."""
+    partial = folder.parent / f".{folder.name}.{uuid.uuid4().hex}"
+    try:
+        with StoreWriter(partial, num_node_features=num_node_features) as writer:
+            yield writer
+        _publish(partial, folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _publish(partial: Path, folder: Path) -> None:
+    shutil.rmtree(
+        folder, ignore_errors=True
+    )  # An unreadable one: a whole one would not have been built again.
+    try:
+        os.rename(partial, folder)
+    except OSError:
+        if not _whole(folder):  # A worker that was taken for dead published the same shard meanwhile.
+            raise
+
+
+def _whole(folder: Path) -> bool:
+    try:
+        GraphStore.open(folder)
+    except CandorError:
+        return False
+    return True
+
+
+def build_shards(
+    function: Callable[[JobT], object],
+    jobs: Sequence[JobT],
+    folders: Sequence[Path],
+    out: Output,
+    *,
+    at_most: int,
+) -> None:
+    """Call ``function`` on every job whose shard is missing, ``at_most`` at a time."""
+    for parent in {folder.parent for folder in folders}:
+        parent.mkdir(parents=True, exist_ok=True)
+        for torn in parent.glob(".*"):  # Of a process that was killed.
+            shutil.rmtree(torn, ignore_errors=True)
+    missing = [k for k, folder in enumerate(folders) if not _whole(folder)]
+    done = len(jobs) - len(missing)
+    for position, _ in out.workers.map(function, [jobs[k] for k in missing], at_most=at_most):
+        done += 1
+        folder = folders[missing[position]]
+        out.progress(done, len(jobs), f"{folder.parent.name}: {folder.name}")
+
+
+def join(folders: Sequence[Path], out: Path, meta: dict[str, Any], *, num_node_features: int) -> StoreWriter:
+    """One store of all shards, in order; the writer that wrote it."""
+    with StoreWriter(out, num_node_features=num_node_features) as writer:
+        writer.meta |= {"attacks": [], "captures": []}
+        for folder in folders:
+            writer.append_store(folder)
+        writer.meta |= meta
+    return writer
+
+
+def processes(config: GraphConfig, catalog: pl.DataFrame) -> int:
+    """How many captures to build at once: one where the whole data set takes less time than starting a process."""
+    entries = sum(catalog["rows"].to_list()) * _overlap(config.window) * len(config.profiles)
+    return config.workers if entries >= PARALLEL_ENTRIES else 1
+
+
+def _overlap(window: Window) -> float:
+    """Windows that an event lies in."""
+    if isinstance(window, WindowConfig):
+        return window.window_frames / window.stride_frames
+    return window.window_s / window.stride_s
+
+
+def summary(store: StoreWriter) -> dict[str, Any]:
+    """What a stage says of a split's store."""
+    captures = store.meta["captures"]
+    empty = [c["capture"] for c in captures if not c["windows"]]
+    return {"graphs": store.num_graphs, "captures": len(captures), "captures_without_window": empty}

@@ -1,0 +1,108 @@
+"""The stages of the temporal detector (models/temporal.py): training on sequences of windows, and scores."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import torch
+from pydantic import TypeAdapter
+
+from candor.errors import DataError
+from candor.flow.stage import Inputs, Output, Result
+from candor.ids.config import ScoreTask, TemporalConfig, TemporalTask
+from candor.ids.graphs.store import GraphStore
+from candor.ids.models.gat import attack_probability
+from candor.ids.models.store import node_input, save_model
+from candor.ids.models.temporal import SequenceSampler, Temporal, TemporalTraining, histories
+from candor.ids.scoring import score_frame, window_rows
+from candor.learn.checkpoints import count_parameters, load_weights, seed_everything
+from candor.learn.fit import accelerator, fit, use_threads
+from candor.learn.loading import GraphLoader
+
+
+def train_temporal(config: TemporalTask, inputs: Inputs, out: Output) -> Result:
+    """A temporal detector on sequences of training windows, balanced; early stopping by validation ones.
+
+    Reads train/ and val/ of ``build_train``.
+
+    Raises:
+        DataError: the training windows are of one class only.
+    """
+    graphs = inputs.path("build_train")
+    store, val = (GraphStore.open(graphs / split) for split in ("train", "val"))
+    benign, attack = np.flatnonzero(store.y_G == 0), np.flatnonzero(store.y_G != 0)
+    if not len(benign) or not len(attack):
+        raise DataError(
+            f"the training split has {len(attack)} attack windows of {len(store)}",
+            hint="A classifier needs both kinds.",
+        )
+    # The rarer class as often as the other: an attack at hand is a small part of the traffic.
+    rare, common = sorted((benign, attack), key=len)
+    chosen = np.concatenate([np.resize(rare, len(common)), common])
+    loaders = (
+        _loader(store, graphs / "train", config.model, chosen, shuffle=True, seed=config.seed),
+        _loader(val, graphs / "val", config.model, np.arange(len(val)), shuffle=False, seed=config.seed),
+    )
+
+    def build() -> TemporalTraining:
+        seed_everything(config.seed, 6)
+        inputs_of = node_input(config.model.inputs, graphs)
+        return TemporalTraining(Temporal(config.model, inputs_of), config.training, config.seed)
+
+    module, report = fit(build, *loaders, config.training, out)
+    assert isinstance(module, TemporalTraining)
+    save_model(out.path, module.model, graphs)
+    return Result(
+        {
+            "parameters": count_parameters(module.model),
+            "epochs": report.epochs,
+            "best_epoch": report.best_epoch,
+            "best_val_loss": round(report.best_loss, 6),
+            "resumed_from": report.resumed_from,
+        }
+    )
+
+
+def score_temporal(config: ScoreTask, inputs: Inputs, out: Output) -> Result:
+    """Attack probability of every validation and test window, from it and those before it: ``scores.parquet``."""
+    use_threads(config.threads)
+    device = torch.device(accelerator(config.device))
+    model = load_temporal(inputs.path("temporal")).to(device)
+    tables = []
+    folders = {"val": inputs.path("build_train") / "val", "test": inputs.path("build_test") / "test"}
+    for done, (split, folder) in enumerate(folders.items()):
+        out.progress(done, len(folders), f"sequences of {split} windows")
+        rows, score = window_rows(folder, split), score_windows(model, folder, device)
+        tables.append(score_frame(rows, score, detector="temporal", variant=config.variant, seed=config.seed))
+    pl.concat(tables).write_parquet(out.path / "scores.parquet")
+    return Result({"parameters": count_parameters(model), "windows": sum(len(t) for t in tables)})
+
+
+@torch.inference_mode()
+def score_windows(model: Temporal, folder: Path, device: torch.device) -> np.ndarray:
+    """Attack probability of every window of a GraphStore folder, in its order."""
+    store = GraphStore.open(folder)
+    loader = _loader(store, folder, model.config, np.arange(len(store)), shuffle=False, seed=0)
+    parts = [attack_probability(model(batch.to(device))).cpu() for batch in loader]
+    return torch.cat(parts).numpy() if parts else np.zeros(0)
+
+
+def load_temporal(folder: Path) -> Temporal:
+    """Read what :func:`train_temporal` wrote."""
+    given = json.loads((folder / "model.json").read_text())
+    config = TypeAdapter(TemporalConfig).validate_python(given)
+    model = Temporal(config, node_input(config.inputs, folder))
+    load_weights(folder / "weights.safetensors", model)
+    return model.eval()
+
+
+def _loader(
+    store: GraphStore, folder: Path, config: TemporalConfig, chosen: np.ndarray, *, shuffle: bool, seed: int
+) -> GraphLoader:
+    number_G = window_rows(folder, "val")["window"].to_numpy()
+    history_GT = histories(store.window_G, number_G, config.windows)
+    sampler = SequenceSampler(history_GT, chosen, config.batch_sequences, shuffle=shuffle, seed=seed)
+    return GraphLoader(store, sampler)

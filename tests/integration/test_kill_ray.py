@@ -1,0 +1,57 @@
+"""Whatever part of a Ray run is killed, and whenever: the same command completes the plan, with the same artifacts."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import time
+from pathlib import Path
+
+import pytest
+from kill_kit import artifacts, has_begun, ray_victim, start
+
+pytestmark = pytest.mark.slow
+
+#: CANDOR_KILL_ROUNDS=20 is the long version.
+ROUNDS = int(os.environ.get("CANDOR_KILL_ROUNDS", "4"))
+KINDS = ("worker", "launcher", "raylet", "gcs_server")
+#: A task takes about this long, so that a plan is at work for some seconds.
+STEP_S = 0.1
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
+    root = tmp_path_factory.mktemp("undisturbed")
+    with start(root) as process:
+        out, _ = process.communicate(timeout=120)
+    assert process.returncode == 0, out
+    found = artifacts(root)
+    assert len(found) == 12
+    return found
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("number", range(ROUNDS))
+def test_a_run_with_a_killed_part_completes_on_the_next_try(
+    tmp_path: Path, undisturbed: dict[str, object], number: int
+) -> None:
+    rng = random.Random(number)
+    kind = KINDS[number % len(KINDS)]
+    with start(tmp_path, "--on", "ray", TOY_WAIT_S=str(STEP_S)) as process:
+        while not has_begun(tmp_path):
+            assert process.poll() is None, process.communicate()
+            time.sleep(0.02)
+        time.sleep(rng.uniform(0, 1.5))
+        victim = ray_victim(process.pid, kind, rng)
+        assert victim is not None, f"no {kind} to kill"
+        os.kill(victim, signal.SIGKILL)
+        first, _ = process.communicate(timeout=120)  # Without one of its parts, it ends of its own accord.
+    artifacts(tmp_path)
+    if kind == "worker":
+        assert process.returncode == 0, first  # Ray put another one in its place.
+    with start(tmp_path, "--on", "ray") as again:
+        second, _ = again.communicate(timeout=120)
+    assert again.returncode == 0, f"{first}\n--- killed the {kind} ---\n{second}"
+    assert artifacts(tmp_path) == undisturbed
+    assert not list((tmp_path / "cache/staging").iterdir())

@@ -1,0 +1,69 @@
+"""Whatever part of a SLURM run is killed, and whenever: the same command completes the plan, with the same artifacts."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import time
+from pathlib import Path
+
+import pytest
+from kill_kit import artifacts, has_begun, start
+from slurm_cluster import SlurmCluster
+from slurm_kit import FAST, PASS_ENV
+
+pytestmark = pytest.mark.slow
+
+#: CANDOR_KILL_ROUNDS=20 is the long version.
+ROUNDS = int(os.environ.get("CANDOR_KILL_ROUNDS", "3"))
+#: A node's slurmd is the first process of its namespaces: "node" kills it and everything else there.
+KINDS = ("node", "task", "launcher")
+STEP_S = "0.3"
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
+    root = tmp_path_factory.mktemp("undisturbed")
+    with start(root) as process:
+        out, _ = process.communicate(timeout=120)
+    assert process.returncode == 0, out
+    return artifacts(root)
+
+
+def strike(kind: str, launcher: int, slurm: SlurmCluster, rng: random.Random) -> None:
+    number = rng.choice([1, 2])
+    if kind == "launcher":
+        os.kill(launcher, signal.SIGKILL)
+    elif kind == "task":
+        victims = slurm.processes("task run")
+        os.kill(rng.choice(victims), signal.SIGKILL) if victims else None
+    else:
+        slurm.kill_node(number)
+        time.sleep(5)
+        slurm.start_node(number)
+
+
+@pytest.mark.timeout(400)
+@pytest.mark.parametrize("number", range(ROUNDS))
+def test_a_run_with_a_killed_part_completes_on_the_next_try(
+    tmp_path: Path, slurm: SlurmCluster, undisturbed: dict[str, object], number: int
+) -> None:
+    rng = random.Random(number)
+    kind = KINDS[number % len(KINDS)]
+    with slurm.hurry():
+        with start(tmp_path, *FAST, *PASS_ENV, TOY_WAIT_S=STEP_S) as process:
+            while not has_begun(tmp_path):
+                assert process.poll() is None, process.communicate()
+                time.sleep(0.05)
+            time.sleep(rng.uniform(0, 6))
+            strike(kind, process.pid, slurm, rng)
+            first, _ = process.communicate(timeout=180)
+        artifacts(tmp_path)
+        with start(tmp_path, *FAST, *PASS_ENV) as again:
+            second, _ = again.communicate(timeout=180)
+    assert again.returncode == 0, f"{first}\n--- killed the {kind} ---\n{second}"
+    assert artifacts(tmp_path) == undisturbed
+    records = [p.read_text() for p in tmp_path.glob("runs/*/tasks/*/attempt-*/record.json")]
+    assert sum('"outcome": "succeeded"' in text for text in records) == 12
+    assert not any('"outcome": "running"' in text for text in records)

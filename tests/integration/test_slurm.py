@@ -1,0 +1,152 @@
+"""The command line against a real SLURM."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from slurm_cluster import SlurmCluster
+from slurm_kit import Toy, step_of, wait_until
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def toy(tmp_path: Path, slurm: SlurmCluster) -> Toy:
+    return Toy(tmp_path / "a röot")
+
+
+def test_a_plan_runs_as_jobs_and_its_report_comes_out(toy: Toy) -> None:
+    done = toy.run()
+    assert "21.0" in done.stdout
+    assert all(toy.record(t)["outcome"] == "succeeded" for t in ("left", "right", "total", "report"))
+    assert all(toy.record(t)["process"]["host"] in ("node1", "node2") for t in ("left", "report"))
+    assert toy.record("left")["job"].endswith("_0")
+
+
+def ours(slurm: SlurmCluster, toy: Toy) -> list[str]:
+    """Jobs of this run in the queue."""
+    listed = slurm.call("squeue", "-h", "-r", "-o", "%i|%j").splitlines()
+    name = json.loads(json.dumps(toy.events("slurm_submitted")))
+    mine = {job for event in name for job in event["jobs"].values()}
+    return [line.split("|")[0] for line in listed if line.split("|")[0] in mine]
+
+
+def test_a_plan_that_is_queued_is_joined_and_not_doubled(toy: Toy, slurm: SlurmCluster) -> None:
+    first = toy.run("--no-wait", "--json", TOY_WAIT_S="0.5")
+    wait_until(lambda: step_of(toy) >= 1, "the first step")
+    shown = {
+        t["task"]: t["state"] for t in json.loads(toy("status", toy.folder.name, "--json").stdout)["tasks"]
+    }
+    assert shown["left"] == "running"
+    assert shown["report"] == "queued"
+    again = toy.run("--no-wait", "--json")
+    before, after = json.loads(first.stdout)["jobs"], json.loads(again.stdout)["jobs"]
+    assert set(after.items()) <= set(before.items())
+    assert len(toy.events("slurm_submitted")) == 3
+    assert "21.0" in toy.run().stdout
+    assert len(toy.events("slurm_submitted")) == 3
+    assert all(
+        not (toy.folder / f"tasks/{t}/attempt-2").exists() for t in ("left", "right", "total", "report")
+    )
+
+
+def test_a_submitter_that_died_before_noting_the_job_finds_it_in_the_queue(
+    toy: Toy, slurm: SlurmCluster
+) -> None:
+    toy.run("--no-wait", TOY_WAIT_S="1")
+    journal = toy.folder / "journal.jsonl"
+    lines = journal.read_text().splitlines(keepends=True)
+    journal.write_text("".join(line for line in lines if '"slurm_submitted"' not in line))
+    jobs = json.loads(toy.run("--no-wait", "--json").stdout)["jobs"]
+    assert {e["how"] for e in toy.events("slurm_submitted")} == {"found in the queue"}
+    assert len(jobs) == 4
+    toy("cancel", toy.folder.name)
+
+
+def test_what_depends_on_a_failure_is_skipped_and_says_why(toy: Toy, slurm: SlurmCluster) -> None:
+    done = toy.run("--json", code=6, TOY_FAIL="total")
+    tasks = json.loads(done.stdout)["tasks"]
+    assert tasks["total"]["outcome"] == "failed"
+    assert tasks["report"] == {"outcome": "skipped", "cause": "total"}
+    wait_until(lambda: not ours(slurm, toy), "an empty queue")
+    rows = {t["task"]: t for t in json.loads(toy("status", toy.folder.name, "--json").stdout)["tasks"]}
+    assert (rows["report"]["state"], rows["report"]["reason"]) == ("skipped", "total failed")
+    assert "21.0" in toy.run().stdout
+
+
+def test_cancel_takes_the_jobs_off_the_queue_and_the_run_resumes_from_its_checkpoint(
+    toy: Toy, slurm: SlurmCluster
+) -> None:
+    toy.run("--no-wait", "--set", "left.steps=8", TOY_WAIT_S="0.7")
+    wait_until(lambda: step_of(toy) >= 2, "two steps")
+    toy("cancel", toy.folder.name)
+    wait_until(lambda: not ours(slurm, toy), "an empty queue")
+    record = toy.record("left")
+    assert record["outcome"] == "interrupted"
+    assert "21.0" in toy.run("--set", "left.steps=8").stdout
+    summary = toy.record("left", 2)["summary"]
+    assert summary["resumed_from"] >= 2
+
+
+@pytest.mark.parametrize("requeue", ["true", "false"])
+def test_warned_of_the_time_limit_a_task_goes_on_in_the_next_job(
+    toy: Toy, slurm: SlurmCluster, requeue: str
+) -> None:
+    site = ("--site-set", f"requeue={requeue}")
+    toy.run("--no-wait", "--set", "left.steps=8", *site, TOY_WAIT_S="0.7")
+    wait_until(lambda: step_of(toy) >= 2, "two steps")
+    with slurm.hurry():
+        # What SLURM sends --signal=B:USR1@S before the limit; test_the_real_time_limit waits for it.
+        slurm.call("scancel", "--batch", "--signal=USR1", str(toy.record("left")["job"]))
+        done = toy.run("--set", "left.steps=8", *site)
+    assert "21.0" in done.stdout
+    first, second = toy.record("left"), toy.record("left", 2)
+    assert (first["outcome"], second["outcome"]) == ("interrupted", "succeeded")
+    assert second["summary"]["resumed_from"] >= 2
+    assert (first["job"] == second["job"]) == (requeue == "true")
+    assert toy.record("report")["outcome"] == "succeeded"
+    assert not (toy.folder / "tasks/right/attempt-2").exists()
+
+
+def test_a_node_that_dies_is_told_from_other_ends_and_its_tasks_go_on(toy: Toy, slurm: SlurmCluster) -> None:
+    toy.run("--no-wait", "--set", "left.steps=8", TOY_WAIT_S="0.7")
+    wait_until(lambda: step_of(toy) >= 2, "two steps")
+    node = str(toy.record("left")["process"]["host"])
+    with slurm.hurry():
+        slurm.kill_node(int(node[-1]))
+        try:
+            done = toy.run("--set", "left.steps=8")
+        finally:
+            slurm.start_node(int(node[-1]))
+    assert "21.0" in done.stdout
+    first = toy.record("left")
+    shown = json.loads(toy("status", toy.folder.name, "--json").stdout)["tasks"]
+    assert [t["state"] for t in shown] == ["succeeded"] * 4
+    assert first["outcome"] == "killed"
+    assert first["error"] == "NodeFailure", first
+
+
+def test_a_task_that_runs_out_of_memory_says_so_and_what_to_ask_for(toy: Toy, slurm: SlurmCluster) -> None:
+    site = ("--site-set", "stages.number.memory_gb=0.3")
+    done = toy.run("--until", "left", *site, code=6, TOY_EAT_MB="500", TOY_WAIT_S="5")
+    record = toy.record("left")
+    assert record["error"] == "OutOfMemory", record
+    assert "stages.number.memory_gb=1" in str(record["reason"])
+    assert "OutOfMemory" in done.stderr or "out of memory" in done.stderr
+
+
+def test_a_task_that_gives_way_to_a_job_of_higher_priority_goes_on_afterwards(
+    toy: Toy, slurm: SlurmCluster
+) -> None:
+    toy.run("--no-wait", "--set", "left.steps=8", TOY_WAIT_S="0.7")
+    wait_until(lambda: step_of(toy) >= 2, "two steps")
+    slurm.call("sbatch", "-p", "urgent", "-N2", "--exclusive", "-o", "/dev/null", "--wrap", "sleep 6")
+    with slurm.hurry():
+        done = toy.run("--set", "left.steps=8")
+    assert "21.0" in done.stdout
+    first, second = toy.record("left"), toy.record("left", 2)
+    assert first["outcome"] == "interrupted"
+    assert first["error"] in ("Preempted", "Requeued"), first
+    assert second["summary"]["resumed_from"] >= 2

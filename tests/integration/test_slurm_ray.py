@@ -1,0 +1,28 @@
+"""One allocation of SLURM that boots Ray and runs the plan inside."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from slurm_cluster import SlurmCluster
+from slurm_kit import Toy
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.mark.parametrize("nodes", [1, 2])
+def test_the_plan_runs_on_ray_inside_one_allocation(tmp_path: Path, slurm: SlurmCluster, nodes: int) -> None:
+    toy = Toy(tmp_path / "a röot")
+    site = ("--site-set", "stages.ray.memory_gb=5", "--site-set", "stages.ray.cpus=2")
+    done = toy.run("--with-ray", "--nodes", str(nodes), *site)
+    assert "21.0" in done.stdout
+    jobs = {str(toy.record(t)["job"]) for t in ("left", "right", "total", "report")}
+    assert jobs == {toy.events("slurm_submitted")[0]["jobs"]["ray"]}  # type: ignore[index]
+    accounts = slurm.call("sacct", "-n", "-P", "-X", "-j", jobs.pop(), "-o", "State,NNodes").split()
+    assert accounts == [f"COMPLETED|{nodes}"]
+    told = "".join(p.read_text() for p in (toy.folder / "slurm").glob("*"))
+    assert "RAY_AUTH_TOKEN=$(" in told
+    assert not list((toy.folder / "slurm").glob("*.pid"))
+    assert json.loads(toy.run("--with-ray", "--json").stdout)["outcome"] == "cached"

@@ -1,0 +1,31 @@
+"""Roots below a test's folder, presets of its own, and files put where a preset looks for them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from candor.config.settings import Settings
+from candor.ids import catalog
+
+CSV = b"timestamp,arbitration_id,data_field,attack\n1.0,316,00,0\n1.1,316,01,1\n"
+
+
+def roots(folder: Path) -> Settings:
+    """Settings whose every root lies below ``folder``."""
+    return Settings.from_env({"CANDOR_ROOT": str(folder / "root"), "HOME": str(folder)})
+
+
+def own_preset(settings: Settings, text: str) -> catalog.DatasetPreset:
+    """Write a dataset preset, as a person does, and read it."""
+    name = text.split("name: ", 1)[1].split("\n", 1)[0]
+    folder = settings.data_root / "presets" / "datasets"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{name}.yaml").write_text(text)
+    return catalog.dataset_preset(name, data_root=settings.data_root)
+
+
+def put(path: Path, content: bytes = CSV) -> Path:
+    """A file with these bytes, and the folders above it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    return path

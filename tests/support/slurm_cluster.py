@@ -1,0 +1,166 @@
+"""A real SLURM for tests: two nodes in namespaces of this machine, shared by all test processes, gone with the last.
+
+``SLURM_CONF`` is set while it is up. Brought up by ``slurm/up.sh``, which needs root and Debian's packages.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+SCRIPTS = Path(__file__).parent / "slurm"
+PROGRAMS = ("slurmctld", "slurmd", "slurmdbd", "munged", "mariadbd", "ip", "nsenter", "unshare")
+#: One per machine: bridges and ports have fixed names.
+STATE = Path(tempfile.gettempdir()) / "candor-test-slurm"
+
+
+def available() -> bool:
+    """Whether this machine can bring it up."""
+    path = os.environ.get("PATH", "") + ":/usr/sbin:/sbin"
+    return os.geteuid() == 0 and all(shutil.which(p, path=path) for p in PROGRAMS)
+
+
+@dataclass(frozen=True)
+class SlurmCluster:
+    """A running cluster; ``state`` is its folder."""
+
+    state: Path
+
+    def call(self, *command: str) -> str:
+        """A command of SLURM; what it printed."""
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+        assert done.returncode == 0, f"{command}: {done.stderr}"
+        return done.stdout
+
+    def processes(self, words: str) -> list[int]:
+        """Processes of the nodes whose command line holds ``words``."""
+        found = []
+        for path in Path("/proc").glob("[0-9]*/cmdline"):
+            try:
+                line = path.read_bytes().replace(b"\0", b" ").decode(errors="replace")
+                elsewhere = os.readlink(path.parent / "ns/pid") != os.readlink("/proc/self/ns/pid")
+            except OSError:
+                continue
+            if words in line and elsewhere:
+                found.append(int(path.parent.name))
+        return sorted(found)
+
+    def kill_node(self, number: int) -> None:
+        """Pull the plug: every process of the node is gone at once, and SLURM is told."""
+        pid = int((self.state / "run" / f"node{number}.pid").read_text())
+        os.kill(pid, 9)
+        self.call("scontrol", "update", f"nodename=node{number}", "state=down", "reason=pulled")
+
+    def start_node(self, number: int) -> None:
+        """Plug it in again, and wait until it takes jobs."""
+        subprocess.run([SCRIPTS / "start-node.sh", str(number), str(self.state)], check=True)
+        until = time.monotonic() + 30
+        while time.monotonic() < until:
+            state = self.call("sinfo", "-h", "-n", f"node{number}", "-o", "%T").split()
+            if state and all(s in ("idle", "mixed", "allocated") for s in state):
+                return
+            subprocess.run(
+                ["scontrol", "update", f"nodename=node{number}", "state=resume"],
+                capture_output=True,
+                check=False,
+            )
+            time.sleep(0.3)
+        raise TimeoutError(f"node{number} did not come back: {self.call('sinfo', '-R')}")
+
+    @contextmanager
+    def hurry(self) -> Iterator[None]:
+        """SLURM holds a requeued job for two minutes; here it starts at once."""
+        done = threading.Event()
+
+        def release() -> None:
+            while not done.wait(0.5):
+                listed = subprocess.run(
+                    ["squeue", "-h", "-r", "-t", "PD", "-o", "%i|%r"],
+                    capture_output=True,
+                    text=True,
+                    check=False,
+                ).stdout
+                for line in listed.splitlines():
+                    job, _, reason = line.partition("|")
+                    if reason == "BeginTime":
+                        subprocess.run(
+                            ["scontrol", "update", f"jobid={job}", "StartTime=now"],
+                            capture_output=True,
+                            check=False,
+                        )
+
+        thread = threading.Thread(target=release, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            done.set()
+            thread.join()
+
+
+@contextmanager
+def slurm_cluster() -> Iterator[SlurmCluster]:
+    """The machine's test cluster, brought up by its first user and taken down by its last."""
+    STATE.mkdir(exist_ok=True)
+    os.environ["PATH"] = os.environ["PATH"] + ":/usr/sbin:/sbin"
+    mine = STATE / f"user-{os.getpid()}"
+    before = os.environ.get("SLURM_CONF")
+    with _locked():
+        others = _users()
+        mine.touch()
+        if not others:
+            _down()
+            subprocess.run([SCRIPTS / "up.sh", str(STATE)], check=True, capture_output=True, timeout=120)
+    os.environ["SLURM_CONF"] = str(STATE / "slurm.conf")
+    try:
+        idle = subprocess.run(
+            ["sinfo", "-h", "-o", "%T"], capture_output=True, text=True, timeout=60, check=False
+        )
+        assert idle.returncode == 0, idle.stderr
+        yield SlurmCluster(STATE)
+    finally:
+        with _locked():
+            mine.unlink(missing_ok=True)
+            if not _users():
+                _down()
+        if before is None:
+            os.environ.pop("SLURM_CONF", None)
+        else:
+            os.environ["SLURM_CONF"] = before
+
+
+@contextmanager
+def _locked() -> Iterator[None]:
+    with (STATE.parent / "candor-test-slurm.lock").open("w") as f:
+        fcntl.flock(f, fcntl.LOCK_EX)
+        yield
+
+
+def _users() -> list[Path]:
+    """Notes of test processes that live; those of dead ones are removed."""
+    found = []
+    for note in STATE.glob("user-*"):
+        try:
+            os.kill(int(note.name.removeprefix("user-")), 0)
+        except ProcessLookupError:
+            note.unlink(missing_ok=True)
+        else:
+            found.append(note)
+    return found
+
+
+def _down() -> None:
+    """Also what a killed test process left behind; its folder goes too, since a new database wants none of the old."""
+    subprocess.run([SCRIPTS / "down.sh", str(STATE)], capture_output=True, timeout=120, check=False)
+    for path in STATE.iterdir():
+        if not path.name.startswith("user-"):
+            shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)

@@ -1,0 +1,69 @@
+"""The command line over the toy pipeline, with SLURM behind it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from toy_pipeline import SCRIPT
+
+FAST = ("--on", "slurm", "--site-set", "poll_s=0.5", "--site-set", "warning_s=50")
+PASSED = '["HOME", "USER", "PATH", "LANG", "PYTHONPATH", "TOY_FAIL", "TOY_WAIT_S", "TOY_EAT_MB"]'
+
+PASS_ENV = ("--site-set", f"pass_env={PASSED}")
+
+
+@dataclass
+class Toy:
+    """``candor`` over the toy pipeline with its roots below ``root``."""
+
+    root: Path
+
+    def argv(self, *args: str) -> list[str]:
+        return [sys.executable, str(SCRIPT), *args]
+
+    def env(self, **more: str) -> dict[str, str]:
+        return {**os.environ, "CANDOR_ROOT": str(self.root), "COLUMNS": "200", **more}
+
+    def __call__(self, *args: str, code: int = 0, **more: str) -> subprocess.CompletedProcess[str]:
+        done = subprocess.run(
+            self.argv(*args), env=self.env(**more), capture_output=True, text=True, check=False, timeout=200
+        )
+        assert done.returncode == code, f"exit {done.returncode}\n{done.stdout}\n{done.stderr}"
+        return done
+
+    def run(self, *args: str, code: int = 0, **more: str) -> subprocess.CompletedProcess[str]:
+        return self("run", "toy", "-d", "small", *FAST, *PASS_ENV, *args, code=code, **more)
+
+    @property
+    def folder(self) -> Path:
+        (found,) = (self.root / "runs").iterdir()
+        return found
+
+    def events(self, name: str) -> list[dict[str, Any]]:
+        lines = (self.folder / "journal.jsonl").read_text().splitlines()
+        return [e for e in map(json.loads, lines) if e["event"] == name]
+
+    def record(self, task: str, attempt: int = 1) -> dict[str, Any]:
+        found = json.loads((self.folder / "tasks" / task / f"attempt-{attempt}" / "record.json").read_text())
+        assert isinstance(found, dict)
+        return found
+
+
+def wait_until(true: Callable[[], object], what: str, timeout_s: float = 60.0) -> None:
+    until = time.monotonic() + timeout_s
+    while not true():
+        assert time.monotonic() < until, f"waited in vain for {what}"
+        time.sleep(0.2)
+
+
+def step_of(toy: Toy) -> int:
+    """The furthest step that a number's checkpoint notes."""
+    return max((int(p.read_text() or 0) for p in (toy.root / "cache/scratch").rglob("step")), default=0)

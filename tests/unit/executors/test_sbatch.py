@@ -1,0 +1,178 @@
+from __future__ import annotations
+
+import dataclasses
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+from flow_kit import toy_plan
+
+from candor.config.presets import list_presets
+from candor.errors import ConfigError, PresetNotFound
+from candor.executors.sbatch import ScriptContext, job_name, render
+from candor.executors.site import Request, SiteConfig, check_submittable, load_site, secrets_in
+
+RUN = Path("/scratch/a röot 'x' $HOME/runs/toy-1234")
+CONTEXT = ScriptContext(
+    run=RUN,
+    plan=RUN / "plan.json",
+    logs=RUN / "slurm",
+    roots={"CANDOR_RUN_ROOT": str(RUN.parent.parent)},
+    venv="~/envs/candor",
+)
+
+
+def script(site: SiteConfig | None = None, request: Request | None = None, *tasks: str) -> str:
+    elements = dict(enumerate(tasks or ("left",)))
+    return render(CONTEXT, site or SiteConfig(), request or Request(), elements)
+
+
+def directives(text: str) -> list[str]:
+    return [line.removeprefix("#SBATCH ") for line in text.splitlines() if line.startswith("#SBATCH")]
+
+
+def test_a_script_asks_for_what_the_request_says() -> None:
+    request = Request(
+        account="PAS1", partition="gpu", gpus=2, gpu_type="a100", cpus=8, memory_gb=1.5, time_limit_min=90
+    )
+    told = directives(script(None, request))
+    for line in (
+        "--account=PAS1",
+        "--partition=gpu",
+        "--gpus-per-node=a100:2",
+        "--cpus-per-task=8",
+        "--mem=1536M",
+        "--time=01:30:00",
+        "--signal=B:USR1@120",
+        "--kill-on-invalid-dep=yes",
+        "--requeue",
+        f"--job-name={job_name(RUN, 'left')}",
+        "--output=left-%j.out",
+    ):
+        assert line in told
+
+
+def test_what_is_not_asked_for_is_left_to_the_cluster() -> None:
+    told = " ".join(directives(script()))
+    assert not any(word in told for word in ("--account", "--partition", "--mem", "--time", "gpu", "--array"))
+
+
+def test_alike_tasks_are_an_array_with_a_cap() -> None:
+    text = script(SiteConfig(array_limit=2), None, "first.s1", "first.s2", "first.s3")
+    assert "--array=0,1,2%2" in directives(text)
+    assert "1) task=first.s2;;" in text
+
+
+@pytest.mark.parametrize("requeue", [True, False])
+@pytest.mark.parametrize("tasks", [("left",), ("left", "right")])
+def test_every_script_is_valid_shell(requeue: bool, tasks: tuple[str, ...]) -> None:
+    site = SiteConfig(
+        requeue=requeue, modules=("python/3.12",), setup=("ulimit -n 4096",), env={"A": "b 'c'"}
+    )
+    done = subprocess.run(
+        ["bash", "-n"], input=script(site, None, *tasks), text=True, capture_output=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_paths_with_odd_characters_reach_the_shell_whole() -> None:
+    line = next(line for line in script().splitlines() if line.startswith("plan="))
+    done = subprocess.run(
+        ["bash", "-c", f'{line}; printf %s "$plan"'], text=True, capture_output=True, check=True
+    )
+    assert done.stdout == str(CONTEXT.plan)
+
+
+def test_the_environment_is_named_as_the_node_sees_it() -> None:
+    text = script(SiteConfig(modules=("python/3.12",)))
+    assert "module load python/3.12 || fail" in text
+    assert '. "$HOME/envs/candor/bin/activate" || fail' in text
+
+
+def test_no_machine_path_but_the_roots_and_the_environment_stands_in_a_script() -> None:
+    run = Path("/scratch/me/runs/toy-1234")
+    plain = dataclasses.replace(
+        CONTEXT, run=run, plan=run / "plan.json", logs=run / "slurm", roots={"A": "/scratch/me"}
+    )
+    text = render(plain, SiteConfig(modules=("python/3.12",)), Request(), {0: "left"})
+    paths = set(re.findall(r"(?<![\w$/}])/[\w./-]+", text))
+    system = {"/bin/bash", "/dev/null", "/proc/stat", "/etc/profile"}
+    assert {p for p in paths - system if not p.startswith("/scratch/me")} == set()
+
+
+@pytest.mark.parametrize("name", list_presets("sites"))
+def test_scripts_of_every_site_hold_no_secret(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    secrets = {
+        "WANDB_API_KEY": "wandb-0123456789",
+        "HF_TOKEN": "hf_abcdefghij",
+        "AWS_SECRET_ACCESS_KEY": "aws/abcdefg",
+    }
+    for variable, value in secrets.items():
+        monkeypatch.setenv(variable, value)
+    site = load_site(name)
+    text = script(site, site.request(toy_plan().task("left")))
+    assert secrets_in(text, secrets) == []
+    assert not any(value in text for value in secrets.values())
+
+
+def test_a_secret_that_would_get_into_a_script_is_found() -> None:
+    assert secrets_in("export A=hunter2hunter2", {"MY_PASSWORD": "hunter2hunter2"}) == ["MY_PASSWORD"]
+
+
+def test_a_site_refuses_to_write_what_looks_like_a_secret() -> None:
+    with pytest.raises(ConfigError, match="looks like a secret"):
+        load_site("generic", sets=["env.WANDB_API_KEY=abc"])
+
+
+@pytest.mark.parametrize("value", ["a b", "x\n#SBATCH --uid=0", "$(id)"])
+def test_a_value_cannot_smuggle_in_a_directive(value: str) -> None:
+    with pytest.raises(ValueError, match="partition"):
+        Request(partition=value)
+
+
+def test_stages_that_want_gpus_get_the_sites_gpu_request() -> None:
+    site = load_site("osc_ascend", sets=["defaults.account=PAS1", "stages.number.gpus=1"])
+    left, total = (site.request(toy_plan().task(t)) for t in ("left", "total"))
+    assert (left.gpus, left.time_limit_min, left.cpus) == (1, 240, 8)
+    assert (total.gpus, total.time_limit_min, total.cpus) == (None, 60, 4)
+    assert site.modules == ("python/3.12",)
+
+
+def test_a_task_may_be_told_apart_from_its_stage() -> None:
+    site = SiteConfig(stages={"number": Request(memory_gb=4), "right": Request(memory_gb=8)})
+    assert [site.request(toy_plan().task(t)).memory_gb for t in ("left", "right", "total")] == [4, 8, None]
+
+
+def test_a_users_own_site_is_one_file_that_states_differences(tmp_path: Path) -> None:
+    folder = tmp_path / "presets/sites"
+    folder.mkdir(parents=True)
+    (folder / "mine.yaml").write_text("extends: osc_pitzer\ndefaults: {account: PAS9, partition: gpudebug}\n")
+    site = load_site("mine", data_root=tmp_path)
+    assert (site.defaults.account, site.defaults.cpus, site.modules) == ("PAS9", 4, ("python/3.12",))
+    check_submittable("mine", site)
+
+
+def test_sites_that_extend_each_other_in_a_circle_are_refused(tmp_path: Path) -> None:
+    folder = tmp_path / "presets/sites"
+    folder.mkdir(parents=True)
+    (folder / "a.yaml").write_text("extends: b\n")
+    (folder / "b.yaml").write_text("extends: a\n")
+    with pytest.raises(ConfigError, match="a → b → a"):
+        load_site("a", data_root=tmp_path)
+
+
+def test_a_pbs_site_is_refused_with_what_to_do_instead() -> None:
+    with pytest.raises(ConfigError, match="PBS") as e:
+        check_submittable("imperial_cx3", load_site("imperial_cx3"))
+    assert "#PBS -l select" in str(e.value)
+
+
+def test_a_site_that_charges_wants_an_account() -> None:
+    with pytest.raises(ConfigError, match=r"defaults\.account"):
+        check_submittable("osc_pitzer", load_site("osc_pitzer"))
+
+
+def test_an_unknown_site_names_the_nearest() -> None:
+    with pytest.raises(PresetNotFound, match="osc_ascend"):
+        load_site("osc_ascent")

@@ -1,0 +1,182 @@
+"""Explanations: the right windows, tables that belong together, and named features that matter more than random ones."""
+
+from __future__ import annotations
+
+import re
+import xml.etree.ElementTree as ET
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+from tiny_world import TinyWorld, output
+
+from candor.errors import DataError, NotFound
+from candor.flow.stage import Inputs
+from candor.ids.config import ExplainTask, GatConfig, VgaeConfig
+from candor.ids.explanation.choose import choose
+from candor.ids.explanation.importance import explain_window
+from candor.ids.explanation.stage import explain
+from candor.ids.models.gat import Gat, attack_probability
+from candor.ids.models.store import save_model
+from candor.ids.models.vgae import Vgae
+from candor.ids.scoring import score_frame, window_rows
+from candor.learn.batching import GraphBatch
+from candor.report.graph import Edge, Node, graph_picture
+
+TASK = ExplainTask(variant="student", seed=1, top=6, steps=30, random_drops=10)
+
+
+@pytest.fixture(scope="module")
+def trained(world: TinyWorld) -> Gat:
+    """A small classifier after a few steps on all training windows."""
+    torch.manual_seed(0)
+    config = GatConfig.model_validate({"hidden": 16, "layers": 2, "dropout": 0.0})
+    model = Gat(config, world.inputs(config.inputs))
+    optimiser = torch.optim.Adam(model.parameters(), lr=5e-3)
+    store = world.store("train")
+    batch = GraphBatch.of(store.gather(np.arange(len(store))))
+    for _ in range(40):
+        optimiser.zero_grad()
+        torch.nn.functional.cross_entropy(model(batch).logits_GC, batch.y).backward()
+        optimiser.step()
+    return model.eval()
+
+
+@pytest.fixture(scope="module")
+def artifacts(world: TinyWorld, trained: Gat, tmp_path_factory: pytest.TempPathFactory) -> Inputs:
+    """What the stage reads, as a run would leave it."""
+    root = tmp_path_factory.mktemp("explain")
+    for name in ("gat", "vgae", "score", "evaluate"):
+        (root / name).mkdir()
+    torch.manual_seed(0)
+    small = VgaeConfig.model_validate({"hidden": 16, "layers": 2, "latent": 8})
+    save_model(root / "gat", trained, world.build_train)
+    save_model(root / "vgae", Vgae(small, world.inputs(small.inputs)), world.build_train)
+    store = world.store("test")
+    batch = GraphBatch.of(store.gather(np.arange(len(store))))
+    with torch.no_grad():
+        score = attack_probability(trained(batch).logits_GC).numpy()
+    rows = window_rows(world.build_test / "test", "test")
+    rows.with_columns(pl.lit(0.5).alias("weight")).write_parquet(root / "score" / "weights.parquet")
+    threshold = float(np.quantile(score[store.y_G == 0], 0.9))  # Some false alarms, to have them explained.
+    scored = score_frame(rows, score, detector="fusion", variant="student", seed=1)
+    scored.with_columns(
+        pl.lit(threshold).alias("threshold"),
+        (pl.col("score") >= threshold).cast(pl.UInt8).alias("prediction"),
+    ).write_parquet(root / "evaluate" / "predictions.parquet")
+    paths = {name: root / name for name in ("gat", "vgae", "score", "evaluate")}
+    return Inputs(paths | {"ingest": world.ingest, "build_test": world.build_test})
+
+
+def test_the_tables_of_a_window_belong_together_and_the_page_says_what_drove_it(
+    artifacts: Inputs, tmp_path: Path
+) -> None:
+    out = output(tmp_path)
+    told = explain(TASK, artifacts, out).summary
+    windows = pl.read_parquet(out.path / "windows.parquet")
+    nodes, edges = (pl.read_parquet(out.path / f"{n}.parquet") for n in ("nodes", "edges"))
+    features = pl.read_parquet(out.path / "features.parquet")
+    assert {"true alarm", "false alarm"} <= set(windows["kind"])
+    assert len(windows) <= TASK.top
+    for w in windows.iter_rows(named=True):
+        here = {"capture": w["capture"], "window": w["window"]}
+        names = set(nodes.filter(**here)["name"])
+        own = edges.filter(**here)
+        assert set(own["source"]) | set(own["target"]) <= names
+        assert own["importance"].is_between(0, 1).all()
+        assert set(features.filter(**here)["name"]) <= names
+        ET.parse(out.path / "graphs" / f"{w['capture']}-{w['window']}.svg")
+    html = (out.path / "index.html").read_text()
+    assert "driven by" in html
+    assert "False alarm" in html
+    assert re.search(r"[+-]\d+\.\d sd", html)
+    fidelity = told["fidelity"]
+    assert isinstance(fidelity, dict)
+    for what in ("edges", "features"):
+        found = fidelity[what]
+        assert isinstance(found, dict)
+        assert found["named_lost"] > found["random_lost"]  # type: ignore[operator]
+
+
+def test_a_forged_id_is_what_drives_the_alarm_on_flooding(world: TinyWorld, trained: Gat) -> None:
+    store = world.store("test")
+    family = store.meta["attacks"].index("flooding")
+    index = int(np.flatnonzero(store.attack_G == family)[3])
+    graph = store.gather([index])
+    found = explain_window(trained, GraphBatch.of(graph), TASK, np.random.default_rng(0))
+    assert found.decided == 1
+    assert found.named_features > found.random_features
+    assert found.attention_E.sum() == pytest.approx(
+        len(np.unique(graph.edge_index_2E[1])), rel=1e-4
+    )  # A softmax over the edges into each node.
+    again = explain_window(trained, GraphBatch.of(graph), TASK, np.random.default_rng(0))
+    np.testing.assert_array_equal(found.feature_ND, again.feature_ND)
+
+
+def test_an_explanation_leaves_the_model_as_it_was(world: TinyWorld, trained: Gat) -> None:
+    batch = GraphBatch.of(world.store("test").gather([0]))
+    before = trained(batch).logits_GC.detach().clone()
+    inputs = trained.inputs
+    explain_window(trained, batch, TASK, np.random.default_rng(0))
+    assert trained.inputs is inputs
+    torch.testing.assert_close(trained(batch).logits_GC, before)
+
+
+def predictions(flags: list[tuple[int, int, float]]) -> pl.DataFrame:
+    """(truth, decision, score) of the windows of one capture."""
+    n = len(flags)
+    return pl.DataFrame(
+        {
+            "detector": ["fusion"] * n,
+            "variant": ["student"] * n,
+            "seed": [1] * n,
+            "scenario": ["s"] * n,
+            "capture": ["c"] * n,
+            "window": range(n),
+            "t0": [float(i) for i in range(n)],
+            "t1": [i + 0.9 for i in range(n)],
+            "y": [y for y, _, _ in flags],
+            "attack": ["dos" if y else "" for y, _, _ in flags],
+            "score": [s for _, _, s in flags],
+            "prediction": [p for _, p, _ in flags],
+        }
+    )
+
+
+def test_missed_events_come_before_single_missed_windows() -> None:
+    flags = [(0, 0, 0.1), (1, 1, 0.9), (1, 0, 0.2), (0, 1, 0.8), (1, 0, 0.3), (1, 0, 0.4), (0, 0, 0.0)]
+    happened = pl.DataFrame(
+        {"capture": ["c", "c"], "attack": ["dos", "dos"], "t_start": [1.0, 4.0], "t_end": [2.5, 5.5]}
+    )
+    got = choose(predictions(flags), happened, TASK)
+    assert got.select("kind", "window").rows() == [
+        ("true alarm", 1),
+        ("false alarm", 3),
+        ("missed", 5),  # The loudest window of the event that raised no alarm.
+        ("missed", 2),
+    ]
+
+
+def test_a_window_that_is_asked_for_is_explained_or_refused_with_what_there_is() -> None:
+    table = predictions([(0, 0, 0.1), (1, 1, 0.9)])
+    nothing = pl.DataFrame(schema={"capture": pl.String, "t_start": pl.Float64, "t_end": pl.Float64})
+    asked = TASK.model_copy(update={"windows": (("c", 0),)})
+    assert choose(table, nothing, asked)["kind"].to_list() == ["quiet"]
+    with pytest.raises(NotFound, match="c has 0 to 1"):
+        choose(table, nothing, TASK.model_copy(update={"windows": (("c", 7),)}))
+    with pytest.raises(NotFound, match="Captures: c"):
+        choose(table, nothing, TASK.model_copy(update={"windows": (("d", 0),)}))
+    with pytest.raises(DataError, match="Judged: fusion student 1"):
+        choose(table, nothing, TASK.model_copy(update={"detector": "gate"}))
+
+
+def test_the_picture_names_nodes_and_marks_what_mattered() -> None:
+    nodes = [Node("0x100 <a>", 0.1), Node("0x200", 1.0, attack=True), Node("0x300", 0.0)]
+    svg = graph_picture(nodes, [Edge(0, 1, 0.9, 0.5), Edge(1, 0, 0.1), Edge(2, 2, 0.2)], label="x & y")
+    root = ET.fromstring(svg)
+    texts = [t.text for t in root.iter("{http://www.w3.org/2000/svg}text")]
+    assert "0x100 <a>" in texts
+    assert svg.count("<path") == 2
+    assert "attacked" in svg
