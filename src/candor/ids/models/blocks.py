@@ -27,8 +27,9 @@ from candor.ids.config import (
 )
 from candor.ids.graphs.scaler import Scaler
 from candor.ids.graphs.vocabulary import Vocabulary
+from candor.ids.models import fused_batches as fused
 from candor.ids.models.cugraph import CugraphConvolution
-from candor.ids.models.fused_attention import FusedGatv2
+from candor.ids.models.fused_attention import FusedGatv2, elu, residual_block
 from candor.learn.batching import GraphBatch
 
 
@@ -87,6 +88,8 @@ class NodeInput(nn.Module):
         """Slot of each node: 0 for an unknown ID, for all of an unknown vehicle, and where training hides it."""
         if not self.ids_V.numel():
             return torch.zeros_like(node_id_N)
+        if fused.on_cpu(node_id_N, batch_N, self.ids_V):
+            return self._encode_on_cpu(node_id_N, batch_N, num_graphs)
         at = torch.searchsorted(self.ids_V, node_id_N).clamp(max=self.ids_V.numel() - 1)
         slot_N = torch.where(self.ids_V[at] == node_id_N, at + 1, 0)
         ones_N = torch.ones_like(slot_N, dtype=torch.float32)
@@ -102,10 +105,29 @@ class NodeInput(nn.Module):
             hide_N = hide_G[batch_N]
         return slot_N.masked_fill(hide_N, 0)
 
+    def _encode_on_cpu(self, node_id_N: Tensor, batch_N: Tensor, num_graphs: int) -> Tensor:
+        slot_N, known_G = fused.slots(self.ids_V, node_id_N, batch_N, num_graphs)
+        hide_G, draw_N = (known_G < self.config.min_known_share) | self.as_unknown, None
+        if self.training:
+            hide_G = hide_G | (torch.rand_like(known_G) < self.config.graph_id_dropout)
+            draw_N = torch.rand(len(slot_N))
+        fused.hide(slot_N, batch_N, hide_G, draw_N, self.config.node_id_dropout)
+        return slot_N
+
     def forward(self, batch: GraphBatch) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Returns scaled features ``x_ND``, slots ``slot_N``, model input ``h_N(D+embedding)``, edges ``e_EF``."""
         slot_N = self.encode_ids(batch.node_id, batch.batch, batch.num_graphs)
         clip = self.config.clip
+        given = (batch.x, batch.edge_attr, batch.edge_index, self.embedding.weight)
+        if fused.on_cpu(*given) and not (batch.x.requires_grad or batch.edge_attr.requires_grad):
+            scaling = (self.mean_D, self.std_D, self.aware_D)
+            h_NI = fused.enter_nodes(batch.x, slot_N, self.embedding.weight, scaling, clip)
+            edge_scaling = (self.edge_mean_F, self.edge_std_F)
+            blank = bool(self.ids_V.numel())
+            e_EF = fused.enter_edges(
+                batch.edge_attr, batch.edge_index, slot_N, edge_scaling, clip, blank=blank
+            )
+            return h_NI[:, : batch.x.shape[1]].detach(), slot_N, h_NI, e_EF
         x_ND = ((batch.x - self.mean_D) / self.std_D).clamp(-clip, clip)
         x_ND = torch.where(self.aware_D & (slot_N == 0)[:, None], 0.0, x_ND)
         e_EF = ((batch.edge_attr - self.edge_mean_F) / self.edge_std_F).clamp(-clip, clip)
@@ -157,11 +179,19 @@ class ConvStack(nn.Module):
         self.dropout = nn.Dropout(config.dropout)
 
     def forward(self, h_NI: Tensor, edge_index_2E: Tensor, e_EF: Tensor) -> list[Tensor]:
-        h_NH = torch.nn.functional.elu(self.enter(h_NI))
+        h_NH = self.enter(h_NI)
+        h_NH = elu(h_NH) if fused.on_cpu(h_NH) else torch.nn.functional.elu(h_NH)
         outputs = []
         for conv, norm in zip(self.convs, self.norms, strict=True):
-            message_NH = conv(norm(h_NH), edge_index_2E, e_EF)
-            h_NH = h_NH + self.dropout(torch.nn.functional.elu(message_NH))
+            if (
+                isinstance(conv, FusedGatv2)
+                and isinstance(norm, nn.LayerNorm)
+                and conv.can_fuse(h_NH, edge_index_2E, e_EF)
+            ):
+                h_NH = residual_block(conv, norm, self.dropout, h_NH, edge_index_2E, e_EF)
+            else:
+                message_NH = conv(norm(h_NH), edge_index_2E, e_EF)
+                h_NH = h_NH + self.dropout(torch.nn.functional.elu(message_NH))
             outputs.append(h_NH)
         return outputs
 
@@ -175,10 +205,13 @@ class Pool(nn.Module):
 
     def __init__(self, kinds: tuple[Pooling, ...], width: int) -> None:
         super().__init__()
+        self.kinds = kinds
         self.aggregate = MultiAggregation(list(kinds))
         self.out_width = width * len(kinds)
 
     def forward(self, h_NH: Tensor, batch_N: Tensor, num_graphs: int) -> Tensor:
+        if self.kinds == ("mean", "max") and fused.on_cpu(h_NH, batch_N):
+            return torch.cat(fused.mean_and_max(h_NH, batch_N, num_graphs), dim=1)
         pooled_GP: Tensor = self.aggregate(h_NH, batch_N, dim_size=num_graphs)
         return pooled_GP
 

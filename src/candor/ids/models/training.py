@@ -48,7 +48,11 @@ class _Training(SeededModule):
     def configure_optimizers(self) -> Any:
         parameters = [p for p in self.parameters() if p.requires_grad]
         optimizer = torch.optim.AdamW(
-            parameters, lr=self.config.learning_rate, weight_decay=self.config.weight_decay
+            parameters,
+            lr=self.config.learning_rate,
+            weight_decay=self.config.weight_decay,
+            # Lightning cannot clip for a fused optimiser in mixed precision.
+            fused=self.config.precision == "32-true",
         )
         epochs = self.config.max_epochs
 
@@ -63,7 +67,7 @@ class _Training(SeededModule):
             yield from teacher.model.modules()
 
     def _record(self, name: str, value: Tensor, batch: GraphBatch) -> None:
-        self.log(name, value.detach(), on_step=False, on_epoch=True, batch_size=batch.num_graphs)
+        self.record(name, value, batch.num_graphs)
 
 
 class VgaeTraining(_Training):
