@@ -29,7 +29,7 @@ from candor.ids.graphs.scaler import Scaler
 from candor.ids.graphs.vocabulary import Vocabulary
 from candor.ids.models import fused_batches as fused
 from candor.ids.models.cugraph import CugraphConvolution
-from candor.ids.models.fused_attention import FusedGatv2, elu, residual_block
+from candor.ids.models.fused_attention import FusedGatv2, elu
 from candor.learn.batching import GraphBatch
 
 
@@ -188,7 +188,7 @@ class ConvStack(nn.Module):
                 and isinstance(norm, nn.LayerNorm)
                 and conv.can_fuse(h_NH, edge_index_2E, e_EF)
             ):
-                h_NH = residual_block(conv, norm, self.dropout, h_NH, edge_index_2E, e_EF)
+                h_NH = conv(h_NH, edge_index_2E, e_EF, block=(norm, self.dropout))
             else:
                 message_NH = conv(norm(h_NH), edge_index_2E, e_EF)
                 h_NH = h_NH + self.dropout(torch.nn.functional.elu(message_NH))
