@@ -140,8 +140,9 @@ class FusedGatv2(GATv2Conv):  # type: ignore[misc]
     """
 
     def forward(self, x: Any, edge_index: Any, edge_attr: Any = None, *args: Any, **kwargs: Any) -> Any:
-        if block := kwargs.pop("block", None):  # Called, not passed by: profilers hook into this layer.
-            return residual_block(self, *block, x, edge_index, edge_attr)
+        block: Any = kwargs.pop("block", None)
+        if block:  # Called, not passed by: profilers hook into this layer.
+            return residual_block(self, block[0], block[1], x, edge_index, edge_attr)
         if args or kwargs or not self.can_fuse(x, edge_index, edge_attr):
             return super().forward(x, edge_index, edge_attr, *args, **kwargs)
         both = torch.cat([self.lin_l(x), self.lin_r(x)], dim=1)
