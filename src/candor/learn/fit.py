@@ -15,7 +15,7 @@ from typing import Any, Literal, Protocol
 import lightning as L
 import torch
 from lightning.pytorch.plugins.io import CheckpointIO
-from torch import nn
+from torch import Tensor, nn
 
 from candor.flow.stage import Output
 from candor.learn.averaging import WeightAverage
@@ -118,6 +118,8 @@ class _Keeper(L.Callback):
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        if isinstance(pl_module, SeededModule):
+            metrics |= pl_module.take_means()
         epoch, loss = trainer.current_epoch, metrics[self._monitor]
         self._out.recorder.log(epoch, metrics)
         shown = ", ".join(f"{name} {value:.4g}" for name, value in metrics.items())
@@ -159,6 +161,26 @@ class SeededModule(L.LightningModule):
     def __init__(self, seed: int) -> None:
         super().__init__()
         self.seed = seed
+        self._sums: dict[str, tuple[Tensor, int]] = {}
+
+    def record(self, name: str, value: Tensor, graphs: int) -> None:
+        """Count a batch's mean towards the epoch's mean of this metric.
+
+        What ``self.log(on_epoch=True)`` does, without its 0.25 ms a call: half of what Lightning took of a CPU step.
+        """
+        total, number = self._sums.get(name, (0.0, 0))
+        self._sums[name] = (total + value.detach() * graphs, number + graphs)
+
+    def mean_so_far(self, name: str) -> float:
+        """Mean of a metric over the graphs seen since the means were taken. Raises KeyError if it was not recorded."""
+        total, number = self._sums[name]
+        return float(total / number)
+
+    def take_means(self) -> dict[str, float]:
+        """Mean of every metric over the graphs seen since the last call."""
+        means = {name: float(total / number) for name, (total, number) in self._sums.items()}
+        self._sums = {}
+        return means
 
     def on_train_epoch_start(self) -> None:
         seed_everything(self.seed, self.current_epoch, 0)

@@ -12,9 +12,9 @@ from candor.ids.graphs.kernels import I64, build_ranges
 from candor.ids.graphs.packed import PackedGraphs
 from candor.ids.graphs.stream import Relative, Stream
 
-#: Entries (window × frame) of a block. Its graphs take 60 to 170 B per entry, so some 30 MB. Speed hardly depends on it
-#: (2^14 to 2^19 measured alike); memory does.
-BLOCK_ENTRIES = 1 << 18
+#: Entries (window × frame) of a block. Its graphs take 60 to 170 B per entry, so some 8 MB. Speed hardly depends on it
+#: (2^14 to 2^19 measured alike); memory does, and how evenly threads are loaded.
+BLOCK_ENTRIES = 1 << 16
 
 
 def build_blocks(

@@ -102,7 +102,7 @@ def measure(
     key = np.concatenate([p.key_U[p.code_n] for p in parts] or [np.zeros(0, np.uint32)])
     key_P, code, count = np.unique(key, return_inverse=True, return_counts=True)
     dt = np.concatenate([p.dt_n for p in parts] or [np.zeros(0)])
-    change = np.concatenate([p.change_n for p in parts] or [np.zeros(0)])
+    change = np.concatenate([p.change_n for p in parts] or [np.zeros(0, np.float32)])
     median, spread = _interval_statistics(dt, code, len(key_P), fallback_s=seconds if seconds > 0 else 1.0)
     longest = _longest_interval(dt, code, len(key_P), fallback_s=seconds if seconds > 0 else 1.0)
     low, high = _byte_range(parts, code, len(key_P))

@@ -48,22 +48,12 @@ class Frames(NamedTuple):
     t: Any
     code: Any
     data: Any
-    size: Any
     dlc: Any
     has_data: Any
-    entropy: Any
     y: Any
     attack: Any
-    known: Any
-    timed: Any
-    log_ratio: Any
-    early: Any
-    late: Any
-    compared: Any
-    deviation: Any
-    outside: Any
-    bytes: Any
-    dlc_new: Any
+    mark: Any
+    real: Any
 
 
 class Ids(NamedTuple):
@@ -105,12 +95,16 @@ class Packed(NamedTuple):
 
 
 class Scratch(NamedTuple):
-    """One window at a time: per ID (U), per frame (W), per node (at most W and U)."""
+    """One window at a time: per ID (U), per frame (W), per node (at most W and U).
+
+    Numbers that index are unsigned: Numba looks whether others are negative.
+    """
 
     node_of_code: Any
     local: Any
     order: Any
     trans: Any
+    leaves: Any
     gaps: Any
     code_of: Any
     count: Any
@@ -119,32 +113,41 @@ class Scratch(NamedTuple):
     row: Any
     in_edges: Any
     out_edges: Any
+    first: Any
+    last: Any
     median: Any
+    tally: Any
     sums: Any
-    bytes: Any
+    votes: Any
 
 
-# Columns of Scratch.sums.
-_TIMED, _RATIO, _EARLY, _LATE, _COMPARED, _DEV, _ABS, _OUTSIDE = 0, 1, 2, 3, 4, 5, 6, 7
-_BYTES, _DLC_NEW, _WITH_DATA, _ENTROPY, _DLC, _ATTACK, _FIRST, _LAST = 8, 9, 10, 11, 12, 13, 14, 15
+#: Columns of Scratch.tally: eight payload bytes, the frames' marks in their order, and three more.
+MARKS = (8, 9, 10, 11, 12, 13, 14, 15)
+_KNOWN, _TIMED, _EARLY, _LATE, _COMPARED, _DLC_NEW, _OUTSIDE, _BYTES = MARKS
+_WITH_DATA, _DLC, _ATTACK, TALLIES = 16, 17, 18, 19
+#: Columns of Scratch.sums: the frames' reals in their order.
+REALS = (0, 1, 2, 3)
+_RATIO, _DEV, _ABS, _ENTROPY = REALS
 
 _PER_LN_10 = 1.0 / math.log(10.0)
 
-_jit = njit(nogil=True, cache=True, error_model="numpy")
+# Without Numba's reference counts, which cost more than the work: every array handed on and every row taken is counted
+# up and down, one locked instruction each. Such a function cannot allocate.
+_OPTIONS: dict[str, Any] = {"nogil": True, "cache": True, "error_model": "numpy", "_nrt": False}
+_jit = njit(**_OPTIONS)
 
 
 @_jit
-def pack_windows(f, ids, usual, start_G, stop_G, min_attack_frames, families, out, s):  # type: ignore[no-untyped-def]
+def pack_windows(f, ids, usual, start_G, stop_G, min_attack_frames, out, s):  # type: ignore[no-untyped-def]
     """Fill ``out`` with the graphs of all windows; returns N and E."""
     nodes = edges = 0
-    votes = np.zeros(max(families, 1), np.int64)
     for g in range(len(start_G)):
         a, b = start_G[g], stop_G[g]
         count = _number_nodes(f, a, b, s)
         _sort_entries(b - a, count, s)
         made = _edges(f.t, a, b - a, count, edges, out, s)
         _node_rows(f, ids, usual, a, b, count, nodes, out, s)
-        _label(f, a, b, count, min_attack_frames, votes[:families], g, out, s)
+        _label(f, a, b, count, min_attack_frames, g, out, s)
         out.node_counts[g], out.edge_counts[g] = count, made
         nodes += count
         edges += made
@@ -166,34 +169,22 @@ def _number_nodes(f, a, b, s):  # type: ignore[no-untyped-def]
             s.node_of_code[code] = k
             s.code_of[k] = code
             s.count[k] = 0
+            s.tally[k, :] = 0
             s.sums[k, :] = 0.0
-            s.bytes[k, :] = 0
-            s.sums[k, _FIRST] = i - a
+            s.first[k] = i - a
         s.local[i - a] = k
         s.count[k] += 1
-        row = s.sums[k]
-        row[_LAST] = i - a
-        if f.timed[i]:
-            row[_TIMED] += 1.0
-            row[_RATIO] += f.log_ratio[i]
-        row[_EARLY] += f.early[i]
-        row[_LATE] += f.late[i]
-        row[_COMPARED] += f.compared[i]
-        row[_DEV] += f.deviation[i]
-        row[_ABS] += abs(f.deviation[i])
-        row[_OUTSIDE] += f.outside[i]
-        row[_BYTES] += f.bytes[i]
-        row[_DLC_NEW] += f.dlc_new[i]
-        row[_WITH_DATA] += f.has_data[i]
-        row[_ENTROPY] += f.entropy[i]
-        row[_DLC] += min(f.dlc[i], 64)
-        row[_ATTACK] += f.y[i]
-        if f.size[i] == 8:
-            for j in range(8):
-                s.bytes[k, j] += f.data[i, j]
-        else:
-            for j in range(f.size[i]):
-                s.bytes[k, j] += f.data[i, j]
+        s.last[k] = i - a
+        # By the width of the arrays: loops of a length known here are unrolled into additions one by one.
+        for j in range(f.data.shape[1]):
+            s.tally[k, j] += f.data[i, j]
+        for j in range(f.mark.shape[1]):
+            s.tally[k, 8 + j] += f.mark[i, j]
+        s.tally[k, _WITH_DATA] += f.has_data[i]
+        s.tally[k, _DLC] += min(f.dlc[i], 64)
+        s.tally[k, _ATTACK] += f.y[i]
+        for j in range(f.real.shape[1]):
+            s.sums[k, j] += f.real[i, j]
     return count
 
 
@@ -203,23 +194,26 @@ def _sort_entries(width, count, s):  # type: ignore[no-untyped-def]
     at = 0
     for k in range(count):
         s.begin[k] = at
+        s.row[k] = at - (k > 0)  # The first frame, which is of node 0, ends no transition.
         at += s.count[k]
+        s.into[k] = s.count[k] - (k == 0)
     for i in range(width):
         k = s.local[i]
-        s.order[s.begin[k]] = i
-        s.begin[k] += 1  # Now its end; _node_rows reads it so.
-    s.into[:count] = s.count[:count]
-    s.into[s.local[0]] -= 1  # The first frame ends no transition.
-    at = 0
-    for k in range(count):
-        s.row[k] = at
-        at += s.into[k]
-    for p in range(width):
-        i = s.order[p]
-        if i < width - 1:
-            k = s.local[i + 1]
-            s.trans[s.row[k]] = i
-            s.row[k] += 1
+        at = s.begin[k]
+        s.order[at] = i
+        s.begin[k] = at + 1  # Now its end; _node_rows reads it so.
+    p = 0
+    for source in range(count):
+        end = s.begin[source]
+        while p < end:
+            i = s.order[p]
+            p += 1
+            if i < width - 1:
+                k = s.local[i + 1]
+                at = s.row[k]
+                s.trans[at] = i
+                s.leaves[at] = source
+                s.row[k] = at + 1
 
 
 @_jit
@@ -236,9 +230,9 @@ def _edges(t, a, width, count, base, out, s):  # type: ignore[no-untyped-def]
         into = s.count[target] + s.into[target] - (target == last_node)
         per_into = 1.0 / max(into, 1)
         while p < end:
-            source, first = s.local[s.trans[p]], p
+            source, first = s.leaves[p], p
             p += 1
-            while p < end and s.local[s.trans[p]] == source:
+            while p < end and s.leaves[p] == source:
                 p += 1
             times = p - first
             leaving = s.count[source] + s.into[source] - (source == last_node)
@@ -287,32 +281,33 @@ def _node_rows(f, ids, usual, a, b, count, base, out, s):  # type: ignore[no-unt
     load, missing = _window_columns(ids, usual, duration, width, count, s)
     novel = early = 0.0
     for k in range(count):
-        early += s.sums[k, _EARLY]
+        early += s.tally[k, _EARLY]
         if not ids.known[s.code_of[k]]:
             novel += s.count[k]
     per_frame, per_index, per_node = 1.0 / width, 1.0 / (width - 1), 1.0 / count
     for k in range(count):
-        sums, code, number, row = s.sums[k], s.code_of[k], float(s.count[k]), out.x[base + k]
-        per_timed, per_compared = 1.0 / (sums[_TIMED] + usual.prior), 1.0 / (sums[_COMPARED] + usual.prior)
-        per_data = 1.0 / max(sums[_WITH_DATA], 1.0)
+        sums, tally, row = s.sums[k], s.tally[k], out.x[base + k]
+        code, number, known = s.code_of[k], float(s.count[k]), ids.known[s.code_of[k]]
+        per_timed, per_compared = 1.0 / (tally[_TIMED] + usual.prior), 1.0 / (tally[_COMPARED] + usual.prior)
+        per_data = 1.0 / max(tally[_WITH_DATA], 1)
         row[0] = number * per_frame
         row[1] = 0.0
-        if ids.known[code]:
+        if known:
             ratio = math.log((number + 0.5) / (duration * ids.rate[code] + 0.5))
             row[1] = min(max(ratio, -usual.clip), usual.clip)
         row[2] = sums[_RATIO] * per_timed
-        row[3] = sums[_EARLY] * per_frame
-        row[4] = sums[_EARLY] * per_timed
-        row[5] = sums[_LATE] * per_timed
+        row[3] = tally[_EARLY] * per_frame
+        row[4] = tally[_EARLY] * per_timed
+        row[5] = tally[_LATE] * per_timed
         row[6] = sums[_DEV] * per_compared
         row[7] = sums[_ABS] * per_compared
-        row[8] = sums[_OUTSIDE] / (sums[_BYTES] + 4.0 * usual.prior)
-        row[9] = sums[_DLC_NEW] / (number + usual.prior)
-        row[10] = not ids.known[code]
+        row[8] = tally[_OUTSIDE] / (tally[_BYTES] + 4.0 * usual.prior)
+        row[9] = tally[_DLC_NEW] / (number + usual.prior)
+        row[10] = not known
         row[11] = s.in_edges[k] * per_node
         row[12] = s.out_edges[k] * per_node
-        row[13] = sums[_FIRST] * per_index
-        row[14] = sums[_LAST] * per_index
+        row[13] = s.first[k] * per_index
+        row[14] = s.last[k] * per_index
         row[15] = sums[_ENTROPY] * per_data
         row[16] = load
         row[17] = missing
@@ -322,10 +317,10 @@ def _node_rows(f, ids, usual, a, b, count, base, out, s):  # type: ignore[no-unt
         if s.count[k] > 1:
             row[20] = math.log(max(s.median[k], usual.min_time)) * _PER_LN_10
         for j in range(8):
-            row[21 + j] = s.bytes[k, j] * (per_data / 255.0)
-        row[29] = sums[_DLC] / (8.0 * number)
+            row[21 + j] = tally[j] * (per_data / 255.0)
+        row[29] = tally[_DLC] / (8.0 * number)
         out.node_id[base + k] = ids.key[code]
-        out.node_y[base + k] = sums[_ATTACK] > 0
+        out.node_y[base + k] = tally[_ATTACK] > 0
 
 
 @_jit
@@ -353,7 +348,8 @@ def _window_columns(ids, usual, duration, width, count, s):  # type: ignore[no-u
 def _gap_medians(t, a, count, s):  # type: ignore[no-untyped-def]
     """Median time between the frames of each node, into ``s.median``; 0 below two frames.
 
-    For the whole window at once: handing the arrays over per node cost 20 ns a frame, a quarter of the pass.
+    For the whole window at once: handing the arrays over per node cost 20 ns a frame, a quarter of the pass. Without
+    branches on the gaps, which no processor foresees: sorting by insertion took 18 ns a frame.
     """
     first = 0
     for k in range(count):
@@ -361,33 +357,86 @@ def _gap_medians(t, a, count, s):  # type: ignore[no-untyped-def]
         if number <= 2:  # Two gaps need no order, and most IDs send no more.
             s.median[k] = (t[a + s.order[end - 1]] - t[a + s.order[first]]) / max(number, 1)
         else:
+            before = t[a + s.order[first]]
             for q in range(number):
-                gap = t[a + s.order[first + q + 1]] - t[a + s.order[first + q]]
-                at = q
-                while number <= 64 and at > 0 and s.gaps[at - 1] > gap:
-                    s.gaps[at] = s.gaps[at - 1]
-                    at -= 1
-                s.gaps[at] = gap
-            if number > 64:  # Insertion is quadratic, and a flood sends hundreds.
-                s.gaps[:number].sort()
-            s.median[k] = 0.5 * (s.gaps[(number - 1) // 2] + s.gaps[number // 2])
+                now = t[a + s.order[first + 1 + q]]
+                s.gaps[q] = now - before
+                before = now
+            g = s.gaps
+            if number <= 5:
+                low, high = min(g[0], g[1]), max(g[0], g[1])
+                if number == 3:
+                    s.median[k] = max(low, min(high, g[2]))
+                else:
+                    low, high = max(low, min(g[2], g[3])), min(high, max(g[2], g[3]))
+                    middle = max(min(low, high), min(max(low, high), g[4]))
+                    s.median[k] = 0.5 * (low + high) if number == 4 else middle
+            elif number <= 64:
+                s.median[k] = _middle_by_rank(g, number)
+            else:  # Comparing all with all is quadratic, and a flood sends hundreds.
+                high = _select(g, number, number // 2)
+                low = high
+                if number % 2 == 0:  # What lies before the upper middle is no larger.
+                    low = g[0]
+                    for q in range(1, number // 2):
+                        low = max(low, g[q])
+                s.median[k] = 0.5 * (low + high)
         first = end
 
 
 @_jit
-def _label(f, a, b, count, min_attack_frames, votes, g, out, s):  # type: ignore[no-untyped-def]
+def _middle_by_rank(g, number):  # type: ignore[no-untyped-def]
+    """Median of ``g[:number]``: the value that as many are below as are above."""
+    lower, upper = (number - 1) // 2, number // 2
+    low = high = 0.0
+    for q in range(number):
+        value, below, upto = g[q], 0, 0
+        for p in range(number):
+            below += g[p] < value
+            upto += g[p] <= value
+        low = value if below <= lower < upto else low
+        high = value if below <= upper < upto else high
+    return 0.5 * (low + high)
+
+
+@_jit
+def _select(g, number, rank):  # type: ignore[no-untyped-def]
+    """The ``rank``-th smallest of ``g[:number]``, moved to that place, smaller ones before it (Hoare's FIND)."""
+    left, right = 0, number - 1
+    while left < right:
+        pivot, i, j = g[rank], left, right
+        while i <= j:
+            while g[i] < pivot:
+                i += 1
+            while pivot < g[j]:
+                j -= 1
+            if i <= j:
+                g[i], g[j] = g[j], g[i]
+                i += 1
+                j -= 1
+        if j < rank:
+            left = i
+        if rank < i:
+            right = j
+    return g[rank]
+
+
+@_jit
+def _label(f, a, b, count, min_attack_frames, g, out, s):  # type: ignore[no-untyped-def]
     """Window label, and the most frequent family in it (the first by code on a tie; −1 if benign)."""
-    attacks = 0.0
+    attacks = 0
     for k in range(count):
-        attacks += s.sums[k, _ATTACK]
+        attacks += s.tally[k, _ATTACK]
     out.y[g] = attacks >= min_attack_frames
     out.attack[g] = -1
-    if attacks < min_attack_frames or len(votes) == 0:
+    if attacks < min_attack_frames or len(s.votes) == 0:
         return
-    votes[:] = 0
+    s.votes[:] = 0
     for i in range(a, b):
         if f.attack[i] >= 0:
-            votes[f.attack[i]] += 1
-    best = np.argmax(votes)
-    if votes[best] > 0:
+            s.votes[f.attack[i]] += 1
+    best = 0
+    for family in range(1, len(s.votes)):
+        best = family if s.votes[family] > s.votes[best] else best
+    if s.votes[best] > 0:
         out.attack[g] = best

@@ -37,7 +37,9 @@ class Target(NamedTuple):
     attack: Any
 
 
-_jit = njit(nogil=True, cache=True)
+# No reference counts: see graphs.compiled.
+_OPTIONS: dict[str, Any] = {"nogil": True, "cache": True, "_nrt": False}
+_jit = njit(**_OPTIONS)
 
 
 @_jit

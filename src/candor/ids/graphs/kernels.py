@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from candor.ids.graphs import compiled
+from candor.ids.graphs import compiled_frames as cf
 from candor.ids.graphs.features import EDGE_NAMES, LOG_CLIP, NODE_NAMES, PRIOR_FRAMES
 from candor.ids.graphs.packed import PackedGraphs
 from candor.ids.graphs.stream import MIN_TIME_S, Relative, Stream
@@ -22,6 +23,10 @@ I64 = npt.NDArray[np.int64]
 
 if (compiled.NODE_ORDER, compiled.EDGE_ORDER) != (NODE_NAMES, EDGE_NAMES):
     raise KeyError("the compiled kernel writes other columns than the feature table names")
+_MARKS = (cf.KNOWN, cf.TIMED, cf.EARLY, cf.LATE, cf.COMPARED, cf.DLC_NEW, cf.OUTSIDE, cf.BYTES)
+_REALS = (cf.LOG_RATIO, cf.DEVIATION, cf.DEVIATION_ABS, cf.ENTROPY)
+if tuple(8 + at for at in _MARKS) != compiled.MARKS or compiled.REALS != _REALS:
+    raise KeyError("the compiled kernel reads the marks of frames in another order than they are written")
 
 
 def build_windows(
@@ -51,13 +56,12 @@ def build_ranges(
     nodes = int(np.minimum(width_G, distinct).sum())
     edges = int(np.minimum(width_G - 1, distinct**2).sum())
     out = _allocate(len(start), nodes, edges)
-    scratch = _scratch(int(width_G.max(initial=2)), distinct)
-    families = len(stream.attack_names)
+    scratch = _scratch(int(width_G.max(initial=2)), distinct, len(stream.attack_names))
     num_nodes, num_edges = compiled.pack_windows(
         _frames(stream, relative),
         compiled.Ids(stream.key_U, relative.known_U, 1.0 / relative.median_U),
         _usual(relative),
-        *(start, stop, min_attack_frames, families, out, scratch),
+        *(start, stop, min_attack_frames, out, scratch),
     )
     return PackedGraphs(
         node_counts_G=out.node_counts,
@@ -77,10 +81,8 @@ def build_ranges(
 
 def _frames(stream: Stream, rel: Relative) -> compiled.Frames:
     return compiled.Frames(
-        *(stream.t_n, stream.code_n, stream.data_n8, stream.size_n, stream.dlc_n, stream.has_data_n),
-        *(stream.entropy_n, stream.y_n, stream.attack_n),
-        *(rel.known_n, rel.timed_n, rel.log_ratio_n, rel.early_n, rel.late_n, rel.compared_n),
-        *(rel.deviation_n, rel.outside_n, rel.bytes_n, rel.dlc_new_n),
+        *(stream.t_n, stream.code_n, stream.data_n8, stream.dlc_n, stream.has_data_n),
+        *(stream.y_n, stream.attack_n, rel.mark_n8, rel.real_n4),
     )
 
 
@@ -109,17 +111,16 @@ def _allocate(graphs: int, nodes: int, edges: int) -> compiled.Packed:
     )
 
 
-def _scratch(width: int, distinct: int) -> compiled.Scratch:
+def _scratch(width: int, distinct: int, families: int) -> compiled.Scratch:
     nodes = max(min(width, distinct), 1)
+    per_node = ("code_of", "count", "begin", "into", "row", "in_edges", "out_edges", "first", "last")
     return compiled.Scratch(
-        node_of_code=np.full(distinct, -1, np.int64),
-        **{name: np.empty(width, np.int64) for name in ("local", "order", "trans")},
-        gaps=np.empty(width),
-        **{
-            name: np.empty(nodes, np.int64)
-            for name in ("code_of", "count", "begin", "into", "row", "in_edges", "out_edges")
-        },
+        node_of_code=np.full(distinct, -1, np.int32),
+        **{name: np.empty(width, np.uint32) for name in ("local", "order", "trans", "leaves")},
+        gaps=np.empty(max(width, 5)),
+        **{name: np.empty(nodes, np.uint32) for name in per_node},
         median=np.empty(nodes),
-        sums=np.empty((nodes, 16)),
-        bytes=np.empty((nodes, 8), np.int32),
+        tally=np.zeros((nodes, compiled.TALLIES), np.int32),
+        sums=np.zeros((nodes, len(compiled.REALS))),
+        votes=np.zeros(families, np.int64),
     )

@@ -14,12 +14,15 @@ import numpy.typing as npt
 
 from candor.ids.graphs.features import EDGE_NAMES, LOG_CLIP, NODE_NAMES, PRIOR_FRAMES
 from candor.ids.graphs.packed import PackedGraphs
-from candor.ids.graphs.stream import MIN_TIME_S, Relative, Stream
+from candor.ids.graphs.stream import MIN_TIME_S, Stream
+from candor.ids.graphs.stream import Relative as Packed
+from candor.ids.graphs.stream_reference import RelativeColumns
 
 # n frames, G windows, W window_frames, M = G·W entries, N nodes, E edges, D node features, P profile IDs
 
 F64 = npt.NDArray[np.float64]
 I64 = npt.NDArray[np.int64]
+Relative = Packed | RelativeColumns
 
 
 @dataclass(frozen=True)
@@ -38,7 +41,7 @@ class _Nodes:
     node_of_M: I64
     count_N: I64
     window_N: I64
-    code_N: I64
+    code_N: npt.NDArray[np.uint32]
     first_N: I64
     last_N: I64
     ptr: I64

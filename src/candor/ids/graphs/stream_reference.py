@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import numpy.typing as npt
 
 from candor.ids.captures.frames import REMOTE, FrameArrays
 from candor.ids.graphs.features import LOG_CLIP
 from candor.ids.graphs.profile import Profile, dlc_code
-from candor.ids.graphs.stream import MIN_TIME_S, Relative, Stream, bus_frames, unrelated
+from candor.ids.graphs.stream import MIN_TIME_S, Stream, bus_frames
 from candor.ids.graphs.vocabulary import id_key
 
 # n frames, U distinct IDs of the capture, 8 payload bytes
@@ -33,8 +35,8 @@ def prepare(frames: FrameArrays, start: int = 0, stop: int | None = None) -> Str
     return Stream(
         t_n=t,
         key_U=key_U,
-        code_n=code,
-        data_n8=data,
+        code_n=code.astype(np.uint32),
+        data_n8=np.where(np.arange(8) < size[:, None], data, 0).astype(np.uint8),
         dlc_n=dlc,
         y_n=frames.y[rows],
         attack_n=frames.attack_code[rows],
@@ -42,8 +44,8 @@ def prepare(frames: FrameArrays, start: int = 0, stop: int | None = None) -> Str
         has_data_n=has_data,
         size_n=size.astype(np.uint8),
         dt_n=np.where(has_previous, t - t[previous], np.nan),
-        change_n=change,
-        entropy_n=byte_entropy(data, size),
+        change_n=change.astype(np.float32),
+        entropy_n=byte_entropy(data, size).astype(np.float32),
         num_errors=num_errors,
     )
 
@@ -78,7 +80,26 @@ def byte_entropy(data_n8: npt.NDArray[np.uint8], size_n: npt.NDArray[np.int64]) 
     return np.abs(entropy)  # −0.0 for constant payloads
 
 
-def relate(stream: Stream, profile: Profile) -> Relative:
+@dataclass(frozen=True)
+class RelativeColumns:
+    """What a ``Relative`` says, a column each."""
+
+    profile: Profile
+    known_n: Bool
+    known_U: Bool
+    median_U: F64
+    timed_n: Bool
+    log_ratio_n: F64
+    early_n: Bool
+    late_n: Bool
+    compared_n: Bool
+    deviation_n: F64
+    outside_n: npt.NDArray[np.uint8]
+    bytes_n: npt.NDArray[np.uint8]
+    dlc_new_n: Bool
+
+
+def relate(stream: Stream, profile: Profile) -> RelativeColumns:
     """Compare every frame with the profile of its ID."""
     row_U, known_U = profile.lookup(stream.key_U)
     if not known_U.any():
@@ -92,7 +113,7 @@ def relate(stream: Stream, profile: Profile) -> Relative:
     inside = (np.arange(8) < stream.size_n[:, None]) & known[:, None]
     beyond = (stream.data_n8 < profile.byte_min_PB[row]) | (stream.data_n8 > profile.byte_max_PB[row])
     seen = (profile.dlc_mask_P[row] >> dlc_code(stream.dlc_n)) & np.uint32(1)
-    return Relative(
+    return RelativeColumns(
         profile=profile,
         known_n=known,
         known_U=known_U,
@@ -106,4 +127,25 @@ def relate(stream: Stream, profile: Profile) -> Relative:
         outside_n=(beyond & inside).sum(axis=1, dtype=np.uint8),
         bytes_n=inside.sum(axis=1, dtype=np.uint8),
         dlc_new_n=known & (seen == 0),
+    )
+
+
+def unrelated(stream: Stream, profile: Profile, known_U: Bool) -> RelativeColumns:
+    """What ``relate`` gives if the profile knows none of the capture's IDs."""
+    n = len(stream)
+    no, zero, none = np.zeros(n, bool), np.zeros(n), np.zeros(n, np.uint8)
+    return RelativeColumns(
+        profile=profile,
+        known_n=no,
+        known_U=known_U,
+        median_U=np.ones(len(stream.key_U)),
+        timed_n=no,
+        log_ratio_n=zero,
+        early_n=no,
+        late_n=no,
+        compared_n=no,
+        deviation_n=zero,
+        outside_n=none,
+        bytes_n=none,
+        dlc_new_n=no,
     )

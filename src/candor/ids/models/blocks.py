@@ -28,9 +28,10 @@ from candor.ids.config import (
 )
 from candor.ids.graphs.scaler import Scaler
 from candor.ids.graphs.vocabulary import Vocabulary
+from candor.ids.models import fused_batches as fused
 from candor.ids.models.cugraph import CugraphConvolution
-from candor.ids.models.encodings import encoding
-from candor.ids.models.fused_attention import FusedGatv2
+from candor.ids.models.encodings import LookupEncoding, encoding
+from candor.ids.models.fused_attention import FusedGatv2, elu
 from candor.learn.batching import GraphBatch
 
 
@@ -108,6 +109,11 @@ class NodeInput(nn.Module):
 
     def forward(self, batch: GraphBatch) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Returns scaled features ``x_ND``, slots ``slot_N``, model input ``h_N(D+embedding)``, edges ``e_EF``."""
+        if isinstance(self.embedding, LookupEncoding):
+            table_VZ = self.embedding.table.weight
+            given = (batch.x, batch.edge_attr, batch.edge_index, batch.node_id, batch.batch, table_VZ)
+            if fused.on_cpu(*given) and not (batch.x.requires_grad or batch.edge_attr.requires_grad):
+                return self._enter_on_cpu(batch, table_VZ)
         slot_N, hidden_N = self.encode_ids(batch.node_id, batch.batch, batch.num_graphs)
         clip = self.config.clip
         x_ND = ((batch.x - self.mean_D) / self.std_D).clamp(-clip, clip)
@@ -118,6 +124,26 @@ class NodeInput(nn.Module):
             e_EF = torch.where(known_E[:, None], e_EF, 0.0)
         vector_NW = self.embedding(batch.node_id, slot_N, hidden_N)
         return x_ND, slot_N, torch.cat([x_ND, vector_NW], dim=-1), e_EF
+
+    def _enter_on_cpu(self, batch: GraphBatch, table_VZ: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """The same in a few compiled passes."""
+        slot_N = self._slots_on_cpu(batch)
+        clip, named = self.config.clip, bool(self.ids_V.numel())
+        h_NI = fused.enter_nodes(batch.x, slot_N, table_VZ, (self.mean_D, self.std_D, self.aware_D), clip)
+        scaling = (self.edge_mean_F, self.edge_std_F)
+        e_EF = fused.enter_edges(batch.edge_attr, batch.edge_index, slot_N, scaling, clip, blank=named)
+        return h_NI[:, : batch.x.shape[1]].detach(), slot_N, h_NI, e_EF
+
+    def _slots_on_cpu(self, batch: GraphBatch) -> Tensor:
+        if not self.ids_V.numel():
+            return torch.zeros_like(batch.node_id)
+        slot_N, known_G = fused.slots(self.ids_V, batch.node_id, batch.batch, batch.num_graphs)
+        hide_G, draw_N = (known_G < self.config.min_known_share) | self.as_unknown, None
+        if self.training:
+            hide_G = hide_G | (torch.rand_like(known_G) < self.config.graph_id_dropout)
+            draw_N = torch.rand(len(slot_N))
+        fused.hide(slot_N, batch.batch, hide_G, draw_N, self.config.node_id_dropout)
+        return slot_N
 
 
 def convolution(config: ConvConfig, in_width: int, out_width: int, edge_width: int) -> nn.Module:
@@ -191,20 +217,31 @@ class ConvStack(nn.Module):
         self.dropout = nn.Dropout(config.dropout)
 
     def forward(self, h_NI: Tensor, e_EF: Tensor, batch: GraphBatch) -> list[Tensor]:
-        h_NH = torch.nn.functional.elu(self.enter(h_NI))
+        h_NH = self.enter(h_NI)
+        h_NH = elu(h_NH) if fused.on_cpu(h_NH) else torch.nn.functional.elu(h_NH)
         outputs = []
         for conv, norm in zip(self.convs, self.norms, strict=True):
-            if isinstance(norm, GraphNorm):
-                h_norm_NH = norm(h_NH, batch.batch, batch.num_graphs)
+            if (
+                isinstance(conv, FusedGatv2)
+                and isinstance(norm, nn.LayerNorm)
+                and conv.can_fuse(h_NH, batch.edge_index, e_EF)
+            ):
+                h_NH = conv(h_NH, batch.edge_index, e_EF, block=(norm, self.dropout))
             else:
-                h_norm_NH = norm(h_NH)
-            if isinstance(conv, GPSConv):
-                message_NH = conv(h_norm_NH, batch.edge_index, batch.batch, edge_attr=e_EF)
-            else:
-                message_NH = conv(h_norm_NH, batch.edge_index, e_EF)
-            h_NH = h_NH + self.dropout(torch.nn.functional.elu(message_NH))
+                message_NH = self._message(conv, norm, h_NH, e_EF, batch)
+                h_NH = h_NH + self.dropout(torch.nn.functional.elu(message_NH))
             outputs.append(h_NH)
         return outputs
+
+    @staticmethod
+    def _message(conv: nn.Module, norm: nn.Module, h_NH: Tensor, e_EF: Tensor, batch: GraphBatch) -> Tensor:
+        of_graphs = (batch.batch, batch.num_graphs) if isinstance(norm, GraphNorm) else ()
+        normed_NH = norm(h_NH, *of_graphs)
+        if isinstance(conv, GPSConv):
+            message_NH: Tensor = conv(normed_NH, batch.edge_index, batch.batch, edge_attr=e_EF)
+        else:
+            message_NH = conv(normed_NH, batch.edge_index, e_EF)
+        return message_NH
 
     def share(self, other: ConvStack) -> None:
         """Use the other stack's blocks; the projection of the inputs to the hidden width stays its own."""
@@ -216,10 +253,13 @@ class Pool(nn.Module):
 
     def __init__(self, kinds: tuple[Pooling, ...], width: int) -> None:
         super().__init__()
+        self.kinds = kinds
         self.aggregate = MultiAggregation(list(kinds))
         self.out_width = width * len(kinds)
 
     def forward(self, h_NH: Tensor, batch_N: Tensor, num_graphs: int) -> Tensor:
+        if self.kinds == ("mean", "max") and fused.on_cpu(h_NH, batch_N):
+            return torch.cat(fused.mean_and_max(h_NH, batch_N, num_graphs), dim=1)
         pooled_GP: Tensor = self.aggregate(h_NH, batch_N, dim_size=num_graphs)
         return pooled_GP
 

@@ -90,7 +90,11 @@ class Training(SeededModule):
     def configure_optimizers(self) -> Any:
         parameters = [p for p in self.parameters() if p.requires_grad]
         optimizer = torch.optim.AdamW(
-            parameters, lr=self.config.learning_rate, weight_decay=self.config.weight_decay
+            parameters,
+            lr=self.config.learning_rate,
+            weight_decay=self.config.weight_decay,
+            # Lightning cannot clip for a fused optimiser in mixed precision.
+            fused=self.config.precision == "32-true",
         )
         return attach(optimizer, self.config.schedule, self.config.max_epochs, monitor="val_loss")
 
@@ -102,7 +106,7 @@ class Training(SeededModule):
     def on_validation_end(self) -> None:
         scheduler = self.lr_schedulers()
         if isinstance(scheduler, ReduceLROnPlateau):
-            scheduler.step(float(self.trainer.callback_metrics["val_loss"]))
+            scheduler.step(self.mean_so_far("val_loss"))
 
     def all_modules(self) -> Iterator[nn.Module]:
         yield from super().all_modules()
@@ -110,7 +114,7 @@ class Training(SeededModule):
             yield from teacher.model.modules()
 
     def _record(self, name: str, value: Tensor, batch: GraphBatch) -> None:
-        self.log(name, value.detach(), on_step=False, on_epoch=True, batch_size=batch.num_graphs)
+        self.record(name, value, batch.num_graphs)
 
 
 class VgaeTraining(Training):

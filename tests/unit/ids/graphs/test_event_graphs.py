@@ -36,8 +36,8 @@ def test_transitions_as_events_give_the_edges_of_the_can_builder():
     n = len(stream) - 1
     events = Events(
         t_n=stream.t_n[1:],  # A transition happens when its second frame arrives.
-        source_n=stream.code_n[:-1],
-        target_n=stream.code_n[1:],
+        source_n=stream.code_n[:-1].astype(np.int64),
+        target_n=stream.code_n[1:].astype(np.int64),
         quantity_nQ=np.zeros((n, 0)),
         y_n=np.zeros(n, np.uint8),
         attack_n=np.full(n, -1, np.int16),
