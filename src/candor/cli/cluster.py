@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from candor.cli import options, output
+from candor.cli import cluster_doctor, options, output
 from candor.cli.session import session
 
 app = typer.Typer(help="Jobs of a cluster.", no_args_is_help=True)
@@ -17,6 +17,9 @@ app = typer.Typer(help="Jobs of a cluster.", no_args_is_help=True)
 @app.callback()
 def _group() -> None:
     """Jobs of a cluster."""
+
+
+app.command("doctor")(cluster_doctor.doctor)
 
 
 @app.command("resubmit", hidden=True)
