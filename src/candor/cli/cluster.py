@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from candor.cli import cluster_doctor, options, output
+from candor.cli import cluster_doctor, cluster_files, options, output
 from candor.cli.session import session
 
 app = typer.Typer(help="Jobs of a cluster.", no_args_is_help=True)
@@ -20,6 +20,8 @@ def _group() -> None:
 
 
 app.command("doctor")(cluster_doctor.doctor)
+app.command("sync")(cluster_files.sync)
+app.command("stage")(cluster_files.stage)
 
 
 @app.command("resubmit", hidden=True)

@@ -363,7 +363,7 @@ def check_scheduler(patient: Patient, chart: Chart) -> Finding:
         return failed(patient.refusal, "Choose another site with --site, or change its preset.")
     ran = patient.shell(
         "for c in sinfo squeue sbatch; do command -v $c >/dev/null || { echo no $c >&2; exit 90; }; done\n"
-        "sinfo --noheader --format='%R|%a|%t|%D' && squeue --noheader --user=\"$(id -un)\" --format=%i >/dev/null\n",
+        "sinfo --noheader --Node --format='%R|%a|%t|%n' && squeue --noheader --user=\"$(id -un)\" --format=%i >/dev/null\n",
         timeout_s=90,
     )
     if ran.code == 90:
@@ -381,13 +381,11 @@ def check_scheduler(patient: Patient, chart: Chart) -> Finding:
             f"no partition called '{patient.partition}'" if patient.partition else "no partition",
             f"Partitions: {names}.",
         )
-    nodes = sum(
-        int(row[3])
-        for row in here
-        if row[1] == "up" and row[2].rstrip("*~#!%$@^-+") in _UP and "*" not in row[2]
-    )
+    # A star: the node does not answer. Other marks: it sleeps to save power, or is about to boot.
+    up = [row for row in here if row[1] == "up" and "*" not in row[2] and row[2].rstrip("~#!%$@^-+") in _UP]
+    nodes = len({row[3] for row in up})
     if not nodes:
-        states = ", ".join(sorted({f"{row[3]} {row[2]}" for row in here}))
+        states = ", ".join(sorted({f"{row[0]} {row[1]}: {row[2]}" for row in here}))
         return failed(f"no node is up ({states})", "`sinfo -R` says why; ask the site.")
     return _would_be_taken(patient, chart, nodes)
 

@@ -116,6 +116,7 @@ def environment(context: ScriptContext, site: SiteConfig) -> list[str]:
     ]
     return [
         *lines,
+        *([f"export CANDOR_STAGE_IN={site.stage_in}"] if site.stage_in != "none" else []),
         *activation(site, context.venv),
         f"candor=({' '.join(quoted(word) for word in context.candor)})",
     ]

@@ -290,7 +290,7 @@ def test_a_root_without_locks_or_links_fails(
 
 # ---- the scheduler and its jobs
 
-_SINFO = "echo 'debug|up|{state}|2'"
+_SINFO = "echo 'debug|up|{state}|node1'"
 
 
 @pytest.fixture
@@ -323,7 +323,7 @@ def test_no_scheduler_fails(patient: Patient, tmp_path: Path, monkeypatch: pytes
         ("squeue", "echo 'Zero Bytes' >&2; exit 1", "does not answer"),
         ("sinfo", _SINFO.format(state="down*"), "no node is up"),
         ("sinfo", _SINFO.format(state="idle*"), "no node is up"),
-        ("sinfo", "echo 'debug|inact|idle|2'", "no node is up"),
+        ("sinfo", "echo 'debug|inact|idle|node1'", "no node is up"),
         ("sinfo", "true", "no partition"),
         ("sbatch", "echo 'Invalid account' >&2; exit 1", "Invalid account"),
     ],
