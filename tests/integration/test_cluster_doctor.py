@@ -86,14 +86,7 @@ def test_a_run_root_of_the_login_node_alone_fails(toy: Toy, slurm: SlurmCluster)
 def test_the_same_through_ssh_from_another_machine(toy: Toy, slurm: SlurmCluster, tmp_path: Path) -> None:
     seen = {name: os.environ[name] for name in ("PATH", "SLURM_CONF", "PYTHONPATH") if name in os.environ}
     seen |= {"CANDOR_ROOT": str(tmp_path / "there")}
-    words = (
-        "--skip",
-        "gpus",
-        "--skip",
-        "ray",
-        "--site-set",
-        f"setup=['python3() {{ {sys.executable} \"$@\"; }}']",
-    )
+    words = ("--skip", "gpus", "--skip", "ray", "--site-set", f"venv={sys.prefix}")
     with sshd(tmp_path / "sshd", seen) as server:
         found = through(server, toy, "user", *words)
         refused = through(server, toy, "stranger", *words, code=1)

@@ -19,7 +19,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from candor.errors import ArtifactCorrupted, DataError
 from candor.flow.artifact import RECORD, Artifact
@@ -28,9 +28,6 @@ from candor.flow.storage import files_below, sha256_file, storage_full
 
 log = logging.getLogger(__name__)
 
-Where = Literal["none", "scratch", "tmpdir"]
-#: A job script says with it where ``candor task run`` reads from; see Where.
-VARIABLE = "CANDOR_STAGE_IN"
 NOTES, _LOCK = "staged.json", ".staged.lock"
 _CHUNK_BYTES = 1 << 20
 

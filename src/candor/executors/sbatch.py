@@ -9,7 +9,7 @@ from pathlib import Path
 
 from candor.config.fingerprint import digest
 from candor.executors.site import Request, SiteConfig
-from candor.flow.task import JOB_VARIABLE
+from candor.flow.task import JOB_VARIABLE, STAGE_IN_VARIABLE
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,7 @@ def environment(context: ScriptContext, site: SiteConfig) -> list[str]:
     ]
     return [
         *lines,
-        *([f"export CANDOR_STAGE_IN={site.stage_in}"] if site.stage_in != "none" else []),
+        *([f"export {STAGE_IN_VARIABLE}={site.stage_in}"] if site.stage_in != "none" else []),
         *activation(site, context.venv),
         f"candor=({' '.join(quoted(word) for word in context.candor)})",
     ]

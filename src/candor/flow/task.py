@@ -42,6 +42,8 @@ log = logging.getLogger(__name__)
 
 #: A job script names its job here, so that the scheduler can be asked later how an attempt ended.
 JOB_VARIABLE = "CANDOR_JOB"
+#: A job script says here how close a task's inputs are brought before it reads them: ``scratch`` or ``tmpdir``.
+STAGE_IN_VARIABLE = "CANDOR_STAGE_IN"
 #: A running attempt notes its duration and memory this often, so that a killed one leaves them too.
 PULSE_S = 5.0
 
