@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from candor.errors import SchedulerError
 from candor.executors.endings import ENDED
 from candor.executors.scheduler import Accounted, Queued, Slurm
-from candor.executors.settling import incarnation
+from candor.executors.settling import incarnation_at
 from candor.flow.attempt import AttemptRecord, iso_seconds
 
 #: Clocks of node and controller may differ by so much.
@@ -28,35 +28,40 @@ class JobEnds:
     _queue: dict[str, Queued] | None = None
 
     def __call__(self, record: AttemptRecord) -> bool:
-        """Whether the job ended, or began anew since the attempt."""
-        if record.job is None or self.trouble:
+        """Whether the job of an attempt ended, or began anew since."""
+        return record.job is not None and self.over(
+            record.job, record.process.host, iso_seconds(record.started)
+        )
+
+    def over(self, job: str, host: str, began_s: float) -> bool:
+        """Whether the start of ``job`` that did something on ``host`` at ``began_s`` (since 1970) is over."""
+        if self.trouble:
             return False
         try:
             if self._queue is None:
                 self._queue = {entry.job: entry for entry in self.slurm.queue()}
-            rows = self.slurm.accounting([record.job])
+            rows = self.slurm.accounting([job])
         except SchedulerError as e:
             self.trouble = str(e)
             return False
-        row = incarnation(record, rows)
-        if row is None or not _is_of(record, row):
+        row = incarnation_at(job, began_s, rows)
+        if row is None or not _is_of(host, began_s, row):
             return False
-        if record.job not in self._queue:
+        if job not in self._queue:
             return row.state in ENDED
         # Requeued: the job lives, this start of it does not.
         return row.state in (*ENDED, "REQUEUED") and row is not rows[-1]
 
 
-def _is_of(record: AttemptRecord, row: Accounted) -> bool:
-    """Whether the attempt can have run in this start of the job: by the clock, and by the node."""
-    began = iso_seconds(record.started)
+def _is_of(host: str, began: float, row: Accounted) -> bool:
+    """Whether it can have happened in this start of the job: by the clock, and by the node."""
     if (
         row.start is None
         or began < row.start - _SLACK_S
         or (row.end is not None and began > row.end + _SLACK_S)
     ):
         return False
-    return record.process.host.partition(".")[0] in hosts(row.nodes)
+    return host.partition(".")[0] in hosts(row.nodes)
 
 
 def hosts(text: str) -> set[str]:
