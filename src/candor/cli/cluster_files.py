@@ -100,30 +100,20 @@ def stage(
         typer.Argument(metavar="[FOLDER]...", help="Folders of the data root; all of it by default."),
     ] = [],  # noqa: B006 - typer copies it.
     to: Annotated[
-        str,
+        Path | None,
         typer.Option(
-            "--to", metavar="scratch|tmpdir", help="Below the cache root, or on to $TMPDIR as well."
+            "--to", help="On to this folder of the node's own disk, e.g. $TMPDIR/candor.", show_default=False
         ),
-    ] = "scratch",
+    ] = None,
     as_json: options.AsJson = False,
 ) -> None:
-    """Copy raw data closer to the nodes, with checksums, only what changed; jobs of a site with stage_in do it too."""
-    from candor.cluster.staging import raw_files, staged_in
+    """Copy raw data below the cache root, with checksums, only what changed; jobs of a site with stage_in do it too."""
+    from candor.cluster.staging import StageIn, raw_files
 
-    if to not in ("scratch", "tmpdir"):
-        raise ConfigError(f"no place called '{to}'", place="--to", hint="Choose scratch or tmpdir.")
     settings = session(ctx).settings
-    if to == "tmpdir":
-        import os
-
-        if not os.environ.get("TMPDIR"):
-            raise ConfigError(
-                "TMPDIR is not set", place="--to tmpdir", hint="Inside a job, the site sets it."
-            )
     files = raw_files(settings.data_root, names)
-    with staged_in(to, settings.data_root, settings.cache_root) as staging:
-        assert staging is not None  # Only "none" has none.
-        place, done = staging.data(files)
+    local = to.absolute() if to else None
+    place, done = StageIn(settings.data_root, settings.cache_root, local).data(files)
     if as_json:
         output.as_json({"place": str(place), **vars(done)})
         return

@@ -239,17 +239,14 @@ def _moved(values: Any, places: Mapping[str, str]) -> Any:
 
 @contextmanager
 def staged_in(where: str, data_root: Path, cache_root: Path) -> Iterator[StageIn | None]:
-    """What ``CANDOR_STAGE_IN`` asks for. A folder of the node that the site does not clear itself goes with the task."""
+    """What ``CANDOR_STAGE_IN`` asks for; the folder on the node goes with the task."""
     if where not in ("scratch", "tmpdir"):
         yield None
         return
     if where == "scratch":
         yield StageIn(data_root, cache_root)
         return
-    given = os.environ.get("TMPDIR")
-    if given and Path(given).is_dir():
-        yield StageIn(data_root, cache_root, Path(given) / "candor-staged")
-        return
+    # Below $TMPDIR, which SLURM sets to a shared /tmp where a site does not say otherwise: nobody would clear it up.
     with tempfile.TemporaryDirectory(prefix="candor-staged-") as folder:
         yield StageIn(data_root, cache_root, Path(folder))
 

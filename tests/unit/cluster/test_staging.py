@@ -6,6 +6,8 @@ import errno
 import json
 import multiprocessing
 import shutil
+import stat
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -177,19 +179,18 @@ def test_what_does_not_fit_on_the_node_is_read_in_place(
     assert near.artifact(kit.artifact(plan, "left")) is None
 
 
-def test_a_folder_of_the_node_that_no_site_clears_goes_with_the_task(
+def test_the_folder_on_the_node_is_private_and_goes_with_the_task(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delenv("TMPDIR", raising=False)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     with staged_in("tmpdir", tmp_path, tmp_path) as near:
         assert near is not None
         assert near.local is not None
-        assert near.local.is_dir()
+        assert near.local.parent == tmp_path
+        assert stat.S_IMODE(near.local.stat().st_mode) == 0o700
     assert not near.local.exists()
-    monkeypatch.setenv("TMPDIR", str(tmp_path))
-    with staged_in("tmpdir", tmp_path, tmp_path) as near:
-        assert near is not None
-        assert near.local == tmp_path / "candor-staged"
+    with staged_in("scratch", tmp_path, tmp_path) as near:
+        assert near == StageIn(tmp_path, tmp_path)
     for none in ("", "none"):
         with staged_in(none, tmp_path, tmp_path) as near:
             assert near is None
