@@ -84,10 +84,10 @@ def tune(
         trials=trials,
     )
     _refuse_what_no_plan_has(state, info)
-    study = open_study(state.settings.run_root, info)
-    if dry_run and on == "slurm":
-        _print_script(state, study, where, at_most=at_most, cpus=cpus, gpus=gpus)
+    if dry_run:
+        _print_script(state, info, where, at_most=at_most, cpus=cpus, gpus=gpus)
         return
+    study = open_study(state.settings.run_root, info)
     try:
         ended = _search(state, study, where, at_most=at_most, cpus=cpus, gpus=gpus)
     except KeyboardInterrupt:
@@ -100,13 +100,18 @@ def tune(
 
 
 def _print_script(
-    state: Session, study: Study, where: executors.Where, *, at_most: int, cpus: float, gpus: float
+    state: Session, info: StudyInfo, where: executors.Where, *, at_most: int, cpus: float, gpus: float
 ) -> None:
     import sys
 
     from candor.cli import tune_slurm
 
-    sys.stdout.write(tune_slurm.array_of(state, study, where, cpus=cpus, gpus=gpus).text(at_most))
+    if where.on != "slurm":
+        raise ConfigError(
+            "there is no script to print", place="--dry-run", hint="Scripts are for --on slurm."
+        )
+    array = tune_slurm.array_of(state, info, where, cpus=cpus, gpus=gpus)
+    sys.stdout.write(array.text(min(at_most, info.trials)))
     output.note("Nothing was submitted.")
 
 
@@ -196,7 +201,7 @@ def _search(
     if where.on == "slurm":
         from candor.cli import tune_slurm
 
-        array = tune_slurm.array_of(state, study, where, cpus=cpus, gpus=gpus)
+        array = tune_slurm.array_of(state, info, where, cpus=cpus, gpus=gpus)
         return tune_slurm.search(array, study, where, at_most=at_most, told=_tell(info))
     runs = TrialRuns(state.workload, info)
     if where.on == "ray":

@@ -14,11 +14,11 @@ from candor.errors import StageFailed
 if TYPE_CHECKING:
     from candor.cli.executors import Where
     from candor.executors.worker_array import WorkerArray
-    from candor.learn.tuning.study import Study, TrialRecord
+    from candor.learn.tuning.study import Study, StudyInfo, TrialRecord
 
 
-def array_of(state: Session, study: Study, where: Where, *, cpus: float, gpus: float) -> WorkerArray:
-    """The array of ``study`` at the site that ``where`` names. Raises ConfigError if that cannot be submitted to."""
+def array_of(state: Session, info: StudyInfo, where: Where, *, cpus: float, gpus: float) -> WorkerArray:
+    """The array of a study at the site that ``where`` names. Raises ConfigError if that cannot be submitted to."""
     from candor.cli.slurm import program, roots
     from candor.executors.sbatch import ScriptContext
     from candor.executors.scheduler import Slurm
@@ -28,16 +28,15 @@ def array_of(state: Session, study: Study, where: Where, *, cpus: float, gpus: f
     site = load_site(where.site, data_root=state.settings.data_root, sets=where.site_sets)
     check_submittable(where.site, site)
     words, own = program()
-    logs = study.path / "slurm"
-    context = ScriptContext(
-        study.path, study.path / "study.json", logs, roots(state), words, site.venv or own
-    )
+    folder = state.settings.run_root / "studies" / info.study
+    logs = folder / "slurm"
+    context = ScriptContext(folder, folder / "study.json", logs, roots(state), words, site.venv or own)
     # SLURM hands out whole processors and GPUs. One processor is what nobody asked for: the site's default knows better.
     stated = {
         "cpus": None if cpus == 1 and site.defaults.cpus else math.ceil(cpus),
         "gpus": math.ceil(gpus) or None,
     }
-    request = site.named(study.info().space.stage, HEAD, own=stated)
+    request = site.named(info.space.stage, HEAD, own=stated)
     return WorkerArray(context, site, request, Slurm())
 
 
