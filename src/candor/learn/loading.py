@@ -32,7 +32,7 @@ class _Buffers:
         held = self._held.get(name)
         if held is None or held.size < size or held.dtype != kind:
             held = self._held[name] = np.empty(size + size // 8, kind)
-        return held[:size].reshape(shape)
+        return held[:size] if len(shape) == 1 else held[:size].reshape(shape)
 
     def free(self) -> bool:
         """No tensor or view of any array is alive: they all count as references to the array that owns the memory."""
