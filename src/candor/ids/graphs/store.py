@@ -6,7 +6,6 @@ A batch is a gather of ranges; there is no Python object per graph. ``store[i]``
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,6 +17,7 @@ import numpy.typing as npt
 
 from candor.errors import ArtifactCorrupted, ExtraMissing, SourceMissing
 from candor.ids.graphs import compiled_gather
+from candor.learn.reuse import Buffers
 
 if TYPE_CHECKING:
     from torch_geometric.data import Data
@@ -76,21 +76,6 @@ class PackedBatch:
     attack_G: npt.NDArray[np.int16]
     node_y_N: npt.NDArray[np.uint8]
     index_G: npt.NDArray[np.int64]
-
-
-class Buffers:
-    """Arrays reused from batch to batch, grown when a batch is larger. A batch lives until the next gather into them."""
-
-    def __init__(self) -> None:
-        self._held: dict[str, npt.NDArray[Any]] = {}
-
-    def empty(self, name: str, shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
-        """An array of ``shape`` over the memory of the last one of this name."""
-        size, kind = math.prod(shape), np.dtype(dtype)
-        held = self._held.get(name)
-        if held is None or held.size < size or held.dtype != kind:
-            held = self._held[name] = np.empty(size + size // 4, kind)
-        return held[:size].reshape(shape)
 
 
 class BufferSource(Protocol):
