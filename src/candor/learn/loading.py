@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -16,54 +14,10 @@ import numpy.typing as npt
 import torch
 
 from candor.learn.batching import BatchSampler, DirectSource, GraphBatch, GraphSource
+from candor.learn.reuse import BufferPool
 
 #: Seconds between looks whether the consumer has gone.
 _POLL_S = 0.1
-
-
-class _Buffers:
-    """Arrays of one batch, kept for another once nobody refers to them."""
-
-    def __init__(self) -> None:
-        self._held: dict[str, npt.NDArray[Any]] = {}
-
-    def empty(self, name: str, shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
-        size, kind = math.prod(shape), np.dtype(dtype)
-        held = self._held.get(name)
-        if held is None or held.size < size or held.dtype != kind:
-            held = self._held[name] = np.empty(size + size // 8, kind)
-        return held[:size].reshape(shape)
-
-    def free(self) -> bool:
-        """No tensor or view of any array is alive: they all count as references to the array that owns the memory."""
-        names = list(self._held)
-        return all(sys.getrefcount(self._held[name]) == 2 for name in names)
-
-
-class _Pool:
-    """Buffers of a loader, of which the free ones are used again.
-
-    A fresh allocation of this size is new pages from the system, at every batch.
-    """
-
-    def __init__(self, keep: int) -> None:
-        self._keep = keep
-        self._buffers: list[_Buffers] = []
-        self._lock = threading.Lock()
-
-    def take(self) -> _Buffers:
-        """Buffers that nobody refers to; the caller's until they are given back."""
-        with self._lock:
-            for at, buffers in enumerate(self._buffers):
-                if buffers.free():
-                    return self._buffers.pop(at)
-        return _Buffers()
-
-    def give(self, buffers: _Buffers) -> None:
-        """Keep buffers into which a batch was gathered."""
-        with self._lock:
-            if len(self._buffers) < self._keep:
-                self._buffers.append(buffers)
 
 
 class _Pinned:
@@ -94,7 +48,7 @@ class GraphLoader:
         self.source, self.batch_sampler = source, sampler
         self.prefetch, self.pin_memory = prefetch, pin_memory
         self._direct = source if isinstance(source, DirectSource) else None
-        self._pool = _Pool(prefetch + 4)
+        self._pool = BufferPool(prefetch + 4)
         self._epoch = self._given = self._skip = 0
         #: Entered while the trainer waits for a batch; a profiler puts its own here.
         self.waiting: Callable[[], AbstractContextManager[None]] = nullcontext

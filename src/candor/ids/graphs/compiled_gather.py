@@ -58,6 +58,28 @@ def _copy_shifted(to, at, source, first, count, shift):  # type: ignore[no-untyp
 
 
 @_jit
+def place(index_B, view, some, node_ptr, edge_ptr, graphs_B, ptr):  # type: ignore[no-untyped-def]
+    """Graphs of the store at these positions of a view, and the first node of each in the batch; returns nodes and edges.
+
+    ``some``: ``view`` says which graphs are seen, else all are. Negative positions count from the end; −1 nodes: one lies
+    outside.
+    """
+    count = len(view) if some else len(node_ptr) - 1
+    nodes = edges = 0
+    ptr[0] = 0
+    for k in range(len(index_B)):
+        at = index_B[k] + (count if index_B[k] < 0 else 0)
+        if at < 0 or at >= count:
+            return -1, 0
+        g = view[at] if some else at
+        graphs_B[k] = g
+        nodes += node_ptr[g + 1] - node_ptr[g]
+        edges += edge_ptr[g + 1] - edge_ptr[g]
+        ptr[k + 1] = nodes
+    return nodes, edges
+
+
+@_jit
 def gather(graphs_B, ptr, columns, edge_columns, s, out):  # type: ignore[no-untyped-def]
     """Fill ``out`` with the graphs, edges numbered across the batch."""
     q = 0

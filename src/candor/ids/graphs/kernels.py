@@ -14,6 +14,7 @@ from candor.ids.graphs import compiled_frames as cf
 from candor.ids.graphs.features import EDGE_NAMES, LOG_CLIP, NODE_NAMES, PRIOR_FRAMES
 from candor.ids.graphs.packed import PackedGraphs
 from candor.ids.graphs.stream import MIN_TIME_S, Relative, Stream
+from candor.learn.reuse import Buffers
 
 __all__ = ["PackedGraphs", "build_ranges", "build_windows"]
 
@@ -39,12 +40,18 @@ def build_windows(
 
 
 def build_ranges(
-    stream: Stream, relative: Relative, start_G: I64, stop_G: I64, *, min_attack_frames: int = 1
+    stream: Stream,
+    relative: Relative,
+    start_G: I64,
+    stop_G: I64,
+    *,
+    min_attack_frames: int = 1,
+    buffers: Buffers | None = None,
 ) -> PackedGraphs:
     """Graphs of the windows ``[start, stop)``, of any lengths from two frames on, overlapping or not.
 
     Releases the GIL, so blocks of windows can be built in threads. Arrays are views of allocations for the worst case
-    (every frame another ID); what was not written occupies no memory.
+    (every frame another ID), from ``buffers`` if given; what was not written occupies no memory.
 
     Raises IndexError if a window leaves the stream or has less than two frames.
     """
@@ -55,7 +62,7 @@ def build_ranges(
     distinct = len(stream.key_U)
     nodes = int(np.minimum(width_G, distinct).sum())
     edges = int(np.minimum(width_G - 1, distinct**2).sum())
-    out = _allocate(len(start), nodes, edges)
+    ends_2E, out = _allocate(len(start), nodes, edges, buffers or Buffers())
     scratch = _scratch(int(width_G.max(initial=2)), distinct, len(stream.attack_names))
     num_nodes, num_edges = compiled.pack_windows(
         _frames(stream, relative),
@@ -68,7 +75,7 @@ def build_ranges(
         edge_counts_G=out.edge_counts,
         node_id_N=out.node_id[:num_nodes],
         x_ND=out.x[:num_nodes],
-        edge_index_2E=out.source.base[:, :num_edges],
+        edge_index_2E=ends_2E[:, :num_edges],
         edge_attr_E11=out.edge_attr[:num_edges],
         y_G=out.y,
         attack_G=out.attack,
@@ -95,19 +102,21 @@ def _usual(relative: Relative) -> compiled.Usual:
     )
 
 
-def _allocate(graphs: int, nodes: int, edges: int) -> compiled.Packed:
-    ends = np.empty((2, edges), np.int32)
-    return compiled.Packed(
-        node_counts=np.empty(graphs, np.int64),
-        edge_counts=np.empty(graphs, np.int64),
-        node_id=np.empty(nodes, np.uint32),
-        x=np.empty((nodes, len(NODE_NAMES)), np.float32),
-        source=ends[0],
-        target=ends[1],
-        edge_attr=np.empty((edges, len(EDGE_NAMES)), np.float32),
-        y=np.empty(graphs, np.uint8),
-        attack=np.empty(graphs, np.int16),
-        node_y=np.empty(nodes, np.uint8),
+def _allocate(
+    graphs: int, nodes: int, edges: int, into: Buffers
+) -> tuple[npt.NDArray[np.int32], compiled.Packed]:
+    ends_2E = into.empty("ends", (2, edges), np.int32)
+    return ends_2E, compiled.Packed(
+        node_counts=into.empty("node_counts", (graphs,), np.int64),
+        edge_counts=into.empty("edge_counts", (graphs,), np.int64),
+        node_id=into.empty("node_id", (nodes,), np.uint32),
+        x=into.empty("x", (nodes, len(NODE_NAMES)), np.float32),
+        source=ends_2E[0],
+        target=ends_2E[1],
+        edge_attr=into.empty("edge_attr", (edges, len(EDGE_NAMES)), np.float32),
+        y=into.empty("y", (graphs,), np.uint8),
+        attack=into.empty("attack", (graphs,), np.int16),
+        node_y=into.empty("node_y", (nodes,), np.uint8),
     )
 
 

@@ -6,7 +6,6 @@ A batch is a gather of ranges; there is no Python object per graph. ``store[i]``
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,6 +17,7 @@ import numpy.typing as npt
 
 from candor.errors import ArtifactCorrupted, ExtraMissing, SourceMissing
 from candor.ids.graphs import compiled_gather
+from candor.learn.reuse import Buffers
 
 if TYPE_CHECKING:
     from torch_geometric.data import Data
@@ -76,21 +76,6 @@ class PackedBatch:
     attack_G: npt.NDArray[np.int16]
     node_y_N: npt.NDArray[np.uint8]
     index_G: npt.NDArray[np.int64]
-
-
-class Buffers:
-    """Arrays reused from batch to batch, grown when a batch is larger. A batch lives until the next gather into them."""
-
-    def __init__(self) -> None:
-        self._held: dict[str, npt.NDArray[Any]] = {}
-
-    def empty(self, name: str, shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
-        """An array of ``shape`` over the memory of the last one of this name."""
-        size, kind = math.prod(shape), np.dtype(dtype)
-        held = self._held.get(name)
-        if held is None or held.size < size or held.dtype != kind:
-            held = self._held[name] = np.empty(size + size // 4, kind)
-        return held[:size].reshape(shape)
 
 
 class BufferSource(Protocol):
@@ -213,13 +198,13 @@ class GraphStore:
         into: BufferSource,
         dtype: Mapping[str, npt.DTypeLike],
     ) -> PackedBatch:
-        index = np.asarray(idx, dtype=np.int64)
-        graphs = self._graphs[index] if self._graphs is not None else self._checked(index)
-        columns, edge_columns, a = self.x_ND.shape[1], self.edge_attr_E11.shape[1], self._arrays
-        ptr = into.empty("ptr", (len(index) + 1,), np.int64)
-        ptr[0] = 0
-        np.cumsum(self.node_ptr[graphs + 1] - self.node_ptr[graphs], out=ptr[1:])
-        nodes, edges = int(ptr[-1]), int((self.edge_ptr[graphs + 1] - self.edge_ptr[graphs]).sum())
+        index = np.ascontiguousarray(idx, dtype=np.int64)
+        graphs, ptr = np.empty(len(index), np.int64), into.empty("ptr", (len(index) + 1,), np.int64)
+        view, some = (graphs, False) if self._graphs is None else (self._graphs, True)
+        nodes, edges = compiled_gather.place(index, view, some, self.node_ptr, self.edge_ptr, graphs, ptr)
+        if nodes < 0:
+            raise IndexError(f"graphs {index.min()} to {index.max()} of {len(self)}")
+        columns, edge_columns = self.x_ND.shape[1], self.edge_attr_E11.shape[1]
         batch = PackedBatch(
             x_ND=into.empty("x", (nodes, columns), np.float32),
             node_id_N=into.empty("node_id", (nodes,), dtype["node_id"]),
@@ -232,22 +217,19 @@ class GraphStore:
             node_y_N=into.empty("node_y", (nodes,), dtype["node_y"]),
             index_G=index,
         )
-        source = compiled_gather.Source(
-            *(self.node_ptr, self.edge_ptr, self.x_ND.reshape(-1), self.node_id_N, self.edge_index_2E),
-            *(self.edge_attr_E11.reshape(-1), self.node_y_N, a["y"], a["attack"]),
-        )
         target = compiled_gather.Target(
             *(batch.x_ND.reshape(-1), batch.node_id_N, batch.edge_index_2E, batch.edge_attr_E11.reshape(-1)),
             *(batch.node_y_N, batch.graph_of_node_N, batch.y_G, batch.attack_G),
         )
-        compiled_gather.gather(graphs, ptr, columns, edge_columns, source, target)
+        compiled_gather.gather(graphs, ptr, columns, edge_columns, self._source, target)
         return batch
 
-    def _checked(self, index: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-        """Positions counted from 0, as the compiled copy wants them: it reads where it is told to."""
-        if len(index) and not (-len(self) <= index.min() and index.max() < len(self)):
-            raise IndexError(f"graphs {index.min()} to {index.max()} of {len(self)}")
-        return index % len(self) if len(index) else index
+    @cached_property
+    def _source(self) -> compiled_gather.Source:
+        return compiled_gather.Source(
+            *(self.node_ptr, self.edge_ptr, self.x_ND.reshape(-1), self.node_id_N, self.edge_index_2E),
+            *(self.edge_attr_E11.reshape(-1), self.node_y_N, self._arrays["y"], self._arrays["attack"]),
+        )
 
     def __getitem__(self, i: int) -> Data:
         """Graph ``i`` as PyG ``Data``: x, edge_index, edge_attr, y, attack, node_id, node_y. Needs the train extra."""

@@ -259,7 +259,7 @@ class Pool(nn.Module):
 
     def forward(self, h_NH: Tensor, batch_N: Tensor, num_graphs: int) -> Tensor:
         if self.kinds == ("mean", "max") and fused.on_cpu(h_NH, batch_N):
-            return torch.cat(fused.mean_and_max(h_NH, batch_N, num_graphs), dim=1)
+            return fused.mean_and_max(h_NH, batch_N, num_graphs)
         pooled_GP: Tensor = self.aggregate(h_NH, batch_N, dim_size=num_graphs)
         return pooled_GP
 

@@ -118,22 +118,22 @@ def share_backward(target, alpha, g):  # type: ignore[no-untyped-def]
 
 
 @_jit
-def meet_backward(source, target, met, slope, heads_2HW, alpha, g_score, g_out, row, g_edge, g_both):  # type: ignore[no-untyped-def]
+def meet_backward(source, target, met, slope, ones_HW, att_HW, alpha, g_score, g_out, row, g_edge, g_both):  # type: ignore[no-untyped-def]
     """Gradient by the edges of ``meet``; adds to ``g_both`` that of ``meet`` and ``mix``. ``row[W]`` is scratch.
 
-    ``heads_2HW``: ones at each head's columns, and its attention vector there.
+    ``ones_HW``: ones at each head's columns; ``att_HW``: its attention vector there.
     """
     width = g_out.shape[1]
     for e in range(len(source)):
         i, j = source[e], target[e]
         for c in range(width):
-            g_edge[e, c] = g_score[e, 0] * heads_2HW[1, 0, c]
-            row[c] = alpha[e, 0] * heads_2HW[0, 0, c]
+            g_edge[e, c] = g_score[e, 0] * att_HW[0, c]
+            row[c] = alpha[e, 0] * ones_HW[0, c]
         for h in range(1, alpha.shape[1]):
             for c in range(width):
-                g_edge[e, c] += g_score[e, h] * heads_2HW[1, h, c]
+                g_edge[e, c] += g_score[e, h] * att_HW[h, c]
             for c in range(width):
-                row[c] += alpha[e, h] * heads_2HW[0, h, c]
+                row[c] += alpha[e, h] * ones_HW[h, c]
         for c in range(width):
             g_edge[e, c] *= np.float32(1.0) if met[e, c] > 0 else slope
         for c in range(width):

@@ -66,28 +66,49 @@ def scale_edges(edge_attr, mean, std, clip, source, target, slot_N, blank, out):
 
 
 @_jit
-def pool(batch_N, h, total, most, size_G):  # type: ignore[no-untyped-def]
-    """Sum, maximum (from −∞) and number of each graph's nodes."""
+def pool(batch_N, h, size_G, out):  # type: ignore[no-untyped-def]
+    """``out[G, 2W]``: mean, then maximum of each graph's nodes, 0 for an empty graph; ``size_G`` at least 1."""
+    width = h.shape[1]
+    for g in range(out.shape[0]):
+        size_G[g] = 0
+        for c in range(width):
+            out[g, c] = np.float32(0.0)
+        for c in range(width):
+            out[g, width + c] = -np.inf
     for n in range(h.shape[0]):
         g = batch_N[n]
         size_G[g] += 1
-        for c in range(h.shape[1]):
-            total[g, c] += h[n, c]
-        for c in range(h.shape[1]):
-            most[g, c] = max(most[g, c], h[n, c])
+        for c in range(width):
+            out[g, c] += h[n, c]
+        for c in range(width):
+            out[g, width + c] = max(out[g, width + c], h[n, c])
+    for g in range(out.shape[0]):
+        if size_G[g] == 0:
+            size_G[g] = 1
+            for c in range(width):
+                out[g, width + c] = np.float32(0.0)
+        for c in range(width):
+            out[g, c] /= size_G[g]
 
 
 @_jit
-def pool_backward(batch_N, h, most, g_mean, g_most, tied, g_h):  # type: ignore[no-untyped-def]
-    """Gradient of ``pool``; ``g_mean`` is divided by the sizes already. Equal largest nodes share, as torch has it."""
+def pool_backward(batch_N, h, size_G, out, g_out, share, g_h):  # type: ignore[no-untyped-def]
+    """Gradient of ``pool``. Equal largest nodes share, as torch has it; ``share[G, 2W]`` is scratch."""
+    width = h.shape[1]
+    for g in range(out.shape[0]):
+        for c in range(width):
+            share[g, c] = g_out[g, c] / size_G[g]
+        for c in range(width):
+            share[g, width + c] = np.float32(0.0)
     for n in range(h.shape[0]):
         g = batch_N[n]
-        for c in range(h.shape[1]):
-            tied[g, c] += np.float32(1.0) if h[n, c] == most[g, c] else np.float32(0.0)
-    for g in range(g_most.shape[0]):
-        for c in range(h.shape[1]):
-            g_most[g, c] /= max(tied[g, c], np.float32(1.0))
+        for c in range(width):
+            share[g, width + c] += np.float32(1.0) if h[n, c] == out[g, width + c] else np.float32(0.0)
+    for g in range(out.shape[0]):
+        for c in range(width):
+            share[g, width + c] = g_out[g, width + c] / max(share[g, width + c], np.float32(1.0))
     for n in range(h.shape[0]):
         g = batch_N[n]
-        for c in range(h.shape[1]):
-            g_h[n, c] = g_mean[g, c] + (g_most[g, c] if h[n, c] == most[g, c] else np.float32(0.0))
+        for c in range(width):
+            largest = h[n, c] == out[g, width + c]
+            g_h[n, c] = share[g, c] + (share[g, width + c] if largest else np.float32(0.0))

@@ -8,6 +8,7 @@ Shapes: N nodes, E edges, F edge features, H heads, C channels per head, W = H·
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -32,24 +33,29 @@ class _Attention(torch.autograd.Function):
         return (*_attend_backward(ctx.slope, grads[0].contiguous(), *ctx.saved_tensors), None, None)
 
 
-def _heads(att: Tensor) -> Tensor:
-    """``[2, H, W]``: ones at the columns of each head, and there its attention vector."""
-    ones_HW = torch.eye(len(att)).repeat_interleave(att.shape[1], dim=1)
-    return torch.stack([ones_HW, ones_HW * att.flatten()])
+@cache
+def _columns(heads: int, channels: int) -> Any:
+    """``[H, W]``: ones at the columns of each head."""
+    return np.repeat(np.eye(heads, dtype=np.float32), channels, axis=1)
+
+
+def _heads(att: Tensor) -> tuple[Any, Any]:
+    """``[H, W]`` each: ones at the columns of each head, and there its attention vector. In NumPy: as tensors these few
+    numbers took as long as a pass over the edges."""
+    ones_HW = _columns(*att.shape)
+    return ones_HW, ones_HW * att.detach().numpy().reshape(-1)
 
 
 def _attend(
     both: Tensor, edge: Tensor, att: Tensor, index: Tensor, slope: float
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Messages, and what their gradient needs; ``edge`` is overwritten."""
-    heads_2HW, alpha = _heads(att), both.new_empty(len(edge), len(att))
+    (ones_HW, att_HW), alpha = _heads(att), both.new_empty(len(edge), len(att))
     out = both.new_zeros(len(both), edge.shape[1])
-    source, target, both_n, met, alpha_n, ones, att_n = _arrays(
-        index[0], index[1], both, edge, alpha, *heads_2HW
-    )
-    compiled.meet(source, target, both_n, np.float32(slope), att_n, met, alpha_n)
+    (source, target), both_n, met, alpha_n = _arrays(index, both, edge, alpha)
+    compiled.meet(source, target, both_n, np.float32(slope), att_HW, met, alpha_n)
     compiled.share(target, alpha_n)
-    compiled.mix(source, target, alpha_n, ones, both_n, *_arrays(out))
+    compiled.mix(source, target, alpha_n, ones_HW, both_n, *_arrays(out))
     return out, edge, alpha
 
 
@@ -57,22 +63,22 @@ def _attend_backward(
     slope: float, g_out: Tensor, both: Tensor, att: Tensor, index: Tensor, met: Tensor, alpha: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Gradients by ``both``, ``edge`` and ``att``."""
-    heads_2HW, g_score = _heads(att), torch.empty_like(alpha)
+    (ones_HW, att_HW), g_score = _heads(att), torch.empty_like(alpha)
     g_edge, g_both = torch.empty_like(met), torch.zeros_like(both)
-    source, target, alpha_n, g_out_n, g_score_n = _arrays(index[0], index[1], alpha, g_out, g_score)
+    (source, target), alpha_n, g_out_n, g_score_n = _arrays(index, alpha, g_out, g_score)
     row = np.empty(met.shape[1], np.float32)
-    compiled.mix_backward(source, target, *_arrays(both, heads_2HW[0]), g_out_n, row, g_score_n)
+    compiled.mix_backward(source, target, *_arrays(both), ones_HW, g_out_n, row, g_score_n)
     compiled.share_backward(target, alpha_n, g_score_n)
     compiled.meet_backward(
-        *(source, target, *_arrays(met), np.float32(slope), *_arrays(heads_2HW)),
+        *(source, target, *_arrays(met), np.float32(slope), ones_HW, att_HW),
         *(alpha_n, g_score_n, g_out_n, row, *_arrays(g_edge, g_both)),
     )
-    g_att = ((g_score.t() @ met) * heads_2HW[0]).sum(0).view_as(att)
-    return g_both, g_edge, g_att
+    (per_head_HW,) = _arrays(g_score.t() @ met)
+    return g_both, g_edge, torch.from_numpy((per_head_HW * ones_HW).sum(axis=0)).view_as(att)
 
 
 def _arrays(*tensors: Tensor) -> Any:
-    return [t.detach().numpy() for t in tensors]
+    return [t.detach().numpy() if t.requires_grad else t.numpy() for t in tensors]
 
 
 class _Block(torch.autograd.Function):

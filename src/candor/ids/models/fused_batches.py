@@ -85,27 +85,24 @@ def enter_edges(
 
 class _Pool(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, h: Tensor, batch: Tensor, num_graphs: int) -> tuple[Tensor, Tensor]:
-        total, size = h.new_zeros(num_graphs, h.shape[1]), h.new_zeros(num_graphs, 1)
-        most = torch.full_like(total, -torch.inf)
-        compiled.pool(*arrays(batch, h), *_own(total, most, size[:, 0]))
-        most[size[:, 0] == 0] = 0.0
-        size = size.clamp(min=1)
-        ctx.save_for_backward(h, batch, most, size)
-        return total / size, most
+    def forward(ctx: Any, h: Tensor, batch: Tensor, num_graphs: int) -> Tensor:
+        size, out = h.new_empty(num_graphs), h.new_empty(num_graphs, 2 * h.shape[1])
+        compiled.pool(*arrays(batch, h), *_own(size, out))
+        ctx.save_for_backward(batch, h, size, out)
+        return out
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        h, batch, most, size = ctx.saved_tensors
-        g_most, g_h = grads[1].clone(memory_format=torch.contiguous_format), torch.empty_like(h)
-        given = arrays(batch, h, most, grads[0] / size)
-        compiled.pool_backward(*given, *_own(g_most, torch.zeros_like(most), g_h))
+        batch, h, size, out = ctx.saved_tensors
+        g_h = torch.empty_like(h)
+        given = arrays(batch, h, size, out, grads[0])
+        compiled.pool_backward(*given, *_own(torch.empty_like(out), g_h))
         return g_h, None, None
 
 
-def mean_and_max(h_NW: Tensor, batch_N: Tensor, num_graphs: int) -> tuple[Tensor, Tensor]:
-    """Mean and maximum of each graph's nodes, ``[G, W]`` each; 0 for an empty graph."""
-    made: tuple[Tensor, Tensor] = _Pool.apply(h_NW.contiguous(), batch_N, num_graphs)  # type: ignore[no-untyped-call]
+def mean_and_max(h_NW: Tensor, batch_N: Tensor, num_graphs: int) -> Tensor:
+    """Mean and maximum of each graph's nodes, ``[G, 2W]``; 0 for an empty graph."""
+    made: Tensor = _Pool.apply(h_NW.contiguous(), batch_N, num_graphs)  # type: ignore[no-untyped-call]
     return made
 
 

@@ -16,9 +16,10 @@ from candor.ids.graphs import writer as writer_module
 from candor.ids.graphs.calibration import measure
 from candor.ids.graphs.features import NODE_NAMES
 from candor.ids.graphs.kernels import PackedGraphs, build_windows
-from candor.ids.graphs.store import ARRAYS, Buffers, GraphStore
+from candor.ids.graphs.store import ARRAYS, GraphStore
 from candor.ids.graphs.stream import prepare, relate
 from candor.ids.graphs.writer import StoreWriter, concat, slice_graphs
+from candor.learn.reuse import Buffers
 
 
 def graphs(seed: int = 0, seconds: float = 1.0) -> PackedGraphs:
