@@ -31,6 +31,8 @@ BLOCKS = (
     Block("demo", "README.md", "candor run kd --dataset synthetic", "demo"),
     Block("hcrl_sa", "docs/results.md", "candor run kd --dataset hcrl_sa --seed 1,2,3", "results"),
     Block("set_01", "docs/results.md", "candor run kd --dataset set_01 --seed 1,2,3", "results"),
+    Block("unsw_nb15", "docs/results.md", "candor run kd --dataset unsw_nb15 --seed 1,2,3", "results"),
+    Block("cicids2017", "docs/results.md", "candor run kd --dataset cicids2017 --seed 1,2,3", "results"),
 )
 
 

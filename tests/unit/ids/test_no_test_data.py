@@ -172,6 +172,9 @@ def test_thresholds_budgets_and_rates_are_the_same_whatever_test_windows_are_lik
         (tmp_path / name).mkdir()
         table.write_parquet(tmp_path / name / "scores.parquet")
         out = output(tmp_path / f"{name}-out")
-        evaluate(config, Inputs({"scores.x": tmp_path / name, "ingest": world.ingest}), out)
+        inputs = Inputs(
+            {"scores.x": tmp_path / name, "ingest": world.ingest, "build_train": world.build_train}
+        )
+        evaluate(config, inputs, out)
         chosen.append([(out.path / n).read_bytes() for n in ("thresholds.json", "unions.json")])
     assert chosen[0] == chosen[1]

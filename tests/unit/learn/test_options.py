@@ -82,9 +82,9 @@ def test_mixed_precision_is_off_on_a_cpu(world: TinyWorld, tmp_path):
     assert asked.curve("val_loss") == plain.curve("val_loss")
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("precision", ["16-mixed", "bf16-mixed"])
-def test_mixed_precision_learns_on_cuda(world: TinyWorld, tmp_path, precision, needs):
-    needs(torch.cuda.is_available(), "a CUDA device")
+def test_mixed_precision_learns_on_cuda(world: TinyWorld, tmp_path, precision):
     _, _, rows = train(world, tmp_path, options(precision=precision, device="cuda"))
     assert max(rows.curve("val_accuracy")) > 0.95
 

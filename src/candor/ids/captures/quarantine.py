@@ -21,7 +21,7 @@ REASONS: Final = {
     "time_backwards": "the time lies more than max_backstep_s before an earlier frame",
     "time_ahead": "the time lies more than max_backstep_s after the frames that follow",
     "id_not_hex": "the arbitration ID is missing or not hexadecimal",
-    "id_over_29_bits": "the arbitration ID needs more than 29 bits",
+    "id_over_29_bits": "the arbitration ID needs more than 29 bits, or is negative",
     "payload_not_hex": "the payload is not hexadecimal (in python-can's CSV: not base64)",
     "payload_odd_hex": "the payload has an odd number of hexadecimal digits",
     "payload_over_64_bytes": "the payload is longer than CAN FD allows",

@@ -115,7 +115,7 @@ def _reason(labelled: bool) -> pl.Expr:
         "time_not_a_number": pl.col("timestamp").is_null(),
         "time_not_finite": ~pl.col("timestamp").is_finite(),
         "id_not_hex": ~pl.col("id_hex"),
-        "id_over_29_bits": pl.col("id_value").is_null() | (pl.col("id_value") > fr.MAX_EXTENDED_ID),
+        "id_over_29_bits": ~pl.col("id_value").is_between(0, fr.MAX_EXTENDED_ID).fill_null(False),
         "payload_not_hex": pl.col("data").is_null() | ~pl.col("data").str.contains(_HEX),
         "payload_odd_hex": pl.col("digits") % 2 == 1,
         "payload_over_64_bytes": pl.col("digits") > 2 * fr.MAX_FD_BYTES,
