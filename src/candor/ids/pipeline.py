@@ -49,7 +49,7 @@ __all__ = ["VERSIONS", "plan", "resolve"]
 #: Version of every stage: raise it when the same config and inputs give another artifact.
 VERSIONS = {
     "generate": 1,
-    "ingest": 1,
+    "ingest": 2,
     "calibrate": 2,
     "build": 2,
     "audit": 3,
