@@ -53,3 +53,13 @@ def slurm(needs: Callable[[bool, str], None]) -> Iterator[object]:
     needs(available(), "SLURM, munge, slurmdbd, mariadb-server and iproute2, as root")
     with slurm_cluster() as cluster:
         yield cluster
+
+
+@pytest.fixture(scope="session")
+def ssh(needs: Callable[[bool, str], None], tmp_path_factory: pytest.TempPathFactory) -> Iterator[object]:
+    """An Sshd (see support/sshd.py) on loopback."""
+    from sshd import available, sshd
+
+    needs(available(), "openssh-server, openssh-client and rsync")
+    with sshd(tmp_path_factory.mktemp("sshd")) as server:
+        yield server

@@ -19,7 +19,8 @@ CandorError                     exit code
 ├── NotFound                    9   no such run, task or capture
 ├── SchedulerError              10  the cluster's scheduler refused, or does not answer
 ├── RayUnavailable              11  Ray does not start, cannot be reached, or refuses the token
-└── TrackingUnavailable        12   a tracking service did not take what it was sent; nothing is lost
+├── TrackingUnavailable        12   a tracking service did not take what it was sent; nothing is lost
+└── SyncFailed                 13   rsync did not come to its end; the same command goes on
 """
 
 from __future__ import annotations
@@ -135,3 +136,9 @@ class TrackingUnavailable(CandorError):
     """A tracking service is away, refuses the key or does not answer. Never stops a training."""
 
     exit_code = 12
+
+
+class SyncFailed(CandorError):
+    """Files did not all reach another machine, or come from there; what arrived stays."""
+
+    exit_code = 13

@@ -32,13 +32,19 @@ def clean(
 ) -> None:
     """Tidy up after runs that were killed. Published artifacts stay; a dead attempt keeps its record and metrics."""
     from candor.errors import ConfigError
+    from candor.executors.job_ends import JobEnds
     from candor.flow.orphans import Clinic
 
     if not orphans:
         raise ConfigError("nothing was named to clean", hint="Use --orphans; with --dry-run to look first.")
     state = session(ctx)
-    clinic = Clinic(state.store, state.settings.run_root, older_than_s=older_than_days * _SECONDS_PER_DAY)
+    ends = JobEnds()
+    clinic = Clinic(
+        state.store, state.settings.run_root, job_ended=ends, older_than_s=older_than_days * _SECONDS_PER_DAY
+    )
     found = [*(clinic.find() if dry_run else clinic.clean()), *_rays(dry_run=dry_run)]
+    if ends.trouble:
+        output.note(f"Attempts in jobs count as alive, since {ends.trouble}")
     if as_json:
         output.as_json([{"kind": o.kind, "path": str(o.path), "why": o.why} for o in found])
         return

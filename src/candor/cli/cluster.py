@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from candor.cli import options, output
+from candor.cli import cluster_doctor, cluster_files, options, output
 from candor.cli.session import session
 
 app = typer.Typer(help="Jobs of a cluster.", no_args_is_help=True)
@@ -17,6 +17,11 @@ app = typer.Typer(help="Jobs of a cluster.", no_args_is_help=True)
 @app.callback()
 def _group() -> None:
     """Jobs of a cluster."""
+
+
+app.command("doctor")(cluster_doctor.doctor)
+app.command("sync")(cluster_files.sync)
+app.command("stage")(cluster_files.stage)
 
 
 @app.command("resubmit", hidden=True)

@@ -26,13 +26,16 @@ def run_one(
     as_json: options.AsJson = False,
 ) -> None:
     """Run one task, unless it is published. Its inputs must be."""
+    import os
+
     from candor.cli.run import INTERRUPTED
+    from candor.cluster.staging import staged_in
     from candor.errors import StageFailed
     from candor.executors.signals import stop_on_sigterm
     from candor.flow.plan import read_plan
     from candor.flow.run import Run
     from candor.flow.stage import LazyStages
-    from candor.flow.task import run_task
+    from candor.flow.task import STAGE_IN_VARIABLE, run_task
     from candor.tracking.device import DeviceRecorder
 
     state = session(ctx)
@@ -40,8 +43,10 @@ def run_one(
     task = plan.task(task_id)
     run = Run(state.settings.run_root / "runs" / plan.run_id)
     run.path.mkdir(parents=True, exist_ok=True)
+    settings = state.settings
+    nearer = staged_in(os.environ.get(STAGE_IN_VARIABLE, ""), settings.data_root, settings.cache_root)
     try:
-        with stop_on_sigterm():
+        with stop_on_sigterm(), nearer as stage_in:
             attempt = run_task(
                 plan,
                 task.id,
@@ -49,6 +54,7 @@ def run_one(
                 store=state.store,
                 run=run,
                 recorder_factory=DeviceRecorder,
+                stage_in=stage_in,
             )
     except KeyboardInterrupt:
         output.note("Stopped. Run the same command to resume.")

@@ -127,8 +127,11 @@ class WorkerJob:
 
 def work(job: WorkerJob) -> int:
     """Take trials until the study has enough; the worker's number."""
+    from candor.executors.job_ends import JobEnds
+
     study = Study(job.study)
-    Searcher(study, TrialRuns(job.workload, study.info()), worker=job.number).run()
+    runs = TrialRuns(job.workload, study.info())
+    Searcher(study, runs, worker=job.number, job_over=JobEnds().over).run()
     return job.number
 
 

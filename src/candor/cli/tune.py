@@ -52,6 +52,12 @@ def tune(
     ] = "",
     on: options.On = "inline",
     address: options.Address = "",
+    site: options.Site = "generic",
+    site_sets: options.SiteSets = [],  # noqa: B006
+    wait: options.Wait = True,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="With --on slurm: print the script, and submit nothing.")
+    ] = False,
     as_json: options.AsJson = False,
 ) -> None:
     """Search for the settings with the best validation metric. Typing it again resumes; more --trials adds to it."""
@@ -62,7 +68,7 @@ def tune(
         raise ConfigError(
             f"no way of pruning called '{prune}'", place="--prune", hint=f"Choose {', '.join(_PRUNERS)}."
         )
-    where = executors.checked(executors.Where(on, address))
+    where = executors.checked(executors.Where(on, address, site, tuple(site_sets), wait))
     info = StudyInfo(
         study=name or f"{model}-{experiment}-{dataset}",
         model=model,
@@ -78,13 +84,35 @@ def tune(
         trials=trials,
     )
     _refuse_what_no_plan_has(state, info)
+    if dry_run:
+        _print_script(state, info, where, at_most=at_most, cpus=cpus, gpus=gpus)
+        return
     study = open_study(state.settings.run_root, info)
     try:
-        _search(state, study, where, at_most=at_most, cpus=cpus, gpus=gpus)
+        ended = _search(state, study, where, at_most=at_most, cpus=cpus, gpus=gpus)
     except KeyboardInterrupt:
         output.note("Stopped. The same command goes on, trials under way included.")
         raise typer.Exit(130) from None
-    _finish(state, study, as_json=as_json)
+    if ended:
+        _finish(state, study, as_json=as_json)
+    elif as_json:
+        output.as_json({**_study_row(study), "outcome": "queued"})
+
+
+def _print_script(
+    state: Session, info: StudyInfo, where: executors.Where, *, at_most: int, cpus: float, gpus: float
+) -> None:
+    import sys
+
+    from candor.cli import tune_slurm
+
+    if where.on != "slurm":
+        raise ConfigError(
+            "there is no script to print", place="--dry-run", hint="Scripts are for --on slurm."
+        )
+    array = tune_slurm.array_of(state, info, where, cpus=cpus, gpus=gpus)
+    sys.stdout.write(array.text(min(at_most, info.trials)))
+    output.note("Nothing was submitted.")
 
 
 def study(
@@ -126,12 +154,14 @@ def tune_worker(
 ) -> None:
     """Take trials of a study until it has enough: what each job of an array runs."""
     from candor.cli.trials import WorkerJob, work
+    from candor.executors.signals import stop_on_sigterm
     from candor.learn.tuning.study import find_study
 
     state = session(ctx)
     found = find_study(state.settings.run_root, name)
     try:
-        work(WorkerJob(state.workload, found.path, worker))
+        with stop_on_sigterm():
+            work(WorkerJob(state.workload, found.path, worker))
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
 
@@ -161,12 +191,18 @@ def _refuse_what_no_plan_has(state: Session, info: StudyInfo) -> None:
 
 def _search(
     state: Session, study: Study, where: executors.Where, *, at_most: int, cpus: float, gpus: float
-) -> None:
+) -> bool:
+    """Whether the search came to its end; what was only queued has not."""
     from candor.cli.trials import TrialRuns, WorkerJob, work_in_parallel
     from candor.flow.workers import LocalWorkers
     from candor.learn.tuning.search import Searcher
 
     info = study.info()
+    if where.on == "slurm":
+        from candor.cli import tune_slurm
+
+        array = tune_slurm.array_of(state, info, where, cpus=cpus, gpus=gpus)
+        return tune_slurm.search(array, study, where, at_most=at_most, told=_tell(info))
     runs = TrialRuns(state.workload, info)
     if where.on == "ray":
         from candor.executors.ray_cluster import connected
@@ -180,6 +216,7 @@ def _search(
         Searcher(study, runs, on_trial=_tell(info)).run()
     else:
         work_in_parallel([WorkerJob(state.workload, study.path, n) for n in range(at_most)], LocalWorkers())
+    return True
 
 
 class _tell:  # noqa: N801 - used as a function.

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from candor.config.fingerprint import digest
 from candor.executors.site import Request, SiteConfig
-from candor.flow.task import JOB_VARIABLE
+from candor.flow.task import JOB_VARIABLE, STAGE_IN_VARIABLE
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,10 @@ class ScriptContext:
     roots: Mapping[str, str]
     candor: Sequence[str] = ("candor",)
     venv: str = ""
+
+
+#: What the lines of ``activation`` call.
+FAIL = 'fail() { echo "candor: $1" >&2; exit 78; }'
 
 
 def job_name(run: Path, head: str) -> str:
@@ -99,7 +103,7 @@ def directives(
 
 def environment(context: ScriptContext, site: SiteConfig) -> list[str]:
     """Roots, modules and the virtual environment."""
-    lines = ['fail() { echo "candor: $1" >&2; exit 78; }']
+    lines = [FAIL]
     lines += [
         f"export {name}={quoted(value)}" for name, value in sorted({**context.roots, **site.env}.items())
     ]
@@ -110,15 +114,36 @@ def environment(context: ScriptContext, site: SiteConfig) -> list[str]:
         # What srun starts must see the whole environment of this script.
         "export SLURM_EXPORT_ENV=ALL",
     ]
-    if site.modules:
-        lines.append("type module >/dev/null 2>&1 || . /etc/profile")
+    return [
+        *lines,
+        *([f"export {STAGE_IN_VARIABLE}={site.stage_in}"] if site.stage_in != "none" else []),
+        *activation(site, context.venv),
+        f"candor=({' '.join(quoted(word) for word in context.candor)})",
+    ]
+
+
+def activation(site: SiteConfig, venv: str) -> list[str]:
+    """Modules, the site's own lines, and the virtual environment; ``fail`` must be defined."""
+    lines = ["type module >/dev/null 2>&1 || . /etc/profile"] if site.modules else []
     lines += [f"module load {m} || fail {shlex.quote(f'module {m} does not load')}" for m in site.modules]
     lines += site.setup
-    if context.venv:
-        lines.append(
-            f". {expanded(context.venv + '/bin/activate')} || fail 'no virtual environment to activate'"
-        )
-    return [*lines, f"candor=({' '.join(quoted(word) for word in context.candor)})"]
+    if venv:
+        lines.append(f". {expanded(venv + '/bin/activate')} || fail 'no virtual environment to activate'")
+    return lines
+
+
+def render_body(context: ScriptContext, site: SiteConfig, request: Request, head: str, body: str) -> str:
+    """The script of a job that runs ``body`` in the environment and is no task of a plan."""
+    return "\n".join(
+        [
+            "#!/bin/bash",
+            *directives(context, site, request, head),
+            "",
+            *environment(context, site),
+            body,
+            "",
+        ]
+    )
 
 
 def _gpu_lines(site: SiteConfig, request: Request) -> list[str]:

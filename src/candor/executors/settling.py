@@ -73,7 +73,11 @@ def explain(run: Run, attempt: Attempt, task: PlannedTask, rows: Sequence[Accoun
 
 def incarnation(record: AttemptRecord, rows: Sequence[Accounted]) -> Accounted | None:
     """The start of the job that the attempt belongs to: a requeued job has several, one after the other."""
-    began = iso_seconds(record.started)
+    return incarnation_at(record.job, iso_seconds(record.started), rows)
+
+
+def incarnation_at(job: str | None, began: float, rows: Sequence[Accounted]) -> Accounted | None:
+    """The start of ``job`` during which something began, in seconds since 1970."""
 
     def distance_s(row: Accounted) -> float:
         """0 if it ran when the attempt began; clocks of node and controller may differ by a little."""
@@ -81,7 +85,7 @@ def incarnation(record: AttemptRecord, rows: Sequence[Accounted]) -> Accounted |
         end = row.end if row.end is not None else float("inf")
         return max(row.start - began, began - end, 0.0)
 
-    candidates = [r for r in rows if r.job == record.job and r.start is not None]
+    candidates = [r for r in rows if r.job == job and r.start is not None]
     return min(reversed(candidates), key=distance_s, default=None)
 
 

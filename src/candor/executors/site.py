@@ -53,6 +53,8 @@ class SiteConfig(Config):
         modules: loaded in this order. setup: shell lines after them.
         venv: folder of the virtual environment; the one that submits by default. ``$VARIABLES`` and ``~`` are left to the node.
         env: variables for every job; no secrets. pass_env: variables handed over from the shell that submits, by name only.
+        stage_in: where tasks read from. ``scratch``: copies of raw data below the cache root; ``tmpdir``: copies on the
+            node's own disk, of input artifacts too.
         array_limit: at most this many elements of one array run at a time.
         requeue: whether users may requeue their jobs; if not, a job submits its own successor.
         warning_s: how long before the time limit a job is told to write its checkpoint and go back to the queue.
@@ -75,6 +77,7 @@ class SiteConfig(Config):
     venv: Line | None = None
     env: dict[str, Line] = Field(default_factory=dict)
     pass_env: tuple[Word, ...] = ("HOME", "USER", "LANG", "PATH")
+    stage_in: Literal["none", "scratch", "tmpdir"] = "none"
     array_limit: Annotated[int, Field(gt=0)] = 20
     requeue: bool = True
     warning_s: Annotated[int, Field(ge=5)] = 120

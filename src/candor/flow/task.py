@@ -42,6 +42,8 @@ log = logging.getLogger(__name__)
 
 #: A job script names its job here, so that the scheduler can be asked later how an attempt ended.
 JOB_VARIABLE = "CANDOR_JOB"
+#: A job script says here how close a task's inputs are brought before it reads them: ``scratch`` or ``tmpdir``.
+STAGE_IN_VARIABLE = "CANDOR_STAGE_IN"
 #: A running attempt notes its duration and memory this often, so that a killed one leaves them too.
 PULSE_S = 5.0
 
@@ -58,6 +60,16 @@ class TaskRecorder(Recorder, Protocol):
 
     def publish(self, out: Path) -> None:
         """Write the rows into the artifact, if there are any."""
+
+
+class StageIn(Protocol):
+    """Brings what a task reads closer to it."""
+
+    def config(self, values: dict[str, Any]) -> dict[str, Any]:
+        """The planned config in which files are named where their copies lie."""
+
+    def artifact(self, artifact: Artifact) -> Path | None:
+        """Where the copy of an input artifact lies, verified against its manifest; None if it is to be read in place."""
 
 
 #: (scratch folder, task ID) → recorder.
@@ -108,6 +120,7 @@ def run_task(
     recorder_factory: RecorderFactory,
     progress: Progress = silent,
     workers: Workers | None = None,
+    stage_in: StageIn | None = None,
 ) -> Attempt:
     """Run one task, unless its artifact is there already, and leave a record however it ends.
 
@@ -144,6 +157,7 @@ def run_task(
                 recorder_factory,
                 progress,
                 workers or LocalWorkers(),
+                stage_in,
             ).carry_out()
 
 
@@ -245,6 +259,7 @@ class _Execution:
     recorder_factory: RecorderFactory
     progress: Progress
     workers: Workers
+    stage_in: StageIn | None = None
     _since: float = field(default_factory=time.monotonic)
     _last_pulse: float = field(default_factory=time.monotonic)
 
@@ -263,9 +278,11 @@ class _Execution:
         if task.stage not in self.stages:
             raise ConfigError(f"there is no stage called '{task.stage}'", place=f"task {task.id}")
         stage = self.stages[task.stage]
-        config = load_config(stage, task)
+        near = self.stage_in
+        moved = task if near is None else task.model_copy(update={"config": near.config(task.config)})
+        config = load_config(stage, moved)
         sources = {name: self.plan.task(source) for name, source in task.inputs.items()}
-        inputs = Inputs({name: store.open(s.stage, s.key).path for name, s in sources.items()})
+        inputs = Inputs({name: self._input(source) for name, source in sources.items()})
         staging, scratch = store.staging(task.key), store.scratch(task.stage, task.key)
         log.info("%s, attempt %d; what survives it lies in %s", task.id, self.attempt.record.attempt, scratch)
         recorder = self.recorder_factory(scratch, task.id)
@@ -284,6 +301,14 @@ class _Execution:
             code_version=self.attempt.record.code_version,
             duration_s=time.monotonic() - self._since,
         )
+
+    def _input(self, source: PlannedTask) -> Path:
+        if self.stage_in is not None:
+            # Staging verifies every file as it copies it: a second reading from a slow disk would tell nothing new.
+            copy = self.stage_in.artifact(self.store.open(source.stage, source.key, verify=False))
+            if copy is not None:
+                return copy
+        return self.store.open(source.stage, source.key).path
 
     def _measured(self) -> dict[str, Any]:
         return {"duration_s": time.monotonic() - self._since, "peak_memory_bytes": peak_memory_bytes()}

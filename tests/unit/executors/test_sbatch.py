@@ -176,3 +176,10 @@ def test_a_site_that_charges_wants_an_account() -> None:
 def test_an_unknown_site_names_the_nearest() -> None:
     with pytest.raises(PresetNotFound, match="osc_ascend"):
         load_site("osc_ascent")
+
+
+@pytest.mark.parametrize(("where", "told"), [("none", 0), ("scratch", 1), ("tmpdir", 1)])
+def test_a_site_says_where_its_tasks_read_from(where: str, told: int) -> None:
+    text = script(SiteConfig.model_validate({"stage_in": where}))
+    assert text.count(f"export CANDOR_STAGE_IN={where}\n") == told
+    assert ("CANDOR_STAGE_IN" in text) == bool(told)

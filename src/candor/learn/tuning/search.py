@@ -13,6 +13,7 @@ same values, and goes on from the last epoch's checkpoint.
 from __future__ import annotations
 
 import logging
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -22,6 +23,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from candor.errors import ExtraMissing
 from candor.flow.process import ProcessId
+from candor.flow.task import JOB_VARIABLE
 from candor.learn.tuning.spaces import Space, Value
 from candor.learn.tuning.study import Study, StudyInfo, TrialRecord
 
@@ -30,9 +32,15 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 _WORKER = "worker"
+#: The scheduler's name of the job a worker runs in, and when the trial began, seconds since 1970.
+_JOB, _BEGAN = "job", "began_s"
+#: Its worker was told to stop, and gives it back.
+_RELEASED = "released"
 #: Of a trial whose run ended. One that failed without it does not count: its worker died and its values were queued
 #: again, or there were enough trials already.
 _ENDED = "ended"
+#: (job, host, seconds since 1970) → whether the start of that job, which was at work on that host then, is over.
+JobOver = Callable[[str, str, float], bool]
 #: A lock this old belongs to a worker that died: an append takes milliseconds.
 _LOCK_GRACE_S = 30
 ORPHAN_S = 60.0
@@ -77,7 +85,7 @@ class Searcher:
         worker: number of this worker; each draws its trials from a stream of its own.
         on_trial: told of every trial that ended.
         clock: seconds.
-        orphan_s: see ``revive``.
+        orphan_s, job_over: see ``revive``.
     """
 
     study: Study
@@ -86,6 +94,7 @@ class Searcher:
     on_trial: Callable[[TrialRecord], None] = lambda record: None
     clock: Callable[[], float] = time.monotonic
     orphan_s: float = ORPHAN_S
+    job_over: JobOver = lambda job, host, began_s: False
     _info: StudyInfo = field(init=False)
 
     def __post_init__(self) -> None:
@@ -94,7 +103,7 @@ class Searcher:
     def run(self) -> None:
         """Work until the study has its trials. Raises KeyboardInterrupt; the trial under way is tried again later."""
         optuna_study = self._open()
-        revive(self.study, optuna_study, self.orphan_s)
+        revive(self.study, optuna_study, self.orphan_s, self.job_over)
         while (trial := self._claim(optuna_study)) is not None:
             self._one(optuna_study, trial)
 
@@ -110,6 +119,9 @@ class Searcher:
         if len(_counting(optuna_study)) >= self._info.trials and not _waiting(optuna_study):
             return None
         trial = optuna_study.ask(self._info.space.distributions())
+        if os.environ.get(JOB_VARIABLE):
+            trial.set_user_attr(_JOB, os.environ[JOB_VARIABLE])
+            trial.set_user_attr(_BEGAN, time.time())
         trial.set_user_attr(_WORKER, ProcessId.current().model_dump_json())
         before = [t for t in _counting(optuna_study) if t.number < trial.number]
         if len(before) >= self._info.trials:
@@ -133,7 +145,12 @@ class Searcher:
             if trial.should_prune():
                 raise TrialStopped(f"{space.metric} {value:.4g} at epoch {epoch} is behind the other trials")
 
-        outcome = self.run_trial(values, report)
+        try:
+            outcome = self.run_trial(values, report)
+        except KeyboardInterrupt:
+            # Who takes the search up again may be on another node, where nobody can see that this process is gone.
+            trial.set_user_attr(_RELEASED, True)
+            raise
         ended = finished(record, outcome, curve, space, self.clock() - started)
         self.study.write(ended)
         trial.set_user_attr(_ENDED, True)
@@ -177,19 +194,20 @@ def open_optuna(study: Study, info: StudyInfo, worker: int = 0) -> optuna.Study:
         made: Any = optuna.create_study(
             storage=optuna.storages.JournalStorage(backend),
             study_name=info.study,
-            sampler=_sampler(info, worker),
             pruner=_pruner(info),
             direction="minimize" if info.space.mode == "min" else "maximize",
             load_if_exists=True,
         )
+    # A worker that takes up its work again would else draw the values that it began with.
+    made.sampler = _sampler(info, worker, len(made.get_trials(deepcopy=False)))
     return made  # type: ignore[no-any-return]
 
 
-def _sampler(info: StudyInfo, worker: int) -> optuna.samplers.BaseSampler:
+def _sampler(info: StudyInfo, worker: int, known: int = 0) -> optuna.samplers.BaseSampler:
     """Tree-structured Parzen estimator (Bergstra et al. 2011). Trials under way count as poor ones, so that workers do
     not all try the same."""
     samplers = optuna_module().samplers
-    seed = info.sampler_seed * 1000 + worker
+    seed = info.sampler_seed * 1000 + worker + 1_000_000 * known
     return samplers.TPESampler(seed=seed, multivariate=True, constant_liar=True)  # type: ignore[no-any-return]
 
 
@@ -202,22 +220,31 @@ def _pruner(info: StudyInfo) -> optuna.pruners.BasePruner:
     return pruners.NopPruner()  # type: ignore[no-any-return]
 
 
-def revive(study: Study, optuna_study: optuna.Study, orphan_s: float = ORPHAN_S) -> int:
-    """Queue the values of trials whose worker died; how many.
+def revive(
+    study: Study,
+    optuna_study: optuna.Study,
+    orphan_s: float = ORPHAN_S,
+    job_over: JobOver = lambda job, host, began_s: False,
+) -> int:
+    """Queue the values of trials whose worker died or gave them back; how many.
 
     Args:
+        job_over: asks the scheduler after workers on other machines, which count as alive otherwise.
         orphan_s: a trial that has had no worker's name for so long lost it between two lines of the journal.
     """
     states = optuna_module().trial.TrialState
     revived = 0
     for frozen in optuna_study.get_trials(deepcopy=False, states=(states.RUNNING,)):
-        if _has_worker(frozen, orphan_s):
+        if _has_worker(frozen, orphan_s, job_over):
             continue
         record = next((t for t in study.trials() if t.number == frozen.number), None)
         if _ENDED in frozen.user_attrs and record is not None:
             _tell(optuna_study, record)  # It died between noting that the trial ended and telling how.
             continue
-        optuna_study.tell(frozen.number, state=states.FAIL)
+        try:
+            optuna_study.tell(frozen.number, state=states.FAIL)
+        except (ValueError, optuna_module().exceptions.UpdateFinishedTrialError):
+            continue  # Workers of an array start together; another one was first.
         (study.path / "trials" / f"{frozen.number}.json").unlink(missing_ok=True)
         if frozen.params:
             optuna_study.enqueue_trial(frozen.params)
@@ -225,10 +252,14 @@ def revive(study: Study, optuna_study: optuna.Study, orphan_s: float = ORPHAN_S)
     return revived
 
 
-def _has_worker(frozen: optuna.trial.FrozenTrial, orphan_s: float) -> bool:
-    told = frozen.user_attrs.get(_WORKER)
+def _has_worker(frozen: optuna.trial.FrozenTrial, orphan_s: float, job_over: JobOver) -> bool:
+    attrs = frozen.user_attrs
+    told = attrs.get(_WORKER)
     if told:
-        return ProcessId.model_validate_json(told).is_alive()
+        process = ProcessId.model_validate_json(told)
+        if attrs.get(_RELEASED) or not process.is_alive():
+            return False
+        return not (_JOB in attrs and job_over(attrs[_JOB], process.host, attrs[_BEGAN]))
     started = frozen.datetime_start
     return started is not None and (datetime.now() - started).total_seconds() < orphan_s
 

@@ -10,10 +10,10 @@ import time
 from pathlib import Path
 
 import pytest
-from tuning_kit import Report, fragile, info, long_bowl, search, search_after_all_died, slow
+from tuning_kit import Report, bowl, fragile, info, long_bowl, search, search_after_all_died, slow
 
 from candor.errors import ConfigError
-from candor.learn.tuning.search import Outcome, importances, open_optuna
+from candor.learn.tuning.search import Outcome, Searcher, importances, open_optuna, revive
 from candor.learn.tuning.spaces import Integer, LogUniform, Value
 from candor.learn.tuning.study import TrialRecord, open_study
 
@@ -158,3 +158,44 @@ def test_a_range_the_wrong_way_round_is_refused() -> None:
         LogUniform(low=1, high=0.1)
     with pytest.raises(ValueError, match="no whole numbers"):
         Integer(low=3, high=3)
+
+
+def test_a_trial_of_a_worker_elsewhere_is_revived_once_its_job_is_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody can see its process from here: only the scheduler, or the worker itself, can say that it is gone."""
+    from candor.flow.process import ProcessId
+
+    def stopped(values: dict[str, Value], report: object) -> Outcome:
+        raise KeyboardInterrupt
+
+    elsewhere = ProcessId(host="node1", pid=1, started="x")
+    monkeypatch.setattr(ProcessId, "current", classmethod(lambda cls: elsewhere))
+    monkeypatch.setenv("CANDOR_JOB", "7_1")
+    study = open_study(tmp_path, info(trials=2))
+    journal = open_optuna(study, study.info())
+    lost = Searcher(study, bowl)._claim(journal)
+    assert lost is not None
+    asked: list[tuple[str, str]] = []
+
+    def over(job: str, host: str, began_s: float) -> bool:
+        asked.append((job, host))
+        return len(asked) > 1
+
+    assert revive(study, journal, job_over=over) == 0
+    assert revive(study, journal, job_over=over) == 1
+    assert asked == [("7_1", "node1")] * 2
+    with pytest.raises(KeyboardInterrupt):
+        Searcher(study, stopped).run()
+    assert revive(study, journal) == 1  # It gave its trial back; nobody had to be asked.
+    Searcher(study, bowl).run()
+    assert [t.state for t in study.trials()] == ["complete"] * 2
+
+
+def test_a_worker_that_takes_up_again_does_not_begin_with_the_same_values(tmp_path: Path) -> None:
+    study = open_study(tmp_path, info(trials=3))
+    Searcher(study, bowl).run()
+    open_study(tmp_path, info(trials=6))
+    Searcher(study, bowl).run()
+    drawn = [tuple(sorted(t.values.items())) for t in study.trials()]
+    assert len(set(drawn)) == 6

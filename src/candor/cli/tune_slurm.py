@@ -1,0 +1,87 @@
+"""``candor tune --on slurm``: a study's workers as an array of jobs, queued once, waited for or not."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from candor.cli import output
+from candor.cli.session import Session
+from candor.errors import StageFailed
+
+if TYPE_CHECKING:
+    from candor.cli.executors import Where
+    from candor.executors.worker_array import WorkerArray
+    from candor.learn.tuning.study import Study, StudyInfo, TrialRecord
+
+
+def array_of(state: Session, info: StudyInfo, where: Where, *, cpus: float, gpus: float) -> WorkerArray:
+    """The array of a study at the site that ``where`` names. Raises ConfigError if that cannot be submitted to."""
+    from candor.cli.slurm import program, roots
+    from candor.executors.sbatch import ScriptContext
+    from candor.executors.scheduler import Slurm
+    from candor.executors.site import check_submittable, load_site
+    from candor.executors.worker_array import HEAD, WorkerArray
+
+    site = load_site(where.site, data_root=state.settings.data_root, sets=where.site_sets)
+    check_submittable(where.site, site)
+    words, own = program()
+    folder = state.settings.run_root / "studies" / info.study
+    logs = folder / "slurm"
+    context = ScriptContext(folder, folder / "study.json", logs, roots(state), words, site.venv or own)
+    # SLURM hands out whole processors and GPUs. One processor is what nobody asked for: the site's default knows better.
+    stated = {
+        "cpus": None if cpus == 1 and site.defaults.cpus else math.ceil(cpus),
+        "gpus": math.ceil(gpus) or None,
+    }
+    request = site.named(info.space.stage, HEAD, own=stated)
+    return WorkerArray(context, site, request, Slurm())
+
+
+def search(
+    array: WorkerArray, study: Study, where: Where, *, at_most: int, told: Callable[[TrialRecord], None]
+) -> bool:
+    """Queue the workers or join them, and wait until the study has its trials; False if nobody waits for that.
+
+    Workers that were killed leave trials undone: the array is queued again, as long as one brings any further.
+
+    Raises:
+        StageFailed: an array ended without a single trial.
+    """
+    seen = {t.number for t in study.trials() if t.state != "running"}
+    while (missing := study.info().trials - len(seen)) > 0:
+        job, fresh = array.submit(min(at_most, missing))
+        output.note(f"{'Queued' if fresh else 'Joined'} job {job}, which works on {study.info().study}.")
+        if not where.wait:
+            output.note(f"`candor study {study.info().study}` shows how far it is, `scancel {job}` ends it.")
+            return False
+        before = len(seen)
+        try:
+            _wait(array, study, seen, told)
+        except KeyboardInterrupt:
+            if array.site.on_stop == "cancel":
+                array.cancel()
+            else:
+                output.note(f"Stopped waiting; job {job} goes on. `scancel {job}` ends it.")
+            raise
+        if len(seen) == before and fresh:
+            raise StageFailed(
+                f"job {job} ended without a trial",
+                place=str(array.context.logs),
+                hint="Read what its workers printed there.",
+            )
+    return True
+
+
+def _wait(array: WorkerArray, study: Study, seen: set[int], told: Callable[[TrialRecord], None]) -> None:
+    while True:
+        over = not array.live()
+        for trial in study.trials():
+            if trial.state != "running" and trial.number not in seen:
+                seen.add(trial.number)
+                told(trial)
+        if over:
+            return
+        time.sleep(array.site.poll_s)

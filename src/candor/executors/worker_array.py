@@ -1,0 +1,117 @@
+"""The workers of a study as one array: each element is ``candor tune-worker STUDY --worker INDEX``.
+
+Workers share nothing but the study's folder; see ``learn/tuning/search.py`` on why that is safe on NFS. The queue itself
+is the ledger: a job's name says which study it works for, so an array that waits or runs is joined and not doubled.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from candor.errors import ConfigError
+from candor.executors.sbatch import ScriptContext, directives, environment, job_name, quoted
+from candor.executors.scheduler import Queued, Slurm
+from candor.executors.site import Request, SiteConfig, secrets_in
+from candor.flow.locks import key_lock
+from candor.flow.storage import write_atomic
+from candor.flow.task import JOB_VARIABLE
+
+#: Names the job, its script, and the site's ``stages`` entry with its request.
+HEAD = "tune"
+
+
+def render(context: ScriptContext, site: SiteConfig, request: Request, *, workers: int) -> str:
+    """The script of an array of ``workers``; ``context.run`` is the study's folder. Pure.
+
+    Ahead of the time limit a worker lets its trial write a checkpoint, gives it back, and goes to the queue again.
+    """
+    again = (
+        [f'  scontrol requeue "${JOB_VARIABLE}" && sleep 120']
+        if site.requeue
+        else [f'  sbatch --array="$SLURM_ARRAY_TASK_ID" "$logs/{HEAD}.sh"']
+    )
+    return "\n".join(
+        [
+            "#!/bin/bash",
+            f"# Workers of study {context.run.name}. Written by `candor tune --on slurm`.",
+            *directives(context, site, request, HEAD, array=dict.fromkeys(range(workers), HEAD)),
+            "",
+            *environment(context, site),
+            f"study={quoted(context.run.name)}",
+            f"logs={quoted(context.logs)}",
+            "warned= woken= child=",
+            "trap 'warned=1 woken=1; kill -TERM $child 2>/dev/null' USR1",
+            "trap 'woken=1' TERM",
+            '"${candor[@]}" tune-worker "$study" --worker "$SLURM_ARRAY_TASK_ID" & child=$!',
+            "while :; do",
+            "  woken=",
+            '  wait "$child"; rc=$?',
+            '  [ -n "$woken" ] || break',
+            "done",
+            f'if [ -n "$warned" ] && [ "$rc" = 130 ] && [ "${{SLURM_RESTART_COUNT:-0}}" -lt {site.max_requeues} ]; then',
+            *again,
+            "fi",
+            "exit $rc",
+            "",
+        ]
+    )
+
+
+@dataclass(frozen=True)
+class WorkerArray:
+    """The array of one study on one site."""
+
+    context: ScriptContext
+    site: SiteConfig
+    request: Request
+    slurm: Slurm
+
+    @property
+    def script(self) -> Path:
+        """Where it lies."""
+        return self.context.logs / f"{HEAD}.sh"
+
+    def text(self, workers: int) -> str:
+        """The script. Raises ConfigError if it would hold a secret, or the study's name cannot name a job."""
+        name = self.context.run.name
+        if not re.fullmatch(r"[A-Za-z0-9_.+-]+", name):
+            raise ConfigError(
+                f"'{name}' cannot name a job",
+                place="--name",
+                hint="Use letters, digits, dots, dashes and underscores.",
+            )
+        script = render(self.context, self.site, self.request, workers=workers)
+        leaked = secrets_in(script, os.environ)
+        if leaked:
+            raise ConfigError(
+                f"the script would hold the value of {', '.join(leaked)}",
+                place="site preset",
+                hint="Scripts are readable by others; name the variable in pass_env instead.",
+            )
+        return script
+
+    def submit(self, workers: int) -> tuple[str, bool]:
+        """Queue ``workers``, or join those that are there: the array's job, and whether it is new."""
+        script = self.text(workers)
+        self.context.logs.mkdir(parents=True, exist_ok=True)
+        with key_lock(self.context.logs / "submit.lock"):
+            live = self.live()
+            if live:
+                return live[-1].job.partition("_")[0], False
+            write_atomic(self.script, script)
+            return self.slurm.submit(self.script), True
+
+    def live(self) -> Sequence[Queued]:
+        """Workers that wait or run."""
+        name = job_name(self.context.run, HEAD)
+        return [entry for entry in self.slurm.queue() if entry.name == name]
+
+    def cancel(self) -> None:
+        """End every worker; what it trains writes its checkpoint."""
+        jobs = sorted({entry.job for entry in self.live()})
+        if jobs:
+            self.slurm.cancel(jobs)

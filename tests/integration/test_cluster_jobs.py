@@ -1,0 +1,49 @@
+"""What jobs of a real SLURM read, and what they leave when they are gone."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from pathlib import Path
+
+import pytest
+from slurm_cluster import SlurmCluster
+from slurm_kit import Toy, step_of, wait_until
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def toy(tmp_path: Path, slurm: SlurmCluster) -> Toy:
+    return Toy(tmp_path / "a röot")
+
+
+def test_a_job_that_is_gone_is_an_orphan_and_one_that_runs_is_none(toy: Toy, slurm: SlurmCluster) -> None:
+    """The processes of a job on another node are killed at once, so that nothing can note its end."""
+
+    def orphans() -> list[str]:
+        rows = json.loads(toy("clean", "--orphans", "--dry-run", "--json").stdout)
+        return [r["why"] for r in rows if r["kind"] == "attempt"]
+
+    toy.run("--no-wait", "--set", "left.steps=300", "--set", "right.steps=1", TOY_WAIT_S="0.5")
+    wait_until(lambda: step_of(toy) >= 2, "the second step")
+    assert orphans() == []
+    record = toy.record("left")
+    assert record["outcome"] == "running"
+    for pid in slurm.processes(f"task run {toy.folder}/plan.json left"):
+        os.kill(pid, signal.SIGKILL)
+    wait_until(orphans, "the orphan")
+    (why,) = orphans()
+    assert why == f"its job on {record['process']['host']} is over"
+    toy("clean", "--orphans")
+    assert toy.record("left")["outcome"] == "killed"
+    assert orphans() == []
+    toy("cancel", toy.folder.name)
+
+
+def test_a_site_that_stages_lets_tasks_read_copies_on_their_node(toy: Toy) -> None:
+    assert "21.0" in toy.run("--site-set", "stage_in=tmpdir").stdout
+    log = (toy.folder / "tasks/total/attempt-1/log.txt").read_text()
+    assert log.count("of number to /tmp/candor-staged-") == 2, log
+    assert not list(Path("/tmp").glob("candor-staged-*"))

@@ -1,0 +1,89 @@
+"""The workers of a study as an array: its script, and one array at a time."""
+
+from __future__ import annotations
+
+import dataclasses
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from candor.errors import ConfigError
+from candor.executors.sbatch import ScriptContext, job_name
+from candor.executors.scheduler import Queued, Slurm
+from candor.executors.site import Request, SiteConfig
+from candor.executors.worker_array import HEAD, WorkerArray, render
+
+
+@dataclasses.dataclass(frozen=True)
+class Queue(Slurm):
+    """A queue that keeps what it is given."""
+
+    jobs: list[Queued] = dataclasses.field(default_factory=list)
+    cancelled: list[str] = dataclasses.field(default_factory=list)
+
+    def submit(self, script: Path, *, dependency: str = "", array: str = "", name: str = "") -> str:
+        text = script.read_text()
+        name = next(li for li in text.splitlines() if "--job-name=" in li).partition("=")[2]
+        job = str(len(self.jobs) + 7)
+        self.jobs.append(Queued(f"{job}_0", "PENDING", "", name))
+        return job
+
+    def queue(self) -> list[Queued]:
+        return self.jobs
+
+    def cancel(self, jobs: list[str]) -> None:  # type: ignore[override]
+        self.cancelled.extend(jobs)
+
+
+def context(study: Path) -> ScriptContext:
+    return ScriptContext(study, study / "study.json", study / "slurm", {"CANDOR_RUN_ROOT": "/r"})
+
+
+def array(tmp_path: Path, name: str = "gat-kd", site: SiteConfig | None = None) -> WorkerArray:
+    return WorkerArray(context(tmp_path / name), site or SiteConfig(), Request(gpus=1, cpus=4), Queue())
+
+
+def test_each_element_is_a_worker_of_its_own_number(tmp_path: Path) -> None:
+    text = array(tmp_path).text(8)
+    assert "#SBATCH --array=0,1,2,3,4,5,6,7%20\n" in text
+    assert "#SBATCH --gpus-per-node=1\n" in text
+    assert "study=gat-kd\n" in text
+    assert 'tune-worker "$study" --worker "$SLURM_ARRAY_TASK_ID"' in text
+
+
+def test_a_single_worker_is_an_array_too(tmp_path: Path) -> None:
+    assert "#SBATCH --array=0%20\n" in array(tmp_path).text(1)
+
+
+@pytest.mark.parametrize("requeue", [True, False])
+def test_the_script_is_valid_shell_and_goes_to_the_queue_again(tmp_path: Path, requeue: bool) -> None:
+    odd = context(tmp_path / "a röot 'x'" / "gat")
+    text = render(odd, SiteConfig(requeue=requeue, modules=("python/3.12",)), Request(), workers=3)
+    done = subprocess.run(["bash", "-n"], input=text, text=True, capture_output=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert ("scontrol requeue" in text) == requeue
+    assert ('sbatch --array="$SLURM_ARRAY_TASK_ID"' in text) == (not requeue)
+
+
+def test_an_array_that_is_queued_is_joined_and_another_study_is_not(tmp_path: Path) -> None:
+    first = array(tmp_path)
+    assert first.submit(4) == ("7", True)
+    assert first.submit(4) == ("7", False)
+    other = dataclasses.replace(array(tmp_path, "vgae-kd"), slurm=first.slurm)
+    assert other.submit(2) == ("8", True)
+    assert [e.name for e in first.live()] == [job_name(tmp_path / "gat-kd", HEAD)]
+    first.cancel()
+    assert isinstance(first.slurm, Queue)
+    assert first.slurm.cancelled == ["7_0"]
+
+
+def test_a_name_that_would_smuggle_in_a_directive_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="cannot name a job"):
+        array(tmp_path, "a b\n#SBATCH --account=other").text(1)
+
+
+def test_a_script_with_a_secret_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MY_API_KEY", "s3cr3t-value")
+    with pytest.raises(ConfigError, match="MY_API_KEY"):
+        array(tmp_path, site=SiteConfig(setup=("login s3cr3t-value",))).text(1)
