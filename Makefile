@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 DEMO   := demo
 
-.PHONY: demo test check bench format lock readme results clean help
+.PHONY: demo test fuzz check bench format lock readme results clean help
 
 help:  ## This list
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -15,6 +15,9 @@ demo: $(STAMP)  ## Synthetic traffic → trained, distilled, evaluated detectors
 
 test: $(STAMP)  ## The whole test suite, in parallel
 	@$(BIN)/python -m pytest -n auto --dist worksteal
+
+fuzz: $(STAMP)  ## Damaged files at every parser for an hour (SECONDS=3600); `make test` does a minute
+	@CANDOR_FUZZ_SECONDS=$(or $(SECONDS),3600) $(BIN)/python -m pytest -q tests/fuzz
 
 check: $(STAMP)  ## Lint, types, layers, formatting
 	$(BIN)/ruff check .

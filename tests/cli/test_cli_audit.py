@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
@@ -165,6 +166,13 @@ def test_a_dbc_names_the_message_and_the_signal_that_tell_attacks(
     out, _ = run(capsys, "audit", "forged", "--dbc", str(root / "car.dbc"))
     assert "GAS" in out
     assert f"Pedal{found['byte']}" in out
+    page = Path(re.findall(r"Page: (\S+)", out)[0])
+    assert page.parent.parent.name == "runs"
+    assert "GAS" in page.read_text()
+    assert f"Pedal{found['byte']}" in page.read_text()
+    published = (Path(told["folder"]) / "index.html").read_text()
+    assert f"0x102[{found['byte']}:{found['byte'] + 1}]" in published
+    assert "GAS" not in published
     # The same without the option, where the preset names the file.
     (root / "data" / "forged" / "car.dbc").write_text(dbc)
     preset = root / "data" / "presets" / "datasets" / "forged.yaml"

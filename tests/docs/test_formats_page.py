@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from candor.errors import CandorError
-from candor.ids.captures import importing
+from candor.ids.captures import files, importing
+from candor.ids.captures.flows import formats as flow_formats
 from candor.ids.captures.formats import FORMATS
 from candor.ids.captures.importing import ImportOptions
 from candor.ids.captures.sources import RawFile
@@ -66,3 +67,37 @@ def test_the_page_says_what_becomes_of_every_raw_file_of_the_pack(tmp_path: Path
         note = f" ({ANNOTATED[name]})" if name in ANNOTATED else ""
         table += row(name, f"`{record.format}`", f"{record.frames:,}", aside + note, "")
     check("pack", table)
+
+
+def test_the_page_lists_every_format_of_flows() -> None:
+    table = row("format", "files", "hosts", "times", "labels") + "|---|---|---|---|---|\n"
+    for layout in flow_formats.LAYOUTS.values():
+        marks = [
+            "yes" if layout.src is not None else "no: tabular baselines only",
+            "yes" if layout.t_start is not None else "no: order of rows",
+            f"where the file has `{layout.labelled}`" if layout.labelled else "yes",
+        ]
+        table += row(f"`{layout.name}`", layout.title, *marks)
+    check("flows", table)
+
+
+@pytest.mark.skipif(not REQUIRED and not (PACK / "raw").is_dir(), reason="no shared data pack")
+def test_the_page_says_what_becomes_of_every_file_of_flows() -> None:
+    table = row("file", "format", "flows", "attacks", "set aside", "graphs") + "|---|---|--:|--:|--:|---|\n"
+    names = [
+        line.split(" | ")[0][2:] for line in section(PAGE.read_text(encoding="utf-8"), "pack").splitlines()
+    ]
+    told = section(PAGE.read_text(encoding="utf-8"), "pack").splitlines()
+    flows = [name for name, line in zip(names, told, strict=True) if "network flows" in line]
+    assert len(flows) == 7
+    for name in flows:
+        read = flow_formats.read(files.read_bytes(PACK / "raw" / name), name)
+        parsed, layout = read.parsed, read.layout
+        graphs = "yes" if layout.src is not None else "refused: no addresses"
+        counts = (
+            f"{parsed.flows.height:,}",
+            int(parsed.flows["label"].sum()),
+            parsed.quarantined.height or "",
+        )
+        table += row(name, f"`{layout.name}`", *counts, graphs)
+    check("flow pack", table)

@@ -41,7 +41,7 @@ def audit(
     else:
         _print(dataset, content)
         _print_telltales(_named(content, names, _vehicles(done)), named=bool(names))
-        single.say_page(done)
+        _say_page(done, content, _named(content, names, _vehicles(done)) if names else [])
     for line in _same_elsewhere(dataset, session(ctx).settings):
         output.note(line)
     single.leave(done)
@@ -72,6 +72,21 @@ def _named(
         signal = None if where is None else names.label(t["id"], where, vehicle=vehicle)
         found.append({**t, "message": names.label(t["id"], vehicle=vehicle), "signal": signal})
     return found
+
+
+def _say_page(done: Done, content: Mapping[str, Any], named: Sequence[Mapping[str, Any]]) -> None:
+    """Name the page; where a DBC has names, one with them beside the run, as what the audit published is not changed."""
+    if not named:
+        single.say_page(done)
+        return
+    import polars as pl
+
+    from candor.ids.graphs.audit_page import page
+
+    catalog = pl.read_parquet(done.input("ingest") / "catalog.parquet")
+    path = done.run.path / "audit.html"
+    path.write_text(page({**content, "telltales": named}, catalog), encoding="utf-8")
+    output.say(f"Page: {path}")
 
 
 def _print_telltales(found: Sequence[Mapping[str, Any]], *, named: bool) -> None:

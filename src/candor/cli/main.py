@@ -27,6 +27,7 @@ from candor.cli import (
     run,
     slurm,
     status,
+    tabular,
     task,
     track,
     tune,
@@ -91,6 +92,7 @@ def build_app() -> typer.Typer:
     app.command()(tune.study)
     app.command("tune-worker", hidden=True)(tune.tune_worker)
     app.command()(calibrate.calibrate)
+    app.command()(tabular.tabular)
     app.command()(explain.explain)
     app.command()(budget.budget)
     app.command("profile-train")(profile_train.profile_train)

@@ -13,6 +13,7 @@ from candor.cli.workload import Request
 
 if TYPE_CHECKING:
     from candor.executors.base import RunReport
+    from candor.flow.artifact import ArtifactStore
     from candor.flow.plan import PlannedTask
     from candor.flow.run import Run
 
@@ -30,6 +31,12 @@ class Done:
     folder: Path
     run: Run
     report: RunReport | None
+    store: ArtifactStore
+
+    def input(self, name: str) -> Path:
+        """Folder of an artifact that the task reads."""
+        producer = next(t for t in self.run.plan().tasks if t.id == self.task.inputs[name])
+        return self.store.path(producer.stage, producer.key)
 
     @property
     def published(self) -> bool:
@@ -51,14 +58,14 @@ def up_to(state: Session, request: Request, task_id: str) -> Done:
     opened = run.open_planned(state, planned)
     todo = [s.task.id for s in states if s.state != "cached"]
     if not todo:
-        return Done(task, state.store.path(task.stage, task.key), opened, None)
+        return Done(task, state.store.path(task.stage, task.key), opened, None, state.store)
     report = run.execute_planned(state, planned, opened, todo)
     folder = (
         state.store.path(task.stage, task.key)
         if report.ok
         else state.store.scratch_path(task.stage, task.key)
     )
-    return Done(task, folder, opened, report)
+    return Done(task, folder, opened, report, state.store)
 
 
 def leave(done: Done) -> None:

@@ -35,6 +35,7 @@ from candor.ids.config import (
     GraphConfig,
     ReportConfig,
     ScoreTask,
+    TabularConfig,
     TemporalConfig,
     TemporalTask,
     VariantConfig,
@@ -48,7 +49,7 @@ __all__ = ["VERSIONS", "plan", "resolve"]
 #: Version of every stage: raise it when the same config and inputs give another artifact.
 VERSIONS = {
     "generate": 1,
-    "ingest": 1,
+    "ingest": 2,
     "calibrate": 2,
     "build": 2,
     "audit": 3,
@@ -74,6 +75,7 @@ VERSIONS = {
     "build_flows": 1,
     "audit_flows": 2,
     "controls_flows": 1,
+    "tabular_flows": 1,
 }
 
 #: Stages whose scores stand beside those of the models.
@@ -163,6 +165,22 @@ def _baseline_tasks(config: ExperimentConfig) -> list[TaskSpec]:
     if settings.pygod:
         tasks.append(_task("baselines_pygod", "baselines_pygod", settings, graphs, cpus=2))
     return tasks
+
+
+def tabular(config: ExperimentConfig) -> list[TaskSpec]:
+    """Baselines of single flows alone, for which no graph is built. Raises ConfigError for a data set of a bus."""
+    if not isinstance(config.ingest, FlowIngestConfig):
+        raise ConfigError(
+            f"'{config.dataset}' is a bus, and its frames have no measures of their own",
+            place="tabular",
+            hint="Use a data set of flows (`candor data list --domain network`); `candor run` has baselines of windows.",
+        )
+    learned = tuple(k for k in config.baselines.learned if k != "transitions")
+    task = TabularConfig(learned=learned, baselines=config.baselines, evaluation=config.evaluation)
+    return [
+        _task("ingest", "ingest_flows", config.ingest, {}),
+        _task("tabular", "tabular_flows", task, {"ingest": "ingest"}),
+    ]
 
 
 def with_explanation(config: ExperimentConfig, explain: ExplainTask) -> list[TaskSpec]:

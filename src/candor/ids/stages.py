@@ -8,6 +8,7 @@ from candor.flow.stage import Stage
 from candor.ids.baselines.learned import baselines
 from candor.ids.baselines.outliers import baselines_pygod
 from candor.ids.baselines.specialists import specialists
+from candor.ids.baselines.tabular import tabular_flows
 from candor.ids.budget import budget
 from candor.ids.captures.flows.ingest import ingest_flows
 from candor.ids.captures.ingest import ingest
@@ -57,4 +58,5 @@ STAGES: Mapping[str, Stage] = {
     "build_flows": build_flows,
     "audit_flows": audit_flows,
     "controls_flows": controls_flows,
+    "tabular_flows": tabular_flows,
 }

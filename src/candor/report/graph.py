@@ -16,6 +16,10 @@ _SIZE, _RADIUS = 460.0, 150.0
 _PLAIN, _MARK, _ATTACK = "#8a8f98", "#d9480f", "#c92a2a"
 #: Edges drawn at most, those that matter most; and nodes that get a label, where there are more than so many.
 _EDGES, _LABELS = 60, 28
+#: Width of a letter, and letters of a label at most; the whole name is its tip.
+_LETTER, _LETTERS = 5.6, 26
+#: Letters that fit between the circle and the edge of the drawing; longer labels make it larger.
+_FITTING = 10
 
 
 @dataclass(frozen=True)
@@ -39,8 +43,11 @@ class Edge:
 
 def graph_picture(nodes: Sequence[Node], edges: Sequence[Edge], *, label: str) -> str:
     """The SVG: node size and colour by importance, edge width by importance, attack nodes ringed."""
+    longest = max((min(len(node.name), _LETTERS) for node in nodes), default=0)
+    margin = _LETTER * max(longest - _FITTING, 0)
+    box = f"{px(-margin)} {px(-margin)} {px(_SIZE + 2 * margin)} {px(_SIZE + 2 * margin)}"
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {px(_SIZE)} {px(_SIZE)}" role="img" '
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="{box}" role="img" '
         f'aria-label="{escape(label, quote=True)}" style="max-width:{px(_SIZE * 1.3)}px" '
         'font-family="system-ui,sans-serif" font-size="9">'
     ]
@@ -93,8 +100,9 @@ def _node(node: Node, x: float, y: float, *, labelled: bool) -> str:
     flip = abs(angle) > 90
     turn, anchor = (angle + 180, "end") if flip else (angle, "start")
     tx, ty = x + 22 * dx, y + 22 * dy
+    name = node.name if len(node.name) <= _LETTERS else node.name[: _LETTERS - 1] + "…"
     weight = ' font-weight="700"' if strong > 0.5 or node.attack else ""
     return (
         f'{dot}<text x="{px(tx)}" y="{px(ty)}" text-anchor="{anchor}" dominant-baseline="middle" fill="{_PLAIN}"{weight} '
-        f'transform="rotate({turn:.1f} {px(tx)} {px(ty)})">{escape(node.name)}</text>'
+        f'transform="rotate({turn:.1f} {px(tx)} {px(ty)})">{escape(name)}</text>'
     )

@@ -147,17 +147,33 @@ def test_every_stage_of_the_plan_has_a_function_and_a_version(plan_of, tmp_path)
         plan_of("baselines.pygod=[dominant]", "calibration_curve={}"),
         plan_of("payload.calibration_s=10", "temporal.windows=8"),
         flow_plan(tmp_path),
+        flow_plan(tmp_path, tasks=pipeline.tabular),
     )
     assert {"explain"} | {t.stage for plan in plans for t in plan.tasks} == set(STAGES)
 
 
-def flow_plan(tmp_path, *sets):
+def flow_plan(tmp_path, *sets, tasks=pipeline.plan):
     folder = tmp_path / "data" / "unsw_nb15"
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "UNSW-NB15_1_first1000_with_header.csv").write_text("x")
     settings = Settings(data_root=tmp_path / "data", cache_root=tmp_path / "cache", run_root=tmp_path)
     config, _ = resolve("kd", "unsw_nb15", sets, settings=settings)
-    return render("kd-unsw_nb15", pipeline.plan(config))
+    return render("kd-unsw_nb15", tasks(config))
+
+
+def test_single_flows_are_judged_on_the_ingest_of_a_run_and_no_graph(tmp_path):
+    plan, bare = flow_plan(tmp_path), flow_plan(tmp_path, tasks=pipeline.tabular)
+    assert [t.stage for t in bare.tasks] == ["ingest_flows", "tabular_flows"]
+    assert bare.task("ingest").key == plan.task("ingest").key
+    fewer = flow_plan(tmp_path, "baselines.learned=[boosted_trees,transitions]", tasks=pipeline.tabular)
+    assert fewer.task("tabular").config["learned"] == ["boosted_trees"]
+
+
+def test_a_bus_has_no_single_flows(tmp_path):
+    settings = Settings(data_root=tmp_path / "data", cache_root=tmp_path / "cache", run_root=tmp_path)
+    config, _ = resolve("kd", "synthetic", (), None, settings=settings)
+    with pytest.raises(ConfigError, match="'synthetic' is a bus"):
+        pipeline.tabular(config)
 
 
 def test_flows_take_the_same_way_with_stages_of_their_own(tmp_path, monkeypatch):

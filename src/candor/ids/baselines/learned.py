@@ -77,7 +77,7 @@ class BoostedTrees(Fitted):
     """Log odds of an attack."""
 
     def __init__(self, config: BaselinesConfig, graphs: Path) -> None:
-        ensemble = _sklearn()
+        ensemble = sklearn_ensemble()
         x, _ = window_statistics(graphs / "train")
         y = _labels(graphs / "train")
         if not y.any() or y.all():
@@ -108,7 +108,7 @@ class Forest(Fitted):
     """Isolation: the shorter the path that parts a window from the benign ones, the higher."""
 
     def __init__(self, config: BaselinesConfig, graphs: Path) -> None:
-        ensemble = _sklearn()
+        ensemble = sklearn_ensemble()
         x = window_statistics(graphs / "train")[0][~_labels(graphs / "train")]
         if not len(x):
             raise DataError(
@@ -182,7 +182,8 @@ def _labels(folder: Path) -> npt.NDArray[np.bool_]:
     return np.asarray(np.load(folder / "y.npy"), bool)
 
 
-def _sklearn() -> Any:
+def sklearn_ensemble() -> Any:
+    """scikit-learn's module of ensembles. Raises ExtraMissing."""
     try:
         from sklearn import ensemble
     except ImportError as e:

@@ -17,6 +17,7 @@ from candor.ids.captures.rows import RawRows
 NAME: Final = "blf"
 MAGIC: Final = b"LOGG"
 _BLOCK_FRAMES = 100_000
+_HEADER_BYTES = 16
 
 
 def blocks(stream: BinaryIO, place: str) -> Iterator[RawRows]:
@@ -27,9 +28,16 @@ def blocks(stream: BinaryIO, place: str) -> Iterator[RawRows]:
         raise ExtraMissing(
             "reading BLF needs python-can", place=place, hint="pip install 'candor[importers]'"
         ) from e
+
+    class Reader(BLFReader):
+        def _parse_data(self, data: bytes) -> Iterator[Any]:
+            if _stands_still(data):
+                raise BLFParseError("an object is shorter than its own header")
+            yield from super()._parse_data(data)
+
     done = 0
     try:
-        messages = iter(BLFReader(stream))
+        messages = iter(Reader(stream))
         while batch := list(islice(messages, _BLOCK_FRAMES)):
             yield RawRows(_table(batch, done), None)
             done += len(batch)
@@ -47,6 +55,17 @@ def blocks(stream: BinaryIO, place: str) -> Iterator[RawRows]:
         raise CaptureUnreadable(
             f"BLF is damaged behind frame {done}: {e}", place=place, hint="Fetch the file again."
         ) from e
+
+
+def _stands_still(data: bytes) -> bool:
+    """Whether an object's length leads nowhere: python-can follows such a one for ever (found by fuzzing)."""
+    at = 0
+    while (at := data.find(b"LOBJ", at, at + 8)) >= 0 and at + _HEADER_BYTES <= len(data):
+        size = int.from_bytes(data[at + 8 : at + 12], "little")
+        if size < _HEADER_BYTES:
+            return True
+        at += size
+    return False
 
 
 def _table(batch: list[Any], done: int) -> pl.DataFrame:

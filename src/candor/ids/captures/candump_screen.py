@@ -1,6 +1,7 @@
 """What ``candump`` prints on a terminal: `` (000.005001)  can0  18FEDF00   [8]  8A A0 28 7D 7D FF FF F5``.
 
-Times as in candump_time. ``[08]`` with two digits is CAN FD. The format has no labels.
+Times as in candump_time. ``[08]`` with two digits is CAN FD, whose bit-rate switch and error state
+``candump -x`` shows (``can0  RX B -  123  [08] ...``). The format has no labels.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from candor.ids.captures.rows import RawRows
 NAME: Final = "candump_screen"
 
 _LINE = (
-    rf"^\((?<t>{candump_time.PATTERN})\)\s+(?<channel>\S+)\s+(?:[RT]X\s+[-B]\s+[-E]\s+)?(?<id>[0-9A-Fa-f]+)\s+\[(?<dlc>\d{{1,2}})\]"
+    rf"^\((?<t>{candump_time.PATTERN})\)\s+(?<channel>\S+)\s+(?:[RT]X\s+(?<brs>[-B])\s+(?<esi>[-E])\s+)?(?<id>[0-9A-Fa-f]+)\s+\[(?<dlc>\d{{1,2}})\]"
     r"(?<data>(?:\s+[0-9A-Fa-f]{2}\b)*)\s*(?<tail>remote request|ERRORFRAME|'.*'|)$"
 )
 _LOOKS = re.compile(r"^\([^()]+\)\s+\S+\s+(\S+\s+\S+\s+\S+\s+)?[0-9A-Fa-f]+\s+\[\d{1,2}\]")
@@ -50,6 +51,8 @@ def _fields(table: pl.DataFrame) -> pl.DataFrame:
         remote=(pl.col("tail") == "remote request").fill_null(False),
         error=error,
         fd=(pl.col("dlc").str.len_chars() == 2).fill_null(False),
+        brs=(pl.col("brs") == "B").fill_null(False),
+        esi=(pl.col("esi") == "E").fill_null(False),
     )
 
 

@@ -35,6 +35,10 @@ from candor.ids.config import CaptureFormat
 _ABANDONED_S: Final = 86_400.0
 
 
+#: Raised when an importer reads a file otherwise than it did: what an older one imported is imported again.
+READERS: Final = 2
+
+
 class ImportOptions(Config):
     """What a person says of the files.
 
@@ -58,6 +62,7 @@ class Record(Config):
         timed: false where the format has no timestamps; see format.UNTIMED_STEP_S.
         rows: frames and quarantined rows.
         frames_sha256: content hash of the frames, the same whatever the format.
+        readers: READERS of the import; 1 where the record is older than that.
     """
 
     capture: str
@@ -77,6 +82,7 @@ class Record(Config):
     time_reversals: int
     frames_sha256: str
     created: str
+    readers: int = 1
 
 
 @dataclass(frozen=True)
@@ -114,7 +120,7 @@ def import_file(raw: RawFile, folder: Path, options: ImportOptions, *, sha256: s
     capture = re.sub(r"[^A-Za-z0-9._-]+", "_", raw.stem).strip("._-") or "capture"
     final = folder / f"{capture}-{digest[:12]}"
     there = _present(folder, digest)
-    if there and there[0].options == options:
+    if there and there[0].options == options and there[0].readers == READERS:
         return Imported(*there, present=True)
     draft = folder / f".{final.name}.{_host()}.{os.getpid()}"
     shutil.rmtree(draft, ignore_errors=True)
@@ -187,6 +193,7 @@ def _write(
         duration_s=tally.duration_s,
         time_reversals=tally.reversals,
         frames_sha256=frames.content_hash_of_file(draft / "frames.parquet"),
+        readers=READERS,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
     )
     with frames.storage(draft / "record.json") as path:

@@ -78,7 +78,8 @@ def _rows(table: pl.DataFrame, done: int) -> pl.DataFrame:
         t="t",
         id="id",
         data=pl.col("data").bin.encode("hex"),
-        dlc=pl.when("remote").then(pl.min_horizontal("dlc", pl.lit(8))).cast(pl.String),
+        # Fewer bytes than the length says are damage.
+        dlc=pl.when("remote").then(pl.min_horizontal("dlc", pl.lit(8))).otherwise("size").cast(pl.String),
         channel=pl.col("channel").cast(pl.String),
         **{flag: pl.col(flag) for flag in flags},
     )

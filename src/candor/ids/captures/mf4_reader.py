@@ -23,6 +23,7 @@ _SCHEMA: Final = pa.schema(
         "id": pa.int64(),
         "data": pa.binary(),
         "dlc": pa.int64(),
+        "size": pa.int64(),
         "channel": pa.int64(),
         "remote": pa.bool_(),
         "error": pa.bool_(),
@@ -94,8 +95,9 @@ def _table(file: Any, index: int, kind: str, start: float, at: int, count: int) 
         full = f"{kind}.{name}"
         return samples[full] if full in (samples.dtype.names or ()) else np.zeros(n, np.uint8)
 
-    payloads = [b""] * n
-    if kind == "CAN_DataFrame":
+    payloads, sizes = [b""] * n, np.zeros(n, np.int64)
+    # Of an error frame, some loggers keep the bytes (python-can), others nothing.
+    if kind != "CAN_RemoteFrame" and f"{kind}.DataBytes" in (samples.dtype.names or ()):
         sizes = field("DataLength").astype(np.int64)
         payloads = [bytes(row[:size]) for row, size in zip(field("DataBytes"), sizes, strict=True)]
     columns = {
@@ -103,6 +105,7 @@ def _table(file: Any, index: int, kind: str, start: float, at: int, count: int) 
         "id": field("ID").astype(np.int64),
         "data": payloads,
         "dlc": field("DLC").astype(np.int64),
+        "size": sizes,
         "channel": field("BusChannel").astype(np.int64),
         "remote": np.full(n, kind == "CAN_RemoteFrame"),
         "error": np.full(n, kind == "CAN_ErrorFrame"),

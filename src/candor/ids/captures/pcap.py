@@ -31,6 +31,8 @@ _SOCKETCAN, _COOKED = 227, 113
 _COOKED_BYTES, _COOKED_CAN, _COOKED_CANFD = 16, 0x000C, 0x000D
 _EFF, _RTR, _ERR = 0x8000_0000, 0x4000_0000, 0x2000_0000
 _FD_BRS, _FD_ESI, _FD_FDF = 1, 2, 4
+#: Packet blocks that no capture of today writes: the obsolete one, and the simple one, which has no time.
+_UNTIMED: Final = (2, 3)
 _BLOCK_FRAMES = 100_000
 #: A block longer than this is damage: the largest frame takes 88 bytes.
 _MAX_BLOCK_BYTES = 1 << 24
@@ -126,6 +128,8 @@ def _next_generation(stream: BinaryIO, place: str) -> Iterator[tuple[_Link, int,
             section.links.append(_interface(section.order, body))
         elif kind == 6:
             yield _enhanced(section, body, place)
+        elif kind in _UNTIMED:
+            yield _Link(kind=-1), 0, body
 
 
 def _size(order: str, head: bytes, place: str) -> int:
@@ -180,7 +184,7 @@ def _row(link: _Link, ticks: int, packet: bytes) -> tuple[object, ...]:
     ident, size, bits = struct.unpack_from(order + "IBB", frame)
     fd = fd or bool(bits & _FD_FDF) or len(frame) == 72
     remote, error = bool(ident & _RTR), bool(ident & _ERR)
-    data = b"" if remote else frame[8 : 8 + size]
+    data = b"" if remote else frame[8 : 8 + size]  # Shorter than size where the packet was cut: dlc_mismatch.
     dlc = str(size if not remote else min(size, 8))
     plain = ident & 0x1FFF_FFFF
     brs, esi = fd and bool(bits & _FD_BRS), fd and bool(bits & _FD_ESI)

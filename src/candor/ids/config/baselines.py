@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from candor.config.base import Config
+from candor.ids.config.evaluation import EvaluationConfig
 from candor.ids.config.types import PositiveInt
 
 
@@ -44,3 +45,13 @@ class BaselinesConfig(Config):
     #: A window's score is the mean over so many of its worst nodes, as the VGAE's.
     worst_nodes: PositiveInt = 3
     seed: int = 0
+
+
+class TabularConfig(Config):
+    """Baselines of single flows, where there are no hosts to build graphs of (or to compare with those)."""
+
+    learned: tuple[Literal["boosted_trees", "isolation_forest"], ...] = ("boosted_trees", "isolation_forest")
+    #: The last so many of each training capture's flows choose the threshold.
+    val_share: Annotated[float, Field(gt=0, lt=1)] = 0.2
+    baselines: BaselinesConfig = BaselinesConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()

@@ -17,7 +17,7 @@ Findings = Sequence[Mapping[str, Any]]
 
 
 def page(content: Mapping[str, Any], catalog: pl.DataFrame) -> str:
-    """HTML of a ``findings.json``."""
+    """HTML of a ``findings.json``. Telltales may have a "message" and a "signal": their names in a DBC."""
     findings, allowed = content["findings"], content["allowed"]
     dataset = str(catalog["dataset"][0]) if len(catalog) else ""
     parts = [
@@ -59,7 +59,7 @@ def _finding_table(findings: Findings, allowed: Sequence[str]) -> str:
             Cell(escape(f["severity"]), order[f["severity"]]),
             word(f["id"]),
             word(let),
-            word(f["message"]),
+            _sentence(f["message"]),
         ]
         rows.append(Row(cells))
     return sortable("findings-table", heads, rows) if rows else "<p>Nothing was found.</p>"
@@ -97,20 +97,34 @@ def _recordings(content: Mapping[str, Any], catalog: pl.DataFrame) -> list[tuple
 
 
 def _telltales(found: Sequence[Mapping[str, Any]]) -> str:
-    heads = [("capture", "left"), ("ID", "left"), ("attack frames", "right"), ("benign frames", "right")]
-    heads += [("byte", "right"), ("AUROC", "right")]
+    named = any("signal" in t for t in found)
+    heads = [("capture", "left"), ("ID", "left"), *([("message", "left")] if named else [])]
+    heads += [("attack frames", "right"), ("benign frames", "right"), ("told by", "left"), ("AUROC", "right")]
     rows = []
     for t in found:
         auroc = Cell("–") if t["auroc"] is None else Cell(f"{t['auroc']:.3f}", repr(t["auroc"]))
-        byte = Cell("–") if t["byte"] is None else Cell(str(t["byte"]), str(t["byte"]))
+        key = f"0x{t['id'] & _ID:X}"
+        message = [] if not named else [word(t["message"] if t["message"] != key else "–")]
         counts = (count(t["attack_frames"]), count(t["benign_frames"]))
-        rows.append(Row([word(t["capture"]), word(f"0x{t['id'] & _ID:X}"), *counts, byte, auroc]))
+        rows.append(Row([word(t["capture"]), word(key), *message, *counts, _told_by(t, key), auroc]))
     lead = (
-        "The IDs with most attack frames of each test capture, and the byte whose value alone tells them best from the "
-        "benign frames of the same ID. A dash: the ID has attack frames only. `candor audit --dbc FILE` names signals."
+        "The IDs with most attack frames of each test capture, and the byte (or signals of a DBC in it) whose value "
+        "alone tells them best from the benign frames of the same ID. The ID itself tells where it has attack frames "
+        "only." + ("" if named else " `candor audit --dbc FILE` names messages and signals.")
     )
     body = sortable("telltales-table", heads, rows) if rows else "<p>No test capture has an attack frame.</p>"
     return section("telltales", "What tells", lead, body)
+
+
+def _told_by(telltale: Mapping[str, Any], key: str) -> Cell:
+    if telltale["byte"] is None:
+        return word("the ID itself")
+    return _names(telltale.get("signal") or f"{key}[{telltale['byte']}:{telltale['byte'] + 1}]")
+
+
+def _names(text: str) -> Cell:
+    """Names of signals: a few, but sometimes many flags of one byte."""
+    return Cell(f'<div style="white-space:normal;min-width:10rem">{escape(text)}</div>', text)
 
 
 def _shortcuts(measured: Sequence[Mapping[str, Any]], lead: str) -> str:

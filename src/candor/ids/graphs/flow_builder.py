@@ -98,7 +98,7 @@ def refuse_tabular(catalog: pl.DataFrame) -> None:
         raise CaptureRejected(
             f"capture '{name}' (format {kind}) has no addresses, and hosts are the nodes of a graph",
             place=str(bare["source"][0]),
-            hint="Use the release with addresses; this one serves tabular baselines only.",
+            hint="Use the release with addresses; this one serves baselines of single flows: `candor tabular DATASET`.",
         )
 
 
@@ -136,7 +136,7 @@ def _no_benign_window(ingest: Path, rows: Sequence[dict[str, Any]]) -> CaptureRe
         "or give more training data."
         if longest > 1
         else "No two benign flows follow each other, so no window can be benign: take the whole data set instead of a "
-        "sample of it, or the tabular baselines."
+        "sample of it, or `candor tabular DATASET`."
     )
     return CaptureRejected(
         f"no training window is benign: {benign:,} of {flows:,} training flows are, scattered among attacks, and "

@@ -61,9 +61,15 @@ def histogram(bars: Mapping[str, Sequence[float]], x_label: str) -> str:
             rect(left, y(n), max(right - left - 0.5, 0.5), _BASE - y(n), style="fill:var(--d0)", title=tip)
         )
     parts.append(line(_LEFT, _BASE, _WIDTH - 6, _BASE, cls="axis"))
-    parts += [text(x(t), _BASE + 12, f"{t:.6g}", cls="tick", anchor="middle") for t in x.ticks(4)]
+    parts += [_tick(x(t), f"{t:.6g}") for t in x.ticks(4)]
     parts.append(text((_LEFT + _WIDTH) / 2, _BASE + 24, x_label, cls="tick", anchor="middle"))
     return drawing(_WIDTH, _HEIGHT, parts, label=x_label)
+
+
+def _tick(at: float, label: str) -> str:
+    """A label under the axis; one at its end must not run out of the drawing."""
+    anchor = "end" if at > _WIDTH - 3.5 * len(label) else "middle"
+    return text(_WIDTH if anchor == "end" else at, _BASE + 12, label, cls="tick", anchor=anchor)
 
 
 def _table(groups: Sequence[Mapping[str, Any]]) -> str:

@@ -273,6 +273,17 @@ def test_a_cut_pcap_is_refused() -> None:
         parse(head + struct.pack("<4I", 5, 0, 4, 4) + b"\1")
 
 
+@pytest.mark.timeout(60)
+def test_a_blf_object_of_no_length_is_refused_and_not_followed_for_ever() -> None:
+    """python-can steps over an object of unknown version by its length: of 0, to itself."""
+    head = struct.pack("<4sL", b"LOGG", 144) + bytes(136)
+    endless = struct.pack("<4sHHLL", b"LOBJ", 16, 1537, 0, 86) + bytes(32)
+    packed = struct.pack("<H6xL4x", 0, len(endless)) + endless
+    container = struct.pack("<4sHHLL", b"LOBJ", 16, 1, 16 + len(packed), 10) + packed
+    with pytest.raises(CaptureUnreadable, match="shorter than its own header"):
+        parse(head + container, "blf")
+
+
 @pytest.mark.parametrize("content", [b"LOGG", b"MDF     4.11    ", b"UnFinMF 4.11" + b"\1" * 500])
 def test_damaged_binaries_are_refused(content: bytes) -> None:
     with pytest.raises(CaptureUnreadable):

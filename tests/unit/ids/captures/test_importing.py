@@ -71,6 +71,18 @@ def test_other_options_import_again_in_place(put, tmp_path: Path) -> None:
     assert len(importing.records(tmp_path / "in")) == 1
 
 
+def test_what_older_importers_read_is_read_again(
+    put, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    raw = RawFile(put("a.log", LOG))
+    first = importing.import_file(raw, tmp_path / "in", ImportOptions())
+    assert importing.import_file(raw, tmp_path / "in", ImportOptions()).present
+    monkeypatch.setattr(importing, "READERS", importing.READERS + 1)
+    again = importing.import_file(raw, tmp_path / "in", ImportOptions())
+    assert (again.present, again.folder) == (False, first.folder)
+    assert importing.import_file(raw, tmp_path / "in", ImportOptions()).present
+
+
 def test_a_family_names_labelled_attacks(put, tmp_path: Path) -> None:
     raw = RawFile(put("a.csv", b"1.0,0316,1,00,R\n1.1,0316,1,00,T\n"))
     done = importing.import_file(raw, tmp_path / "in", ImportOptions(label="dos"))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import xml.etree.ElementTree as ET
+from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +16,7 @@ from tiny_world import TinyWorld, output
 
 from candor.errors import DataError, NotFound
 from candor.flow.stage import Inputs
+from candor.ids.captures.frames import MAX_STANDARD_ID
 from candor.ids.config import ExplainTask, GatConfig, VgaeConfig
 from candor.ids.explanation.choose import choose
 from candor.ids.explanation.importance import explain_window
@@ -100,6 +103,32 @@ def test_the_tables_of_a_window_belong_together_and_the_page_says_what_drove_it(
         assert found["named_lost"] > found["random_lost"]  # type: ignore[operator]
 
 
+def test_with_a_dbc_tables_pictures_and_the_page_say_names(
+    artifacts: Inputs, world: TinyWorld, tmp_path: Path, needs: Callable[[bool, str], None]
+) -> None:
+    needs(find_spec("cantools") is not None, "cantools (candor[dbc])")
+    known = sorted({int(k) for k in world.store("test").node_id_N if int(k) <= MAX_STANDARD_ID})
+    messages = "".join(
+        f"BO_ {k} ENGINE_{k:X}: 8 E\n"
+        + "".join(f' SG_ Engine{k:X}RPM{b} : {8 * b}|8@1+ (1,0) [0|255] "" E\n' for b in range(8))
+        for k in known
+    )
+    (tmp_path / "car.dbc").write_text(f'VERSION ""\nBS_:\nBU_: E\n{messages}')
+    out = output(tmp_path / "out")
+    explain(TASK.model_copy(update={"dbc": str(tmp_path / "car.dbc")}), artifacts, out)
+    features = pl.read_parquet(out.path / "features.parquet").filter(pl.col("id").is_in(known))
+    told = features.select("id", "name", "feature", "signal").unique()
+    for key, name, feature, signal in told.iter_rows():
+        assert name == f"ENGINE_{key:X} (0x{key:X})"
+        byte = re.fullmatch(r"byte_(\d)_mean", feature)
+        assert signal == (f"Engine{key:X}RPM{byte[1]}" if byte else "")
+    assert (told["signal"] != "").any()
+    shown = pl.read_parquet(out.path / "windows.parquet").row(0, named=True)
+    picture = (out.path / "graphs" / f"{shown['capture']}-{shown['window']}.svg").read_text()
+    assert "ENGINE_" in picture
+    assert "ENGINE_" in (out.path / "index.html").read_text()
+
+
 def test_a_forged_id_is_what_drives_the_alarm_on_flooding(world: TinyWorld, trained: Gat) -> None:
     store = world.store("test")
     family = store.meta["attacks"].index("flooding")
@@ -180,3 +209,16 @@ def test_the_picture_names_nodes_and_marks_what_mattered() -> None:
     assert "0x100 <a>" in texts
     assert svg.count("<path") == 2
     assert "attacked" in svg
+
+
+def test_long_names_make_the_picture_larger_and_are_cut_in_the_end() -> None:
+    def box(name: str) -> list[float]:
+        svg = ET.fromstring(graph_picture([Node("0x1", 0.1), Node(name, 1.0)], [], label="x"))
+        return [float(part) for part in svg.attrib["viewBox"].split()]
+
+    assert box("0x316") == [0, 0, 460, 460]
+    low, _, width, _ = box("EngineControl (0x316)")
+    assert low < 0
+    assert width == pytest.approx(460 - 2 * low)
+    assert box("E" * 200) == box("E" * 30)
+    assert "E" * 25 + "…<" in graph_picture([Node("E" * 200, 1.0)], [], label="x")

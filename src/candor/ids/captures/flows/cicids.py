@@ -79,6 +79,7 @@ _LABEL: Final = (
 
 LABELLED_FLOWS: Final = Layout(
     name="cicids2017",
+    title="CICIDS2017 generated-labelled-flows, and the re-labelling of 2022",
     required=("src_ip", "src_port", "dst_ip", "dst_port", "protocol", "timestamp", "flow_duration", "label"),
     optional=_BOTH_RELEASES,
     t_start=_time(),
@@ -95,6 +96,7 @@ LABELLED_FLOWS: Final = Layout(
 
 MACHINE_LEARNING: Final = Layout(
     name="cicids2017_ml",
+    title="CICIDS2017 MachineLearningCVE",
     required=("dst_port", "flow_duration", "label"),
     optional=_BOTH_RELEASES,
     t_start=None,

@@ -16,6 +16,7 @@ class Layout:
     """One family of flow files, as expressions over its normalised columns.
 
     Attributes:
+        title: what the files are called, for people.
         required: columns that a file of this family has; the family with most of them wins.
         optional: further columns that the expressions read; null where a file lacks them.
         t_start: s; None where the format has no times and file order stands in.
@@ -30,6 +31,7 @@ class Layout:
     """
 
     name: str
+    title: str
     required: tuple[str, ...]
     t_start: pl.Expr | None
     src: str | None

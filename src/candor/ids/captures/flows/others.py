@@ -15,6 +15,7 @@ _CTU_TEXT: Final = pl.col("label").str.to_lowercase()
 
 CTU13: Final = Layout(
     name="ctu13",
+    title="CTU-13 binetflow (Argus)",
     required=(
         *("starttime", "dur", "proto", "srcaddr", "sport", "dir", "dstaddr", "dport", "state"),
         *("totpkts", "totbytes", "srcbytes", "label"),
@@ -53,6 +54,7 @@ _ZEEK_TEXT: Final = family(pl.col("label"))
 
 ZEEK: Final = Layout(
     name="zeek",
+    title="IoT-23, Zeek conn.log.labeled and CSV of it",
     required=(
         *("ts", "id_orig_h", "id_orig_p", "id_resp_h", "id_resp_p", "proto", "duration", "conn_state"),
         *("orig_pkts", "orig_ip_bytes", "resp_pkts", "resp_ip_bytes"),
@@ -85,6 +87,7 @@ _NF_TTL: Final = "names the machine that made the packets, like an address"
 
 NETFLOW_V2: Final = Layout(
     name="netflow_v2",
+    title="NF-*-v2 NetFlow CSV",
     required=(
         *("ipv4_src_addr", "l4_src_port", "ipv4_dst_addr", "l4_dst_port", "protocol", "in_bytes", "in_pkts"),
         *("out_bytes", "out_pkts", "flow_duration_milliseconds", "label", "attack"),

@@ -49,6 +49,7 @@ _MEASURES: Final = {
 
 RAW: Final = Layout(
     name="unsw_nb15",
+    title="UNSW-NB15, raw files of 49 columns",
     required=COLUMNS,
     t_start=number("stime"),
     src="srcip",
@@ -66,6 +67,7 @@ RAW: Final = Layout(
 
 SPLIT: Final = Layout(
     name="unsw_nb15_split",
+    title="UNSW-NB15 training-set and testing-set",
     required=(
         "dur",
         "proto",

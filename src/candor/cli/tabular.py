@@ -1,0 +1,93 @@
+"""``candor tabular``: baselines of single flows, for data sets that have no hosts to build graphs of."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from candor.cli import options, output, run
+from candor.cli.session import Planned, Session, session
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from candor.cli.workload import Request
+
+_METRICS = (("auroc", "AUROC"), ("auc_pr", "AUC-PR"), ("f1", "F1"), ("fpr", "FPR"))
+
+
+def tabular(
+    ctx: typer.Context,
+    dataset: options.DatasetName,
+    experiment: options.Via = "kd",
+    sets: options.Sets = [],  # noqa: B006 - typer copies it.
+    as_json: options.AsJson = False,
+) -> None:
+    """Judge single flows of a data set, addresses or not, by boosted trees and an isolation forest; no graph is built."""
+    import polars as pl
+
+    request = options.request(experiment, dataset, sets, "", [])
+    folder = _run(session(ctx), request)
+    results = pl.read_parquet(folder / "results.parquet")
+    said = json.loads((folder / "record.json").read_text(encoding="utf-8"))["summary"]
+    if as_json:
+        output.as_json({"dataset": dataset, "folder": str(folder), **said, "results": results.to_dicts()})
+        return
+    _show(dataset, results, said)
+    output.say(f"Results: {folder / 'results.parquet'}")
+
+
+def _run(state: Session, request: Request) -> Path:
+    """Folder of the results, after running what of them is not published."""
+    from candor.flow.plan import render
+    from candor.flow.survey import survey
+    from candor.ids import pipeline
+    from candor.ids.config import ExperimentConfig
+
+    config, origins = state.workload.resolve(request, state.settings)
+    assert isinstance(config, ExperimentConfig)  # As resolved above.
+    plan = render(f"tabular-{request.dataset}", pipeline.tabular(config))
+    todo = [s.task.id for s in survey(plan, state.store) if s.state != "cached"]
+    if todo:
+        planned = Planned(config, origins, plan)
+        opened = run.open_planned(state, planned)
+        run.exit_if_failed(opened, run.execute_planned(state, planned, opened, todo))
+    task = plan.task("tabular")
+    return state.store.path(task.stage, task.key)
+
+
+def _show(dataset: str, results: pl.DataFrame, said: Mapping[str, Any]) -> None:
+    heads: list[output.Column | str] = [output.Column("scenario", whole=True), output.Column("detector")]
+    heads += [output.Column(title, "", "right") for _, title in _METRICS]
+    heads += [output.Column("flows", "", "right"), output.Column("attacks", "", "right")]
+    rows = []
+    notes: dict[str, None] = {}
+    for (scenario, detector), part in results.partition_by(
+        "scenario", "detector", as_dict=True, maintain_order=True
+    ).items():
+        by_name = {row["metric"]: row for row in part.iter_rows(named=True)}
+        cells = [_cell(by_name[name]) for name, _ in _METRICS]
+        notes |= {r["undefined_reason"]: None for r in by_name.values() if r["value"] is None}
+        first = next(iter(by_name.values()))
+        rows.append(
+            [str(scenario), str(detector), *cells, f"{first['flows']:,}", f"{first['attack_flows']:,}"]
+        )
+    output.table(heads, rows, title=f"Single flows of {dataset}")
+    output.say("[low, high]: 95 % interval. The threshold is that of the last flows of training.")
+    for scenario, share in said["repeated"].items():
+        output.say(
+            f"{scenario}: {share:.1%} of test flows equal a training flow in every measure; those, a look-up would know."
+        )
+    for note in notes:
+        output.say(f"– undefined: {note}.")
+
+
+def _cell(row: Mapping[str, Any]) -> str | None:
+    if row["value"] is None:
+        return None
+    span = "" if row["low"] is None else f" [{row['low']:.3f}, {row['high']:.3f}]"
+    return f"{row['value']:.3f}{span}"

@@ -1,0 +1,82 @@
+"""``candor tabular``: a download without addresses stops a graph run with a reason that leads here, and is judged here."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from candor.cli.main import main
+
+pytest.importorskip("sklearn")
+
+PRESET = """\
+name: bare
+title: Flows without addresses
+domain: flow
+licence: none
+citation: none
+obtain: Nothing.
+flows:
+  - {capture: early, files: [{names: [th1]}], split: train, vehicle: net, base_capture: th1, part: [0.0, 0.6]}
+  - {capture: late, files: [{names: [th1]}], split: test, scenario: later_rows, vehicle: net, base_capture: th1, part: [0.65, 1.0]}
+"""
+HEAD = "Destination Port,Flow Duration,Total Fwd Packets,Total Backward Packets,Total Length of Fwd Packets,Total Length of Bwd Packets,Label\n"
+SMALL = ("evaluation.bootstrap=20", "baselines.boosting_rounds=20", "baselines.forest_trees=20")
+
+
+@pytest.fixture(autouse=True)
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for name in ("CANDOR_DATA_ROOT", "CANDOR_CACHE_ROOT", "CANDOR_RUN_ROOT", "CANDOR_SHARED_DATA"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("CANDOR_ROOT", str(tmp_path))
+    monkeypatch.setenv("COLUMNS", "240")
+    monkeypatch.chdir(tmp_path)
+    presets, raw = tmp_path / "data" / "presets" / "datasets", tmp_path / "data" / "bare"
+    presets.mkdir(parents=True)
+    raw.mkdir(parents=True)
+    (presets / "bare.yaml").write_text(PRESET)
+    rng = np.random.default_rng(0)
+    rows = [
+        f"80,{int(rng.integers(1, 99))},{1 if k % 5 == 0 else 9},1,{40 if k % 5 == 0 else int(rng.integers(99, 9000))},60,"
+        f"{'PortScan' if k % 5 == 0 else 'BENIGN'}\n"
+        for k in range(600)
+    ]
+    (raw / "th1.csv").write_text(HEAD + "".join(rows))
+    return tmp_path
+
+
+def run(capsys: pytest.CaptureFixture[str], *argv: str, code: int = 0) -> tuple[str, str]:
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as done:
+        main(list(argv))
+    said = capsys.readouterr()
+    assert (done.value.code or 0) == code, said.err
+    return said.out, said.err
+
+
+def test_flows_without_addresses_are_refused_for_graphs_and_judged_one_by_one(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    _, err = run(capsys, "audit", "bare", code=3)
+    assert "has no addresses, and hosts are the nodes of a graph" in err
+    assert "`candor tabular DATASET`" in err
+    sets = [part for value in SMALL for part in ("--set", value)]
+    out, _ = run(capsys, "tabular", "bare", *sets)
+    assert "boosted_trees" in out
+    assert "isolation_forest" in out
+    assert "of test flows equal a training flow" in out
+    told = json.loads(run(capsys, "tabular", "bare", *sets, "--json")[0])
+    (auroc,) = [
+        r["value"] for r in told["results"] if (r["detector"], r["metric"]) == ("boosted_trees", "auroc")
+    ]
+    assert auroc > 0.99
+    assert told["train_flows"] == 288
+
+
+def test_a_bus_is_refused_with_what_there_is_for_it(capsys: pytest.CaptureFixture[str]) -> None:
+    _, err = run(capsys, "tabular", "synthetic", code=2)
+    assert "'synthetic' is a bus" in err
+    assert "`candor run` has baselines of windows" in err
