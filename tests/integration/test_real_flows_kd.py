@@ -36,7 +36,7 @@ def test_kd_runs_on_the_shared_sample(
         (pl.col("metric") == "auroc") & (pl.col("capture") == "") & (pl.col("attack") == "")
     )
     assert set(auroc["scenario"]) >= scenarios
-    assert {"teacher", "student", "student_kd", "control"} == set(auroc["variant"])
+    assert {"teacher", "student", "student_kd", "control", "baseline"} == set(auroc["variant"])
     assert auroc["value"].drop_nulls().is_between(0, 1).all()
     for stage in ("audit_flows", "profile", "report"):
         assert (candor.artifact(stage) / "index.html").is_file()

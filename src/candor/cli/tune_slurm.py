@@ -40,6 +40,11 @@ def array_of(state: Session, info: StudyInfo, where: Where, *, cpus: float, gpus
     return WorkerArray(context, site, request, Slurm())
 
 
+#: SLURM's accounts say some seconds late that a worker died; until then its trial counts as under way, and an array
+#: finds nothing to do.
+_ACCOUNTS_LAG_S, _BARREN_ARRAYS = 10.0, 3
+
+
 def search(
     array: WorkerArray, study: Study, where: Where, *, at_most: int, told: Callable[[TrialRecord], None]
 ) -> bool:
@@ -48,9 +53,10 @@ def search(
     Workers that were killed leave trials undone: the array is queued again, as long as one brings any further.
 
     Raises:
-        StageFailed: an array ended without a single trial.
+        StageFailed: several arrays on end brought no trial.
     """
     seen = {t.number for t in study.trials() if t.state != "running"}
+    barren = 0
     while (missing := study.info().trials - len(seen)) > 0:
         job, fresh = array.submit(min(at_most, missing))
         output.note(f"{'Queued' if fresh else 'Joined'} job {job}, which works on {study.info().study}.")
@@ -66,7 +72,13 @@ def search(
             else:
                 output.note(f"Stopped waiting; job {job} goes on. `scancel {job}` ends it.")
             raise
-        if len(seen) == before and fresh:
+        if len(seen) > before or not fresh:
+            barren = 0
+            continue
+        barren += 1
+        if barren < _BARREN_ARRAYS:
+            time.sleep(_ACCOUNTS_LAG_S)
+        else:
             raise StageFailed(
                 f"job {job} ended without a trial",
                 place=str(array.context.logs),
