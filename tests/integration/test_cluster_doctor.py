@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from slurm_cluster import SlurmCluster
-from slurm_kit import PASS_ENV, Toy
+from slurm_kit import PASS_ENV, Toy, wait_until
 from sshd import Sshd, sshd
 
 pytestmark = pytest.mark.slow
@@ -63,7 +63,8 @@ def test_jobs_that_are_taken_and_never_start_fail_and_leave_the_queue(toy: Toy, 
     found = examined(toy, "--skip", "gpus", "--job-timeout-s", "6", *later, code=1)
     assert found["job"]["state"] == "failed"
     assert "did not start" in found["job"]["told"]
-    assert "candor.doctor" not in slurm.call("squeue", "-h", "-o", "%j")
+    # Other tests examine the same cluster at the same time.
+    wait_until(lambda: "candor.doctor" not in slurm.call("squeue", "-h", "-o", "%j"), "an empty queue")
 
 
 def test_a_run_root_of_the_login_node_alone_fails(toy: Toy, slurm: SlurmCluster) -> None:
