@@ -40,7 +40,7 @@ def refresh(block: Block) -> None:
     """Run the command (progress goes to the terminal) and put its output into its page."""
     executable = Path(sys.executable).with_name("candor")
     _, *arguments = shlex.split(block.command)
-    env = os.environ | {"CANDOR_ROOT": str(ROOT / block.root), "COLUMNS": "120", "NO_COLOR": "1"}
+    env = os.environ | {"CANDOR_ROOT": str(ROOT / block.root), "COLUMNS": "132", "NO_COLOR": "1"}
     command = [str(executable), *arguments]
     subprocess.run(command, env=env, check=True, cwd=ROOT, stdout=subprocess.DEVNULL)
     # The second time nothing runs, and only the result is printed.
