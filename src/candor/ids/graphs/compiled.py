@@ -79,21 +79,6 @@ class Usual(NamedTuple):
     min_time: float
 
 
-class Packed(NamedTuple):
-    """Where the graphs go; rows for the worst case, of which the first N and E are used."""
-
-    node_counts: Any
-    edge_counts: Any
-    node_id: Any
-    x: Any
-    source: Any
-    target: Any
-    edge_attr: Any
-    y: Any
-    attack: Any
-    node_y: Any
-
-
 class Scratch(NamedTuple):
     """One window at a time: per ID (U), per frame (W), per node (at most W and U).
 

@@ -42,21 +42,6 @@ class Flows(NamedTuple):
     attack: Any
 
 
-class Packed(NamedTuple):
-    """Where the graphs go; rows for the worst case, of which the first N and E are used."""
-
-    node_counts: Any
-    edge_counts: Any
-    node_id: Any
-    x: Any
-    source: Any
-    target: Any
-    edge_attr: Any
-    y: Any
-    attack: Any
-    node_y: Any
-
-
 class Scratch(NamedTuple):
     """One window at a time: per end (U), per event (W), per node (K); a table of at least 4 W slots, a power of two."""
 

@@ -16,7 +16,8 @@ from candor.ids.graphs import compiled_events as compiled
 from candor.ids.graphs.event_graphs import I64, Events
 from candor.ids.graphs.features import EDGE_NAMES
 from candor.ids.graphs.flow_features import HOST_FEATURES, QUANTITIES, VIEWS
-from candor.ids.graphs.packed import PackedGraphs
+from candor.ids.graphs.packed import PackedGraphs, make_room
+from candor.learn.reuse import Buffers
 
 #: Entries (window × flow) built at a time, which bounds memory: its graphs take up to 400 B per entry.
 BLOCK_ENTRIES = 1 << 17
@@ -99,26 +100,13 @@ def build_flow_windows(
         raise IndexError(f"windows of a flow or more must lie inside the capture's {len(stream)} flows")
     hosts, features = len(stream.host_U), len(HOST_FEATURES) + len(VIEWS) * events.quantity_nQ.shape[1]
     nodes, edges = int(np.minimum(2 * width_G, hosts).sum()), int(np.minimum(width_G, hosts**2).sum())
-    out = _allocate(len(start), nodes, edges, features)
+    room = make_room(len(start), nodes, edges, features, Buffers())
     num_nodes, num_edges = compiled.pack_events(
         _flows(stream),
-        *(start, stop, _rate(stream, start, stop), min_attack_flows, len(events.attack_names), out),
+        *(start, stop, _rate(stream, start, stop), min_attack_flows, len(events.attack_names), room.out),
         _scratch(int(width_G.max(initial=1)), hosts, events.quantity_nQ.shape[1]),
     )
-    return PackedGraphs(
-        node_counts_G=out.node_counts,
-        edge_counts_G=out.edge_counts,
-        node_id_N=out.node_id[:num_nodes],
-        x_ND=out.x[:num_nodes],
-        edge_index_2E=out.source.base[:, :num_edges],
-        edge_attr_E11=out.edge_attr[:num_edges],
-        y_G=out.y,
-        attack_G=out.attack,
-        node_y_N=out.node_y[:num_nodes],
-        start_G=start,
-        t0_G=events.t_n[start],
-        t1_G=events.t_n[stop - 1],
-    )
+    return room.taken(num_nodes, num_edges, start, stop, events.t_n)
 
 
 def _flows(stream: FlowStream) -> compiled.Flows:
@@ -141,22 +129,6 @@ def _rate(stream: FlowStream, start_G: I64, stop_G: I64) -> npt.NDArray[np.float
         return np.zeros(len(start_G))
     seconds_G = np.maximum(t_n[stop_G - 1] - t_n[start_G], MIN_WINDOW_S)
     return np.asarray(np.log((stop_G - start_G) / seconds_G))
-
-
-def _allocate(graphs: int, nodes: int, edges: int, features: int) -> compiled.Packed:
-    ends = np.empty((2, edges), np.int32)
-    return compiled.Packed(
-        node_counts=np.empty(graphs, np.int64),
-        edge_counts=np.empty(graphs, np.int64),
-        node_id=np.empty(nodes, np.uint32),
-        x=np.empty((nodes, features), np.float32),
-        source=ends[0],
-        target=ends[1],
-        edge_attr=np.empty((edges, len(EDGE_NAMES)), np.float32),
-        y=np.empty(graphs, np.uint8),
-        attack=np.empty(graphs, np.int16),
-        node_y=np.empty(nodes, np.uint8),
-    )
 
 
 def _scratch(width: int, hosts: int, quantities: int) -> compiled.Scratch:

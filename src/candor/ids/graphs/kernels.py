@@ -12,7 +12,7 @@ import numpy.typing as npt
 from candor.ids.graphs import compiled
 from candor.ids.graphs import compiled_frames as cf
 from candor.ids.graphs.features import EDGE_NAMES, LOG_CLIP, NODE_NAMES, PRIOR_FRAMES
-from candor.ids.graphs.packed import PackedGraphs
+from candor.ids.graphs.packed import PackedGraphs, make_room
 from candor.ids.graphs.stream import MIN_TIME_S, Relative, Stream
 from candor.learn.reuse import Buffers
 
@@ -62,28 +62,15 @@ def build_ranges(
     distinct = len(stream.key_U)
     nodes = int(np.minimum(width_G, distinct).sum())
     edges = int(np.minimum(width_G - 1, distinct**2).sum())
-    ends_2E, out = _allocate(len(start), nodes, edges, buffers or Buffers())
+    room = make_room(len(start), nodes, edges, len(NODE_NAMES), buffers or Buffers())
     scratch = _scratch(int(width_G.max(initial=2)), distinct, len(stream.attack_names))
     num_nodes, num_edges = compiled.pack_windows(
         _frames(stream, relative),
         compiled.Ids(stream.key_U, relative.known_U, 1.0 / relative.median_U),
         _usual(relative),
-        *(start, stop, min_attack_frames, out, scratch),
+        *(start, stop, min_attack_frames, room.out, scratch),
     )
-    return PackedGraphs(
-        node_counts_G=out.node_counts,
-        edge_counts_G=out.edge_counts,
-        node_id_N=out.node_id[:num_nodes],
-        x_ND=out.x[:num_nodes],
-        edge_index_2E=ends_2E[:, :num_edges],
-        edge_attr_E11=out.edge_attr[:num_edges],
-        y_G=out.y,
-        attack_G=out.attack,
-        node_y_N=out.node_y[:num_nodes],
-        start_G=start,
-        t0_G=stream.t_n[start],
-        t1_G=stream.t_n[stop - 1],
-    )
+    return room.taken(num_nodes, num_edges, start, stop, stream.t_n)
 
 
 def _frames(stream: Stream, rel: Relative) -> compiled.Frames:
@@ -99,24 +86,6 @@ def _usual(relative: Relative) -> compiled.Usual:
     rate_from = np.r_[np.cumsum(1.0 / median_P[::-1])[::-1], 0.0]
     return compiled.Usual(
         median_P, rate_from, float(relative.profile.frames_per_s), PRIOR_FRAMES, LOG_CLIP, MIN_TIME_S
-    )
-
-
-def _allocate(
-    graphs: int, nodes: int, edges: int, into: Buffers
-) -> tuple[npt.NDArray[np.int32], compiled.Packed]:
-    ends_2E = into.empty("ends", (2, edges), np.int32)
-    return ends_2E, compiled.Packed(
-        node_counts=into.empty("node_counts", (graphs,), np.int64),
-        edge_counts=into.empty("edge_counts", (graphs,), np.int64),
-        node_id=into.empty("node_id", (nodes,), np.uint32),
-        x=into.empty("x", (nodes, len(NODE_NAMES)), np.float32),
-        source=ends_2E[0],
-        target=ends_2E[1],
-        edge_attr=into.empty("edge_attr", (edges, len(EDGE_NAMES)), np.float32),
-        y=into.empty("y", (graphs,), np.uint8),
-        attack=into.empty("attack", (graphs,), np.int16),
-        node_y=into.empty("node_y", (nodes,), np.uint8),
     )
 
 
