@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Annotated, Any, get_args, get_origin
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Discriminator
 from pydantic.fields import FieldInfo
 
 from candor.config.base import Runtime
@@ -40,3 +40,18 @@ def dotted_keys(model: type[BaseModel], at: str = "", seen: tuple[type[BaseModel
             if inner not in seen:
                 keys += dotted_keys(inner, f"{at}{name}.", (*seen, model))
     return list(dict.fromkeys(keys))
+
+
+def by_kind(name: str, *kinds: str, default: str | None = None) -> Discriminator:
+    """Tells the members of a union by ``kind``, each tagged with its own.
+
+    Args:
+        name: of the error that another kind gives.
+        default: the kind of a mapping that states none, so that one field of a variant may be set alone.
+    """
+
+    def kind(value: Any) -> Any:
+        return value.get("kind", default) if isinstance(value, dict) else getattr(value, "kind", None)
+
+    message = f"kind must be {', '.join(kinds[:-1])} or {kinds[-1]}"
+    return Discriminator(kind, custom_error_type=name, custom_error_message=message)

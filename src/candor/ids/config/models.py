@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import Discriminator, Field, Tag
+from pydantic import Field, Tag
 
 from candor.config.base import Config
+from candor.config.fields import by_kind
 from candor.ids.config.types import PositiveInt, Share
 
 
@@ -53,11 +54,6 @@ class CugraphGatv2Conv(Config):
     num_heads: PositiveInt = 4
 
 
-def _conv_kind(value: Any) -> Any:
-    """The variant's tag; ``gat.conv.num_heads=2`` alone keeps the default kind."""
-    return value.get("kind", "gatv2") if isinstance(value, dict) else getattr(value, "kind", None)
-
-
 ConvConfig = Annotated[
     Annotated[GatConv, Tag("gat")]
     | Annotated[Gatv2Conv, Tag("gatv2")]
@@ -65,10 +61,8 @@ ConvConfig = Annotated[
     | Annotated[GpsConv, Tag("gps")]
     | Annotated[CugraphGatConv, Tag("cugraph_gat")]
     | Annotated[CugraphGatv2Conv, Tag("cugraph_gatv2")],
-    Discriminator(
-        _conv_kind,
-        custom_error_type="conv_kind",
-        custom_error_message="kind must be gat, gatv2, transformer, gps, cugraph_gat or cugraph_gatv2",
+    by_kind(
+        "conv_kind", "gat", "gatv2", "transformer", "gps", "cugraph_gat", "cugraph_gatv2", default="gatv2"
     ),
 ]
 Pooling = Literal["mean", "max", "min", "sum", "std", "softmax"]
@@ -102,16 +96,9 @@ class NoIds(Config):
     kind: Literal["none"] = "none"
 
 
-def _ids_kind(value: Any) -> Any:
-    """``inputs.ids.width=8`` alone keeps the default kind."""
-    return value.get("kind", "lookup") if isinstance(value, dict) else getattr(value, "kind", None)
-
-
 IdEncoding = Annotated[
     Annotated[LookupIds, Tag("lookup")] | Annotated[HashIds, Tag("hash")] | Annotated[NoIds, Tag("none")],
-    Discriminator(
-        _ids_kind, custom_error_type="ids_kind", custom_error_message="kind must be lookup, hash or none"
-    ),
+    by_kind("ids_kind", "lookup", "hash", "none", default="lookup"),
 ]
 
 
@@ -250,22 +237,13 @@ class OrConfig(_Fusion):
     kind: Literal["or"] = "or"
 
 
-def _fusion_kind(value: Any) -> Any:
-    """``fusion.hidden=32`` alone keeps the default kind."""
-    return value.get("kind", "dqn") if isinstance(value, dict) else getattr(value, "kind", None)
-
-
 FusionConfig = Annotated[
     Annotated[DqnConfig, Tag("dqn")]
     | Annotated[LinUcbConfig, Tag("linucb")]
     | Annotated[MlpConfig, Tag("mlp")]
     | Annotated[AverageConfig, Tag("average")]
     | Annotated[OrConfig, Tag("or")],
-    Discriminator(
-        _fusion_kind,
-        custom_error_type="fusion_kind",
-        custom_error_message="kind must be dqn, linucb, mlp, average or or",
-    ),
+    by_kind("fusion_kind", "dqn", "linucb", "mlp", "average", "or", default="dqn"),
 ]
 
 

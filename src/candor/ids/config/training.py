@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import Discriminator, Field, Tag
+from pydantic import Field, Tag
 
 from candor.config.base import Config, Runtime
+from candor.config.fields import by_kind
 from candor.ids.config.models import FusionConfig, GatConfig, TemporalConfig, VgaeConfig
 from candor.ids.config.types import PositiveInt, Share
 
@@ -67,35 +67,18 @@ class PlateauSchedule(Config):
     factor: Annotated[float, Field(gt=0, lt=1)] = 0.5
 
 
-def _kind_or(default: str) -> Callable[[Any], Any]:
-    """A field of a variant alone keeps the default kind."""
-
-    def kind(value: Any) -> Any:
-        return value.get("kind", default) if isinstance(value, dict) else getattr(value, "kind", None)
-
-    return kind
-
-
 LossConfig = Annotated[
     Annotated[CrossEntropyLoss, Tag("cross_entropy")]
     | Annotated[WeightedLoss, Tag("weighted")]
     | Annotated[FocalLoss, Tag("focal")],
-    Discriminator(
-        _kind_or("cross_entropy"),
-        custom_error_type="loss_kind",
-        custom_error_message="kind must be cross_entropy, weighted or focal",
-    ),
+    by_kind("loss_kind", "cross_entropy", "weighted", "focal", default="cross_entropy"),
 ]
 ScheduleConfig = Annotated[
     Annotated[CosineSchedule, Tag("cosine")]
     | Annotated[ConstantSchedule, Tag("constant")]
     | Annotated[StepSchedule, Tag("step")]
     | Annotated[PlateauSchedule, Tag("plateau")],
-    Discriminator(
-        _kind_or("cosine"),
-        custom_error_type="schedule_kind",
-        custom_error_message="kind must be cosine, constant, step or plateau",
-    ),
+    by_kind("schedule_kind", "cosine", "constant", "step", "plateau", default="cosine"),
 ]
 
 

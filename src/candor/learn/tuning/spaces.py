@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Literal, Self
 
-from pydantic import Discriminator, Field, Tag, model_validator
+from pydantic import Field, Tag, model_validator
 
 from candor.config.base import Config
+from candor.config.fields import by_kind
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -85,20 +86,12 @@ class Integer(Config):
         return IntDistribution(self.low, self.high, log=self.log)
 
 
-def _kind(value: Any) -> Any:
-    return value.get("kind") if isinstance(value, dict) else getattr(value, "kind", None)
-
-
 Parameter = Annotated[
     Annotated[Choice, Tag("choice")]
     | Annotated[Uniform, Tag("uniform")]
     | Annotated[LogUniform, Tag("loguniform")]
     | Annotated[Integer, Tag("integer")],
-    Discriminator(
-        _kind,
-        custom_error_type="parameter_kind",
-        custom_error_message="kind must be choice, uniform, loguniform or integer",
-    ),
+    by_kind("parameter_kind", "choice", "uniform", "loguniform", "integer"),
 ]
 
 
@@ -106,7 +99,7 @@ class Space(Config):
     """``presets/spaces/<model>.yaml``.
 
     Attributes:
-        stage: the stage whose metric counts; a trial runs up to it and no further, so no test capture is opened.
+        stage: the stage whose metric counts; a trial runs up to it and no further: nothing is scored on a test capture.
         metric, mode: a metric that the stage logs for every epoch (or step) on validation data, and which way is better.
         parameters: config key below a variant (``gat.hidden``, ``training.max_nodes``) → its values.
     """
