@@ -119,7 +119,12 @@ def slurm_cluster() -> Iterator[SlurmCluster]:
         mine.touch()
         if not others:
             _down()
-            subprocess.run([SCRIPTS / "up.sh", str(STATE)], check=True, capture_output=True, timeout=120)
+            up = subprocess.run(
+                [SCRIPTS / "up.sh", str(STATE)], capture_output=True, text=True, timeout=180, check=False
+            )
+            if up.returncode:
+                mine.unlink()
+                raise RuntimeError(f"the test cluster does not come up:\n{up.stderr}")
     os.environ["SLURM_CONF"] = str(STATE / "slurm.conf")
     try:
         idle = subprocess.run(
