@@ -16,7 +16,7 @@ import pytest
 from flow_texts import samples
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from mutation import LIMIT_S, SECONDS, SEED, keep, mutate
+from mutation import LIMIT_S, fuzz
 
 from candor.errors import CandorError
 from candor.ids.captures.flows import decode, formats, schema
@@ -101,18 +101,11 @@ def test_every_sample_is_read() -> None:
 @pytest.mark.timeout(0)
 @pytest.mark.parametrize("name", LAYOUTS)
 def test_mutated_files_are_accounted_for(name: str) -> None:
-    rng = random.Random(f"{SEED}{name}")
-    until = time.monotonic() + SECONDS / len(LAYOUTS)
-    tries = 0
-    while time.monotonic() < until or tries < 5:
-        tries += 1
-        content = mutate(rng.choice(samples()[name]), rng)
-        try:
-            check(content)
-            check(content, name)
-        except (Exception, pl.exceptions.PanicException) as e:  # A panic of Polars is no Exception.
-            path = keep(CORPUS, content, name)
-            raise AssertionError(f"CANDOR_FUZZ_SEED={SEED}: {type(e).__name__} on {path.name}: {e}") from e
+    def rules(content: bytes, _: random.Random) -> None:
+        check(content)
+        check(content, name)
+
+    fuzz(name, len(LAYOUTS), samples()[name], CORPUS, rules)
 
 
 @pytest.mark.slow

@@ -18,7 +18,7 @@ import pytest
 from capture_samples import samples
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from mutation import LIMIT_S, SECONDS, SEED, keep, mutate
+from mutation import LIMIT_S, fuzz
 
 from candor.errors import CandorError
 from candor.ids.captures import files, formats, quarantine, stream
@@ -61,19 +61,12 @@ def rows_in(content: bytes, kind: Format) -> int:
 @pytest.mark.timeout(0)
 @pytest.mark.parametrize("name", FORMATS)
 def test_mutated_files_are_accounted_for(name: str) -> None:
-    rng = random.Random(f"{SEED}{name}")
-    until = time.monotonic() + SECONDS / len(FORMATS)
-    tries = 0
-    while time.monotonic() < until or tries < 5:
-        tries += 1
-        content = mutate(rng.choice(samples()[name]), rng)
-        try:
-            check(content, FORMATS[name])
-            if max(map(len, content.split(b"\n"))) < 500:
-                check(content, FORMATS[name], rng.choice([500, 700, 1000]))
-        except (Exception, pl.exceptions.PanicException) as e:  # A panic of Polars is no Exception.
-            path = keep(CORPUS, content, name)
-            raise AssertionError(f"CANDOR_FUZZ_SEED={SEED}: {type(e).__name__} on {path.name}: {e}") from e
+    def rules(content: bytes, rng: random.Random) -> None:
+        check(content, FORMATS[name])
+        if max(map(len, content.split(b"\n"))) < 500:
+            check(content, FORMATS[name], rng.choice([500, 700, 1000]))
+
+    fuzz(name, len(FORMATS), samples()[name], CORPUS, rules)
 
 
 @pytest.mark.slow

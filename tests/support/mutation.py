@@ -5,7 +5,12 @@ from __future__ import annotations
 import hashlib
 import os
 import random
+import tempfile
+import time
+from collections.abc import Callable
 from pathlib import Path
+
+import polars as pl
 
 SECONDS = float(os.environ.get("CANDOR_FUZZ_SECONDS", "60"))
 SEED = int(os.environ.get("CANDOR_FUZZ_SEED", "0")) or random.SystemRandom().randrange(1 << 32)
@@ -80,3 +85,24 @@ def keep(corpus: Path, content: bytes, name: str) -> Path:
     path = corpus / f"{name}-{hashlib.sha256(content).hexdigest()[:12]}.bin"
     path.write_bytes(content)
     return path
+
+
+def fuzz(
+    name: str, share: int, contents: list[bytes], corpus: Path, check: Callable[[bytes, random.Random], None]
+) -> None:
+    """Mutate files of a format for one of ``share`` equal parts of the time; keep and name the one that breaks a rule."""
+    rng = random.Random(f"{SEED}{name}")
+    #: A file that kills the interpreter is found here.
+    last = Path(tempfile.gettempdir()) / f"candor-fuzz-{name}-{os.getpid()}.bin"
+    until = time.monotonic() + SECONDS / share
+    tries = 0
+    while time.monotonic() < until or tries < 5:
+        tries += 1
+        content = mutate(rng.choice(contents), rng)
+        last.write_bytes(content)
+        try:
+            check(content, rng)
+        except (Exception, pl.exceptions.PanicException) as e:  # A panic of Polars is no Exception.
+            path = keep(corpus, content, name)
+            raise AssertionError(f"CANDOR_FUZZ_SEED={SEED}: {type(e).__name__} on {path.name}: {e}") from e
+    last.unlink()

@@ -72,10 +72,12 @@ def open_file(stream: BinaryIO, place: str) -> pq.ParquetFile:
 
 
 def as_table(batch: pa.RecordBatch) -> pl.DataFrame:
-    """Rows of a batch. Raises UnicodeDecodeError for a damaged name.
+    """Rows of a batch. Raises UnicodeDecodeError for a damaged name, ArrowInvalid for damaged text or offsets.
 
-    Polars does not check the names and notes that a damaged file gives a column, and panics over them.
+    Polars checks neither what it takes over from Arrow (text that is no UTF-8 ends in a segmentation fault) nor
+    the names and notes that a damaged file gives a column, and panics over them.
     """
+    batch.validate(full=True)
     bare = pa.Table.from_arrays(batch.columns, names=batch.schema.names)
     try:
         return pl.DataFrame(pl.from_arrow(bare))
