@@ -9,21 +9,15 @@ from pathlib import Path
 
 import pytest
 from cli_kit import Cli
-from wandb_server import KEY, WandbServer, wandb_server
+from wandb_server import WandbServer, served_to_client
 
 pytest.importorskip("wandb")
 
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[WandbServer]:
-    import wandb
-
-    with wandb_server() as running:
-        monkeypatch.setenv("WANDB_BASE_URL", running.url)
-        monkeypatch.setenv("WANDB_API_KEY", KEY)
-        wandb.teardown()
+    with served_to_client(monkeypatch) as running:
         yield running
-        wandb.teardown()
 
 
 def test_a_run_is_offline_until_it_is_sent(cli: Cli) -> None:

@@ -18,6 +18,8 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+import pytest
+
 _PROJECT = {
     "__typename": "Project",
     "id": "p",
@@ -355,3 +357,16 @@ def wandb_server() -> Iterator[WandbServer]:
     finally:
         http.shutdown()
         http.server_close()
+
+
+@contextmanager
+def served_to_client(patch: pytest.MonkeyPatch) -> Iterator[WandbServer]:
+    """A server that W&B's client in this process talks to."""
+    import wandb
+
+    with wandb_server() as running:
+        patch.setenv("WANDB_BASE_URL", running.url)
+        patch.setenv("WANDB_API_KEY", KEY)
+        wandb.teardown()  # The client keeps address and key for the life of its service process.
+        yield running
+        wandb.teardown()

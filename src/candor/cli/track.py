@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, get_args
 
 import typer
 
@@ -132,12 +132,13 @@ def _start_follower(run: Run) -> None:
 
 
 def _mode(text: str) -> Mode:
-    modes: dict[str, Literal["online", "offline", "off"]] = {m: m for m in ("online", "offline", "off")}
-    if text not in modes:
-        raise ConfigError(
-            f"no tracking mode '{text}'", place="--track", hint="Choose online, offline or off."
-        )
-    return modes[text]
+    from candor.tracking.sync import Mode
+
+    modes: tuple[Mode, ...] = get_args(Mode)
+    for mode in modes:
+        if text == mode:
+            return mode
+    raise ConfigError(f"no tracking mode '{text}'", place="--track", hint="Choose online, offline or off.")
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
@@ -219,16 +220,15 @@ def _search(
     return True
 
 
-class _tell:  # noqa: N801 - used as a function.
+def _tell(info: StudyInfo) -> Callable[[TrialRecord], None]:
     """Says how a trial ended, as it ends."""
 
-    def __init__(self, info: StudyInfo) -> None:
-        self._info = info
-
-    def __call__(self, trial: TrialRecord) -> None:
+    def tell(trial: TrialRecord) -> None:
         value = "-" if trial.value is None else f"{trial.value:.6g}"
-        told = f"trial {trial.number}: {trial.state}, {self._info.space.metric} {value}"
+        told = f"trial {trial.number}: {trial.state}, {info.space.metric} {value}"
         output.note(told + (f" ({trial.reason})" if trial.reason else ""))
+
+    return tell
 
 
 def _finish(state: Session, study: Study, *, as_json: bool) -> None:

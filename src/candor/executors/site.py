@@ -181,3 +181,14 @@ def secrets_in(text: str, environment: Mapping[str, str]) -> list[str]:
         for name, value in environment.items()
         if SECRET_NAME.search(name) and len(value) >= 8 and value in text
     )
+
+
+def refuse_secrets(script: str, environment: Mapping[str, str], of: str = "") -> None:
+    """Raise ConfigError if a script, ``of`` a task, would hold the value of a secret of this environment."""
+    leaked = secrets_in(script, environment)
+    if leaked:
+        raise ConfigError(
+            f"the script{f' of {of}' if of else ''} would hold the value of {', '.join(leaked)}",
+            place="site preset",
+            hint="Scripts are readable by others; name the variable in pass_env instead.",
+        )

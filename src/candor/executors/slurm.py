@@ -9,7 +9,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from candor.errors import ConfigError
 from candor.executors import ledger
 from candor.executors.base import Job, JobResult, Skipped
 from candor.executors.batches import Batch, batches
@@ -17,7 +16,7 @@ from candor.executors.display import Display, Quiet
 from candor.executors.sbatch import ScriptContext, render
 from candor.executors.scheduler import Queued, Slurm
 from candor.executors.settling import explain_all, settle
-from candor.executors.site import SiteConfig, secrets_in
+from candor.executors.site import SiteConfig, refuse_secrets
 from candor.flow.artifact import ArtifactStore
 from candor.flow.attempt import Attempt
 from candor.flow.locks import key_lock
@@ -175,13 +174,7 @@ class SlurmExecutor:
         by_id = {task.id: task for task in plan.tasks}
         for batch in batches(plan, todo, alike=self.site.request, queued=queued):
             script = render(context, self.site, self.site.request(by_id[batch.head]), batch.elements)
-            leaked = secrets_in(script, os.environ)
-            if leaked:
-                raise ConfigError(
-                    f"the script of {batch.head} would hold the value of {', '.join(leaked)}",
-                    place="site preset",
-                    hint="Scripts are readable by others; name the variable in pass_env instead.",
-                )
+            refuse_secrets(script, os.environ, batch.head)
             yield Submission(batch, script, batch.after, batch.paired)
 
     def wait(self, job: SlurmJob) -> JobResult:

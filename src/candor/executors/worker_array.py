@@ -15,7 +15,7 @@ from pathlib import Path
 from candor.errors import ConfigError
 from candor.executors.sbatch import ScriptContext, directives, environment, job_name, quoted
 from candor.executors.scheduler import Queued, Slurm
-from candor.executors.site import Request, SiteConfig, secrets_in
+from candor.executors.site import Request, SiteConfig, refuse_secrets
 from candor.flow.locks import key_lock
 from candor.flow.storage import write_atomic
 from candor.flow.task import JOB_VARIABLE
@@ -85,13 +85,7 @@ class WorkerArray:
                 hint="Use letters, digits, dots, dashes and underscores.",
             )
         script = render(self.context, self.site, self.request, workers=workers)
-        leaked = secrets_in(script, os.environ)
-        if leaked:
-            raise ConfigError(
-                f"the script would hold the value of {', '.join(leaked)}",
-                place="site preset",
-                hint="Scripts are readable by others; name the variable in pass_env instead.",
-            )
+        refuse_secrets(script, os.environ)
         return script
 
     def submit(self, workers: int) -> tuple[str, bool]:

@@ -74,11 +74,6 @@ class MirroredRun:
                 self._run.define_metric(f"{kind}/*", step_metric=kind)
         self._next = int(self._run.starting_step)
 
-    @property
-    def rows_there(self) -> int:
-        """Rows that W&B had, or was sent, so far."""
-        return self._next
-
     def push(self, task: TrackedTask, alerts: Sequence[Alert] = ()) -> int:
         """Send the rows that are not there yet and ``alerts``; how many rows were sent."""
         new = task.rows[self._next :]

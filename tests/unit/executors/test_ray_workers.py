@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,9 +10,9 @@ from pathlib import Path
 import pytest
 import ray
 from ray_parts import Note, note, process, refuse, square
+from ray_slots import three_slots
 
 from candor.errors import DataError, StageFailed
-from candor.executors.ray_cluster import connected
 from candor.executors.ray_workers import RayWorkers
 
 pytestmark = pytest.mark.slow
@@ -21,11 +20,8 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module", autouse=True)
 def cluster() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", os.pathsep.join(p for p in sys.path if p))
-        # Three slots, however many processors the machine has.
-        with connected(cpus=3):
-            yield
+    with three_slots():
+        yield
 
 
 @pytest.mark.parametrize("at_most", [1, 2, 9])

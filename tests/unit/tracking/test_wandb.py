@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from flow_kit import Kit, toy_plan
-from wandb_server import KEY, WandbServer, wandb_server
+from wandb_server import KEY, WandbServer, served_to_client
 
 from candor.flow.plan import Plan
 from candor.tracking.sync import Synchroniser, TaskSync
@@ -22,12 +22,8 @@ pytest.importorskip("wandb")
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[WandbServer]:
-    with wandb_server() as running:
-        monkeypatch.setenv("WANDB_BASE_URL", running.url)
-        monkeypatch.setenv("WANDB_API_KEY", KEY)
-        _forget_the_client()
+    with served_to_client(monkeypatch) as running:
         yield running
-        _forget_the_client()
 
 
 def _forget_the_client() -> None:

@@ -50,12 +50,6 @@ def malformed(quarantined: pl.DataFrame) -> pl.DataFrame:
     return quarantined.filter(pl.col("reason") != "not_a_frame")
 
 
-def refuse_if_mostly(quarantined: pl.DataFrame, rows: int, max_share: float, *, place: str) -> None:
-    """As refuse_count, from all quarantined rows."""
-    bad = malformed(quarantined)
-    refuse_count(bad.height, rows, max_share, first=bad, place=place)
-
-
 def refuse_count(
     bad: int, rows: int, max_share: float, *, first: pl.DataFrame, place: str, likely: str = ""
 ) -> None:

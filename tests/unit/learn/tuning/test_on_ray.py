@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from ray_slots import three_slots
 from tuning_kit import bowl, fragile, info, long_bowl
 
 from candor.learn.tuning.study import Study, TrialRecord, open_study
@@ -19,12 +18,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("tune_on_ray")]
 
 @pytest.fixture(scope="module", autouse=True)
 def cluster() -> Iterator[None]:
-    from candor.executors.ray_cluster import connected
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", os.pathsep.join(p for p in sys.path if p))
-        with connected(cpus=3):
-            yield
+    with three_slots():
+        yield
 
 
 def search(study: Study, run_trial: object, at_most: int = 2) -> list[TrialRecord]:
