@@ -89,7 +89,7 @@ def ending(job: Accounted, *, stage: str, resumes: bool = False) -> Ending:
 
 def _over_memory(job: Accounted) -> bool:
     """Sites without cgroups cancel what uses too much, and do not say why."""
-    cancelled = job.state in ("CANCELLED", "FAILED") and job.exit_code in (0, 9, 137)
+    cancelled = job.state in ("CANCELLED", "FAILED") and job.exit_code in (0, 9, 15, 137, 143)
     return cancelled and (job.peak_memory_bytes or 0) > (job.memory_bytes or float("inf"))
 
 

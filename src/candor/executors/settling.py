@@ -13,6 +13,7 @@ from candor.flow.run import Run
 from candor.flow.task import record_untried
 
 _ACCOUNTS_DELAY_S = 20.0
+_STEPS_DELAY_S = 5.0
 
 
 def settle(run: Run, task: PlannedTask, job: str, slurm: Slurm) -> Attempt | None:
@@ -91,14 +92,25 @@ def incarnation_at(job: str | None, began: float, rows: Sequence[Accounted]) -> 
 
 def _accounts(slurm: Slurm, job: str) -> list[Accounted]:
     """The accounts of a job that left the queue; the database hears of an end some seconds later."""
-    until = time.monotonic() + _ACCOUNTS_DELAY_S
+    began = time.monotonic()
     while True:
         rows = slurm.accounting([job])
-        if (rows and rows[-1].state in ENDED) or time.monotonic() > until:
-            return rows
-        if not rows and slurm.state(job) in ENDED:
+        waited_s = time.monotonic() - began
+        if rows and rows[-1].state in ENDED:
+            if not still_counted(rows[-1], time.time()):
+                return rows
+        elif waited_s > _ACCOUNTS_DELAY_S or (not rows and slurm.state(job) in ENDED):
             return rows
         time.sleep(0.5)
+
+
+def still_counted(row: Accounted, now: float) -> bool:
+    """Whether the job may have ended by memory and its steps, which know how much it took, are not accounted for yet.
+
+    ``now`` in seconds since 1970. SLURM's database hears of the steps after the job; some sites never account for them.
+    """
+    unknown = row.state in ("CANCELLED", "FAILED") and row.elapsed_s > 0 and row.peak_memory_bytes is None
+    return unknown and row.end is not None and now - row.end < _STEPS_DELAY_S
 
 
 def _unaccounted(job: str, state: str) -> Accounted:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from candor.errors import SchedulerError
 from candor.executors import ledger
 from candor.executors.scheduler import Accounted, Queued, Slurm
-from candor.executors.settling import explain, incarnation, lacks_word
+from candor.executors.settling import explain, incarnation, lacks_word, still_counted
 from candor.flow.attempt import Attempt
 from candor.flow.plan import Plan, PlannedTask
 from candor.flow.run import Run
@@ -54,7 +55,9 @@ class QueueView:
         settled = []
         for attempt in attempts:
             over = attempt in lost and (attempt.record.job not in live or _superseded(attempt, rows))
-            settled.append(explain(run, attempt, task, rows) if over else attempt)
+            row = incarnation(attempt.record, rows) if over else None
+            known = row is not None and not still_counted(row, time.time())
+            settled.append(explain(run, attempt, task, rows) if known else attempt)
         return settled
 
 

@@ -9,7 +9,7 @@ from flow_kit import Kit, one_task
 from candor.errors import SchedulerError
 from candor.executors.endings import ending
 from candor.executors.scheduler import Accounted, Slurm, parse_accounts
-from candor.executors.settling import explain, incarnation
+from candor.executors.settling import explain, incarnation, still_counted
 from candor.flow.attempt import iso_seconds
 
 GB = 1024**3
@@ -39,6 +39,14 @@ def test_a_cluster_without_cgroups_does_not_say_that_memory_was_the_cause() -> N
     told = ending(dataclasses.replace(ROW, exit_code=0, peak_memory_bytes=3 * GB), stage="number")
     assert told.error == "OutOfMemory"
     assert "memory_gb=4" in told.reason
+
+
+def test_a_verdict_waits_a_little_for_the_memory_that_its_steps_took() -> None:
+    silent = dataclasses.replace(ROW, state="CANCELLED", exit_code=0)
+    assert still_counted(silent, now=161.0)
+    assert not still_counted(silent, now=200.0)
+    assert not still_counted(dataclasses.replace(silent, peak_memory_bytes=3 * GB), now=161.0)
+    assert not still_counted(dataclasses.replace(silent, state="TIMEOUT"), now=161.0)
 
 
 #: As sacct of SLURM 22.05 printed it for a requeued array, a node that died, and a job over its memory.
