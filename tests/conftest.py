@@ -55,6 +55,20 @@ def slurm(needs: Callable[[bool, str], None]) -> Iterator[object]:
         yield cluster
 
 
+@pytest.fixture(autouse=True)
+def _turn_on_the_cluster(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Tests marked ``alone_on_slurm`` have the cluster to themselves; others share it."""
+    params = getattr(request.node, "callspec", None)
+    platform = str(params.params.get("platform", "")) if params else ""
+    if "slurm" not in request.fixturenames and not platform.startswith("slurm"):
+        yield
+        return
+    from slurm_cluster import turn
+
+    with turn(alone=request.node.get_closest_marker("alone_on_slurm") is not None):
+        yield
+
+
 @pytest.fixture(scope="session")
 def ssh(needs: Callable[[bool, str], None], tmp_path_factory: pytest.TempPathFactory) -> Iterator[object]:
     """An Sshd (see support/sshd.py) on loopback."""

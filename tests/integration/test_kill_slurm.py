@@ -45,6 +45,7 @@ def strike(kind: str, launcher: int, slurm: SlurmCluster, rng: random.Random) ->
 
 
 @pytest.mark.timeout(400)
+@pytest.mark.alone_on_slurm
 @pytest.mark.parametrize("number", range(ROUNDS))
 def test_a_run_with_a_killed_part_completes_on_the_next_try(
     tmp_path: Path, slurm: SlurmCluster, undisturbed: dict[str, object], number: int

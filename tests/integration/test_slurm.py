@@ -110,6 +110,7 @@ def test_warned_of_the_time_limit_a_task_goes_on_in_the_next_job(
     assert not (toy.folder / "tasks/right/attempt-2").exists()
 
 
+@pytest.mark.alone_on_slurm
 def test_a_node_that_dies_is_told_from_other_ends_and_its_tasks_go_on(toy: Toy, slurm: SlurmCluster) -> None:
     toy.run("--no-wait", "--set", "left.steps=8", TOY_WAIT_S="0.7")
     wait_until(lambda: step_of(toy) >= 4, "more steps than the other task has")
@@ -137,11 +138,12 @@ def test_a_task_that_runs_out_of_memory_says_so_and_what_to_ask_for(toy: Toy, sl
     assert "OutOfMemory" in done.stderr or "out of memory" in done.stderr
 
 
+@pytest.mark.alone_on_slurm
 def test_a_task_that_gives_way_to_a_job_of_higher_priority_goes_on_afterwards(
     toy: Toy, slurm: SlurmCluster
 ) -> None:
     toy.run("--no-wait", "--set", "left.steps=8", TOY_WAIT_S="0.7")
-    wait_until(lambda: step_of(toy) >= 2, "two steps")
+    wait_until(lambda: step_of(toy) >= 4, "more steps than the other task has")
     slurm.call("sbatch", "-p", "urgent", "-N2", "--exclusive", "-o", "/dev/null", "--wrap", "sleep 6")
     with slurm.hurry():
         done = toy.run("--set", "left.steps=8")

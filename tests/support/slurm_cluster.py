@@ -13,7 +13,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -144,9 +144,19 @@ def slurm_cluster() -> Iterator[SlurmCluster]:
 
 
 @contextmanager
-def _locked() -> Iterator[None]:
-    with (STATE.parent / "candor-test-slurm.lock").open("w") as f:
-        fcntl.flock(f, fcntl.LOCK_EX)
+def turn(*, alone: bool) -> Iterator[None]:
+    """A test's time on the cluster, beside other tests or ``alone``: a node that dies takes everybody's jobs along."""
+    # Whoever waits holds the gate, so that one who wants to be alone is not passed by others for ever.
+    with _locked("turn", alone=alone, gate="gate"):
+        yield
+
+
+@contextmanager
+def _locked(name: str = "lock", *, alone: bool = True, gate: str | None = None) -> Iterator[None]:
+    with ExitStack() as held:
+        with _locked(gate) if gate else nullcontext():
+            f = held.enter_context((STATE.parent / f"{STATE.name}.{name}").open("w"))
+            fcntl.flock(f, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
         yield
 
 
