@@ -19,7 +19,7 @@ FRAMES, NAIVE_FRAMES, WIDTH = 2_000_000, 60_000, 100
 def compiled(num_frames: int, threads: int) -> list[PackedGraphs]:
     frames, begin = traffic.capture(num_frames), traffic.starts(num_frames, WIDTH)
     stream = prepare(frames, threads=threads)
-    relative = relate(stream, traffic.profile(), threads=threads)
+    relative = relate(stream, traffic.profile())
     return [g for _, g in build_blocks(stream, relative, (begin, begin + WIDTH), threads=threads)]
 
 
@@ -27,7 +27,7 @@ def consume(num_frames: int, threads: int) -> int:
     """As a writer would: each block is let go before the next."""
     frames, begin = traffic.capture(num_frames), traffic.starts(num_frames, WIDTH)
     stream = prepare(frames, threads=threads)
-    relative = relate(stream, traffic.profile(), threads=threads)
+    relative = relate(stream, traffic.profile())
     blocks = build_blocks(stream, relative, (begin, begin + WIDTH), threads=threads)
     return sum(len(g) for _, g in blocks)
 

@@ -141,7 +141,7 @@ def _build_capture(job: _Job) -> None:
         for variant, profile in enumerate(profiles):
             blocks = build_blocks(
                 stream,
-                relate(stream, profile, threads=threads),
+                relate(stream, profile),
                 ranges,
                 min_attack_frames=config.min_attack_frames,
                 threads=threads,

@@ -198,12 +198,12 @@ class Columns(NamedTuple):
 
 
 @_jit
-def relate(a, b, ids, s, dlc_code, min_time, clip, mark_n8, real_n4):  # type: ignore[no-untyped-def]
-    """Frames ``[a, b)`` of ``s`` against the profile of their ID.
+def relate(ids, s, dlc_code, min_time, clip, mark_n8, real_n4):  # type: ignore[no-untyped-def]
+    """The frames of ``s`` against the profile of their ID.
 
     A frame's marks lie side by side, and so do its reals: a window's pass adds each row to its node's in one go.
     """
-    for i in range(a, b):
+    for i in range(len(mark_n8)):
         u = s.code[i]
         known = ids.known[u]
         dt, change = s.dt[i], s.change[i]

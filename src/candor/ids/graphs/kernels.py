@@ -62,21 +62,25 @@ def build_ranges(
     distinct = len(stream.key_U)
     nodes = int(np.minimum(width_G, distinct).sum())
     edges = int(np.minimum(width_G - 1, distinct**2).sum())
-    room = make_room(len(start), nodes, edges, len(NODE_NAMES), buffers or Buffers())
+    buffers = buffers or Buffers()
+    room = make_room(len(start), nodes, edges, len(NODE_NAMES), buffers)
     scratch = _scratch(int(width_G.max(initial=2)), distinct, len(stream.attack_names))
+    a, b = (int(start.min()), int(stop.max())) if len(start) else (0, 0)
     num_nodes, num_edges = compiled.pack_windows(
-        _frames(stream, relative),
+        _frames(stream, relative, a, b, buffers),
         compiled.Ids(stream.key_U, relative.known_U, 1.0 / relative.median_U),
         _usual(relative),
-        *(start, stop, min_attack_frames, room.out, scratch),
+        *(start - a, stop - a, min_attack_frames, room.out, scratch),
     )
     return room.taken(num_nodes, num_edges, start, stop, stream.t_n)
 
 
-def _frames(stream: Stream, rel: Relative) -> compiled.Frames:
+def _frames(stream: Stream, relative: Relative, a: int, b: int, into: Buffers) -> compiled.Frames:
+    s, here = stream, slice(a, b)
+    mark_n8, real_n4 = relative.rows(a, b, into)
     return compiled.Frames(
-        *(stream.t_n, stream.code_n, stream.data_n8, stream.dlc_n, stream.has_data_n),
-        *(stream.y_n, stream.attack_n, rel.mark_n8, rel.real_n4),
+        *(s.t_n[here], s.code_n[here], s.data_n8[here], s.dlc_n[here], s.has_data_n[here]),
+        *(s.y_n[here], s.attack_n[here], mark_n8, real_n4),
     )
 
 

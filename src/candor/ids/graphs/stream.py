@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, TypeVar
 
 import numpy as np
@@ -15,6 +16,7 @@ from candor.ids.graphs import compiled_frames
 from candor.ids.graphs.features import LOG_CLIP
 from candor.ids.graphs.profile import Profile, dlc_code
 from candor.ids.graphs.vocabulary import EXTENDED_BIT
+from candor.learn.reuse import Buffers
 
 # n frames, U distinct IDs of the capture, 8 payload bytes
 
@@ -147,7 +149,11 @@ def _in_parts(work: Callable[[int, int], T], n: int, threads: int) -> list[tuple
 class Relative:
     """Per-frame quantities relative to a profile; all 0 or False where the profile does not know the ID.
 
+    They are computed when asked for: by the block while a capture is built (``rows``), so that they never leave the
+    processor's cache, and once for all frames where something reads the columns.
+
     Attributes:
+        stream, profile: what is compared.
         known_U, median_U: the profile knows the ID, and its median interval; per distinct ID of the capture (1 s if
             unknown).
         mark_n8, real_n4: what the compiled pass reads; its columns are the properties below (and the frame's entropy).
@@ -157,12 +163,29 @@ class Relative:
         outside_n: payload bytes outside the profile's range. bytes_n: bytes compared.
     """
 
+    stream: Stream
     profile: Profile
     known_U: Bool
     median_U: F64
-    mark_n8: npt.NDArray[np.uint8]
-    real_n4: F32
+    ids: compiled_frames.Known
 
+    def rows(self, a: int, b: int, into: Buffers) -> tuple[npt.NDArray[np.uint8], F32]:
+        """Marks and reals of the frames ``[a, b)``; releases the GIL."""
+        s, here = self.stream, slice(a, b)
+        mark, real = into.empty("mark", (b - a, 8), np.uint8), into.empty("real", (b - a, 4), np.float32)
+        columns = compiled_frames.Columns(
+            *(s.code_n[here], s.data_n8[here], s.size_n[here], s.dlc_n[here]),
+            *(s.dt_n[here], s.change_n[here], s.entropy_n[here]),
+        )
+        compiled_frames.relate(self.ids, columns, _DLC_CODE, MIN_TIME_S, LOG_CLIP, mark, real)
+        return mark, real
+
+    @cached_property
+    def _all(self) -> tuple[npt.NDArray[np.uint8], F32]:
+        return self.rows(0, len(self.stream), Buffers())
+
+    mark_n8 = property(lambda self: self._all[0])
+    real_n4 = property(lambda self: self._all[1])
     known_n = property(lambda self: self.mark_n8[:, compiled_frames.KNOWN].view(bool))
     timed_n = property(lambda self: self.mark_n8[:, compiled_frames.TIMED].view(bool))
     early_n = property(lambda self: self.mark_n8[:, compiled_frames.EARLY].view(bool))
@@ -175,7 +198,7 @@ class Relative:
     deviation_n = property(lambda self: self.real_n4[:, compiled_frames.DEVIATION])
 
 
-def relate(stream: Stream, profile: Profile, *, threads: int = 1) -> Relative:
+def relate(stream: Stream, profile: Profile) -> Relative:
     """Compare every frame with the profile of its ID."""
     row_U, known_U = profile.lookup(stream.key_U)
 
@@ -191,12 +214,4 @@ def relate(stream: Stream, profile: Profile, *, threads: int = 1) -> Relative:
         *(of_id(profile.byte_min_PB), of_id(profile.byte_max_PB)),
         of_id(profile.dlc_mask_P).astype(np.int64),
     )
-    n, s = len(stream), stream
-    mark, real = np.empty((n, 8), np.uint8), np.empty((n, 4), np.float32)
-    columns = compiled_frames.Columns(s.code_n, s.data_n8, s.size_n, s.dlc_n, s.dt_n, s.change_n, s.entropy_n)
-
-    def work(a: int, b: int) -> None:
-        compiled_frames.relate(a, b, ids, columns, _DLC_CODE, MIN_TIME_S, LOG_CLIP, mark, real)
-
-    _in_parts(work, n, threads)
-    return Relative(profile, known_U, median_U, mark, real)
+    return Relative(stream, profile, known_U, median_U, ids)
