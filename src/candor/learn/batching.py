@@ -24,6 +24,17 @@ class BatchSampler(Protocol):
     def __iter__(self) -> Iterator[list[int]]: ...
 
 
+@runtime_checkable
+class ArraySampler(Protocol):
+    """A batch sampler that also gives its batches as i64 arrays, without a Python number per graph."""
+
+    def arrays(self) -> Iterator[npt.NDArray[np.int64]]: ...
+
+
+#: Positions of graphs in their source.
+Positions = Sequence[int] | npt.NDArray[np.integer[Any]]
+
+
 class PackedArrays(Protocol):
     """What a source gathers: see ids.graphs.store.PackedBatch."""
 
@@ -56,7 +67,7 @@ class GraphSource(Protocol):
     def node_counts(self) -> npt.NDArray[np.int64]: ...
     @property
     def edge_counts(self) -> npt.NDArray[np.int64]: ...
-    def gather(self, idx: Sequence[int], /) -> PackedArrays: ...
+    def gather(self, idx: Positions, /) -> PackedArrays: ...
 
 
 class BufferSource(Protocol):
@@ -69,7 +80,7 @@ class BufferSource(Protocol):
 class DirectSource(Protocol):
     """A source that gathers straight into given buffers, with label and ID columns as i64."""
 
-    def gather_into(self, idx: Sequence[int], buffers: BufferSource, /) -> PackedArrays: ...
+    def gather_into(self, idx: Positions, buffers: BufferSource, /) -> PackedArrays: ...
 
 
 @dataclass(frozen=True)
@@ -95,7 +106,7 @@ class GraphBatch:
 
     @property
     def num_graphs(self) -> int:
-        return len(self.y)
+        return self.y.numel()
 
     @property
     def num_nodes(self) -> int:
@@ -119,7 +130,7 @@ class GraphBatch:
         """Tensors over the packed arrays; only label and ID columns are widened, the large ones are shared."""
 
         def wide(values: npt.NDArray[Any]) -> Tensor:
-            return torch.from_numpy(values.astype(np.int64, copy=False))
+            return torch.from_numpy(values if values.dtype == np.int64 else values.astype(np.int64))
 
         return cls(
             x=torch.from_numpy(packed.x_ND),

@@ -116,5 +116,10 @@ class CurriculumSampler(Sampler[list[int]]):
         return len(self._packed)
 
     def __iter__(self) -> Iterator[list[int]]:
-        for batch in self._packed:
-            yield self.chosen[batch].tolist()
+        for batch in self.arrays():
+            yield batch.tolist()
+
+    def arrays(self) -> Iterator[NDArray[np.int64]]:
+        """What ``iter`` gives, as arrays."""
+        for batch in self._packed.arrays():
+            yield self.chosen[batch]

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from itertools import islice
-from queue import Empty, Full, Queue
+from queue import SimpleQueue
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from candor.learn.batching import BatchSampler, DirectSource, GraphBatch, GraphSource
+from candor.learn.batching import ArraySampler, BatchSampler, DirectSource, GraphBatch, GraphSource, Positions
 from candor.learn.reuse import BufferPool
-
-#: Seconds between looks whether the consumer has gone.
-_POLL_S = 0.1
 
 
 class _Pinned:
@@ -63,7 +60,9 @@ class GraphLoader:
 
     def __iter__(self) -> Iterator[GraphBatch]:
         self._given, self._skip = self._skip, 0
-        batches = (self._gather(idx) for idx in islice(iter(self.batch_sampler), self._given, None))
+        sampler = self.batch_sampler
+        order: Iterator[Positions] = sampler.arrays() if isinstance(sampler, ArraySampler) else iter(sampler)
+        batches = (self._gather(idx) for idx in islice(order, self._given, None))
         ready = _ahead(batches, self.prefetch) if self.prefetch else batches
         while True:
             with self.waiting():
@@ -87,7 +86,7 @@ class GraphLoader:
         self.set_epoch(position["epoch"])
         self._skip = position["batch"]
 
-    def _gather(self, idx: Sequence[int]) -> GraphBatch:
+    def _gather(self, idx: Positions) -> GraphBatch:
         if self._direct is None:
             batch = GraphBatch.of(self.source.gather(idx))
             return batch.pin_memory() if self.pin_memory else batch
@@ -101,44 +100,39 @@ class GraphLoader:
 
 def _ahead(batches: Iterator[GraphBatch], depth: int) -> Iterator[GraphBatch]:
     """The same batches, up to ``depth`` of them made before they are asked for. Errors arrive in their place."""
-    queue: Queue[GraphBatch | BaseException | None] = Queue(depth)
+    # Queues in C: with queue.Queue the two threads spent more on handing a batch over than on gathering it.
+    ready: SimpleQueue[GraphBatch | BaseException | None] = SimpleQueue()
+    room: SimpleQueue[None] = SimpleQueue()
     gone = threading.Event()
-
-    def put(item: GraphBatch | BaseException | None) -> None:
-        while not gone.is_set():
-            try:
-                queue.put(item, timeout=_POLL_S)
-            except Full:
-                continue
-            return
 
     def work() -> None:
         try:
-            for batch in batches:
-                put(batch)
-                del batch  # Or this thread would hold its buffers while it waits.
+            while True:
+                room.get()
                 if gone.is_set():
                     return
-            put(None)
+                # Not kept in a variable: this thread would hold its buffers while it waits.
+                ready.put(next(batches))
+        except StopIteration:
+            ready.put(None)
         except BaseException as e:  # Handed over to be raised where the batch was awaited.
-            put(e)
+            ready.put(e)
 
+    for _ in range(depth):
+        room.put(None)
     thread = threading.Thread(target=work, name="candor-prefetch", daemon=True)
     thread.start()
     try:
         while True:
-            item = queue.get()
+            item = ready.get()
             if item is None:
                 return
             if isinstance(item, BaseException):
                 raise item
+            room.put(None)
             yield item
             del item
     finally:
         gone.set()
-        while True:  # A thread that waits for room sees at once that nobody wants more.
-            try:
-                queue.get_nowait()
-            except Empty:
-                break
+        room.put(None)  # A thread that waits for room sees at once that nobody wants more.
         thread.join()

@@ -19,16 +19,17 @@ class Buffers:
 
     def empty(self, name: str, shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
         """An array of ``shape`` over the memory of the last one of this name; what it holds is not defined."""
-        size, kind = math.prod(shape), np.dtype(dtype)
+        flat = len(shape) == 1
+        size = shape[0] if flat else math.prod(shape)
         held = self._held.get(name)
-        if held is None or held.size < size or held.dtype != kind:
-            held = self._held[name] = np.empty(size + size // 8, kind)
-        return held[:size] if len(shape) == 1 else held[:size].reshape(shape)
+        if held is None or held.size < size or held.dtype != dtype:
+            held = self._held[name] = np.empty(size + size // 8, dtype)
+        return held[:size] if flat else held[:size].reshape(shape)
 
     def free(self) -> bool:
         """No tensor or view of any array is alive: they all count as references to the array that owns the memory."""
-        names = list(self._held)
-        return all(sys.getrefcount(self._held[name]) == 2 for name in names)
+        # One reference is the dictionary's, one the argument's of the call.
+        return all(map((2).__eq__, map(sys.getrefcount, self._held.values())))
 
 
 class BufferPool:

@@ -19,6 +19,8 @@ from torch.utils.data import Sampler
 from candor.errors import ConfigError
 from candor.learn.packing import first_fit
 
+#: Graphs of a batch, i64.
+Batch = npt.NDArray[np.int64]
 #: Open batches a shuffled graph may choose from: more fill the budget better and make the order less random. The
 #: share of the budget this reaches is in benchmarks/RESULTS.md (budget_use).
 _OPEN_BATCHES = 16
@@ -96,7 +98,7 @@ class BudgetSampler(Sampler[list[int]]):
         self.min_steps_per_epoch, self.rank, self.world_size = min_steps_per_epoch, rank, world_size
         self.epoch = 0
         self._given = self._skip = 0
-        self._packed: tuple[int, list[list[int]]] | None = None
+        self._packed: tuple[int, list[Batch]] | None = None
         self.oversized = np.flatnonzero((self._nodes > max_nodes) | (self._edges > max_edges))
         if len(self.oversized):
             warnings.warn(
@@ -135,6 +137,11 @@ class BudgetSampler(Sampler[list[int]]):
         self.epoch = epoch
 
     def __iter__(self) -> Iterator[list[int]]:
+        for batch in self.arrays():
+            yield batch.tolist()
+
+    def arrays(self) -> Iterator[Batch]:
+        """What ``iter`` gives, as i64 arrays: GraphLoader takes them as they are."""
         self._given, self._skip = self._skip, 0
         for batch in self._batches()[self._given :]:
             self._given += 1
@@ -154,12 +161,12 @@ class BudgetSampler(Sampler[list[int]]):
         """The next ``iter`` goes on behind the batches given when ``state`` was taken; later ones are whole."""
         self.epoch, self._skip = state["epoch"], state["batch"]
 
-    def _batches(self) -> list[list[int]]:
+    def _batches(self) -> list[Batch]:
         if self._packed is None or self._packed[0] != self.epoch:
             self._packed = (self.epoch, self._share(self._pack(self._order())))
         return self._packed[1]
 
-    def _share(self, batches: list[list[int]]) -> list[list[int]]:
+    def _share(self, batches: list[Batch]) -> list[Batch]:
         if len(batches) % self.world_size:
             raise ConfigError(
                 f"{sum(map(len, batches))} graphs in {len(batches)} batches that can neither be split nor joined, for "
@@ -175,7 +182,7 @@ class BudgetSampler(Sampler[list[int]]):
             order = np.random.default_rng([self.seed, self.epoch]).permutation(len(self._nodes))
         return order[~np.isin(order, self.oversized)] if self._skip_too_big else order
 
-    def _pack(self, order: npt.NDArray[np.int64]) -> list[list[int]]:
+    def _pack(self, order: npt.NDArray[np.int64]) -> list[Batch]:
         # Batches of one graph below min_batch_size would be all that more steps could bring.
         steps = min(self.min_steps_per_epoch * self.world_size, max(len(order) // self.min_batch_size, 1))
         max_nodes = min(self.max_nodes, max(math.ceil(self._nodes.sum() / steps), 1))
@@ -185,7 +192,7 @@ class BudgetSampler(Sampler[list[int]]):
             order, self._nodes, self._edges, budget[0], budget[1], _OPEN_BATCHES if self.shuffle else 1
         )
         sizes = np.bincount(of) if len(of) else np.zeros(0, np.int64)
-        in_batches = order[np.argsort(of, kind="stable")].tolist()
+        in_batches = order[np.argsort(of, kind="stable")]
         ends = np.cumsum(sizes).tolist()
         batches = [in_batches[end - size : end] for end, size in zip(ends, sizes.tolist(), strict=True)]
         self._finish_last(batches)
@@ -193,7 +200,7 @@ class BudgetSampler(Sampler[list[int]]):
         self._join(batches)
         return batches
 
-    def _finish_last(self, batches: list[list[int]]) -> None:
+    def _finish_last(self, batches: list[Batch]) -> None:
         """Drop the last batch that could have held more, or fill it from the one before up to ``min_batch_size``."""
         oversized = set(self.oversized.tolist())
         normal = [k for k in reversed(range(len(batches))) if batches[k][0] not in oversized]
@@ -204,12 +211,13 @@ class BudgetSampler(Sampler[list[int]]):
             return
         last, donor = batches[normal[0]], batches[normal[1]]
         while len(last) < self.min_batch_size < len(donor):
-            grown = [donor[-1], *last]
+            grown = np.r_[donor[-1], last]
             if self._nodes[grown].sum() > self.max_nodes or self._edges[grown].sum() > self.max_edges:
                 return
-            last.insert(0, donor.pop())
+            last, donor = grown, donor[:-1]
+            batches[normal[0]], batches[normal[1]] = last, donor
 
-    def _halve(self, batches: list[list[int]]) -> None:
+    def _halve(self, batches: list[Batch]) -> None:
         """Halve the batches with most graphs until there are the steps asked for and every rank has equally many.
 
         For more steps none falls below ``min_batch_size``; for equal ranks it may, since they would wait for ever.
@@ -217,7 +225,7 @@ class BudgetSampler(Sampler[list[int]]):
         steps = self.min_steps_per_epoch * self.world_size
         heap = [(-len(batch), k, batch) for k, batch in enumerate(batches)]
         heapq.heapify(heap)
-        pieces: dict[int, list[list[int]]] = {}
+        pieces: dict[int, list[Batch]] = {}
         count = len(batches)
         while heap and (count < steps or count % self.world_size):
             size = -heap[0][0]
@@ -234,11 +242,11 @@ class BudgetSampler(Sampler[list[int]]):
             count += 1
         batches[:] = [piece for k, batch in enumerate(batches) for piece in pieces.get(k, [batch])]
 
-    def _join(self, batches: list[list[int]]) -> None:
+    def _join(self, batches: list[Batch]) -> None:
         """Where nothing can be halved any more, join the two smallest, within the budget, until ranks have equally many."""
         while len(batches) % self.world_size and len(batches) > 1:
             one, other = sorted(range(len(batches)), key=lambda k: int(self._nodes[batches[k]].sum()))[:2]
-            joined = batches[min(one, other)] + batches[max(one, other)]
+            joined = np.concatenate((batches[min(one, other)], batches[max(one, other)]))
             if self._nodes[joined].sum() > self.max_nodes or self._edges[joined].sum() > self.max_edges:
                 return
             batches[min(one, other)] = joined

@@ -148,3 +148,14 @@ def test_graphs_too_big_are_skipped_and_steps_are_capped_as_in_pygs_sampler() ->
         assert list(BudgetSampler.over(graphs, 5, skip_too_big=True)) == [[0, 2], [3]]
     with pytest.warns(OversizedGraph):
         assert list(BudgetSampler.over(graphs, 5, num_steps=2)) == [[0, 2], [1]]
+
+
+@given(counts, st.integers(0, 3))
+def test_arrays_are_the_batches_without_a_python_number_per_graph(
+    pairs: list[tuple[int, int]], epoch: int
+) -> None:
+    as_lists, as_arrays = sampler(pairs), sampler(pairs)
+    for s in (as_lists, as_arrays):
+        s.set_epoch(epoch)
+    assert list(as_lists) == [batch.tolist() for batch in as_arrays.arrays()]
+    assert as_lists.state_dict() == as_arrays.state_dict()
