@@ -117,7 +117,7 @@ print(before, peak())
 def test_memory_stays_flat_as_a_file_grows_tenfold(tmp_path: Path) -> None:
     stretch = make_traffic(tmp_path / "stretch.csv", flows=50_000).read_bytes()
     used = []
-    for times in (4, 40):
+    for times in (2, 20):
         raw = tmp_path / f"{times}.csv"
         with raw.open("wb") as file:
             for _ in range(times):  # Again from the same time on: a file as unsorted as can be.
@@ -131,4 +131,4 @@ def test_memory_stays_flat_as_a_file_grows_tenfold(tmp_path: Path) -> None:
         )
         before, peak = map(int, done.stdout.split())
         used.append((peak - before) / 1024)
-    assert used[1] < 1.25 * used[0], f"{used[0]:.0f} MiB for 200,000 flows, {used[1]:.0f} MiB for 2,000,000"
+    assert used[1] < 1.25 * used[0], f"{used[0]:.0f} MiB for 100,000 flows, {used[1]:.0f} MiB for 1,000,000"
