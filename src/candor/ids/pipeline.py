@@ -88,7 +88,7 @@ def plan(config: ExperimentConfig) -> list[TaskSpec]:
     judges = [t.id for t in tasks if t.stage in _BESIDE_MODELS]
     scores: dict[str, str] = {f"scores.{name}": name for name in judges}
     history: dict[str, str] = {}
-    headline = ["fusion"]
+    headline = ["fusion", *(u.name for u in config.evaluation.unions if "vgae" in u.members)]
     if config.payload is not None:
         tasks += _payload_tasks(config)
         scores["scores.payload"] = "score_payload"

@@ -68,6 +68,8 @@ class EvaluationConfig(Config):
     #: Detectors to form out of others.
     unions: tuple[UnionConfig, ...] = (
         UnionConfig(name="specialists_or", members=("novelty", "early", "payload", "absence")),
+        # No member was shown an attack, so none can have learnt only those it was shown.
+        UnionConfig(name="unsupervised_or", members=("vgae", "novelty", "early")),
     )
     #: (variant, variant): what the first gained against the second, with intervals. The plan adds every distilled variant
     #: beside the same model without its teacher.

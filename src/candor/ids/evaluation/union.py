@@ -28,6 +28,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from candor.errors import DataError
+from candor.ids.baselines.specialists import NAMES as SPECIALISTS
 from candor.ids.config import UnionConfig
 from candor.ids.scoring import DETECTOR_KEY, SCORE_SCHEMA, WINDOW_KEY, validate
 
@@ -36,6 +37,8 @@ Floats = NDArray[np.float64]
 #: Variants that have no seeds: one set of scores stands beside every model.
 SHARED = ("control", "specialist", "baseline")
 _WINDOW = ["split", *WINDOW_KEY]
+#: Not part of every run.
+_OPTIONAL = {*SPECIALISTS, "vgae", "gat", "fusion", "temporal", "payload"}
 
 
 @dataclass(frozen=True)
@@ -94,8 +97,8 @@ def split_budget(
 def form(scores: pl.DataFrame, unions: Sequence[UnionConfig]) -> tuple[pl.DataFrame, list[dict[str, Any]]]:
     """The score table with the unions' rows, and how each came about.
 
-    A union is formed for every variant and seed that has one of its members; the others come from the baselines. Without
-    any member it is left out (a bus's specialists, on flows).
+    A union is formed for every variant and seed that has one of its members; the others come from the baselines. It is
+    left out where a specialist or a model among its members is not scored (flows have no specialists).
 
     Raises:
         DataError: some members of a union are scored and some are not, or its name is taken.
@@ -104,7 +107,7 @@ def form(scores: pl.DataFrame, unions: Sequence[UnionConfig]) -> tuple[pl.DataFr
     names = set(scores["detector"].to_list())
     for union in unions:
         missing = [m for m in union.members if m not in names]
-        if len(missing) == len(union.members):
+        if missing and set(missing) <= _OPTIONAL:
             continue
         if missing or union.name in names:
             raise DataError(
