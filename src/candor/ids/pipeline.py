@@ -67,7 +67,7 @@ VERSIONS = {
     "score_temporal": 1,
     "payload": 1,
     "score_payload": 1,
-    "evaluate": 2,
+    "evaluate": 4,
     "calibration_curve": 1,
     "report": 2,
     "explain": 1,

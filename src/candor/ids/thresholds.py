@@ -69,11 +69,14 @@ def choose(
 
 
 def max_f1(y: NDArray[np.bool_], score: Floats) -> tuple[float | None, str | None]:
-    """Middle of the score interval with the best F1, or (None, reason).
+    """Middle of the widest score interval whose F1 is the best, give or take chance; or (None, reason).
 
-    Every threshold between two neighbouring distinct scores flags the same windows. Neighbouring intervals of equal F1
-    join; of several, the widest counts, then the highest: it leaves most room to both sides. Flagging everything is
-    not a threshold: where nothing beats it, the scores do not separate.
+    Every threshold between two neighbouring distinct scores flags the same windows. Taken as good as the best are those
+    with at most one standard error more wrong windows (the root of the best one's, at least 1), after Breiman et al.,
+    Classification and Regression Trees (1984), 3.4.3, and at most one in a hundred attack windows: one odd window of validation must not move the threshold to the
+    edge of the benign scores. Neighbours among them join; of several intervals the widest counts, then the highest: it
+    leaves most room to both sides. Flagging everything is not a threshold: where nothing beats it, the scores do not
+    separate.
     """
     if not y.any():
         return None, "validation holds no attack windows"
@@ -84,10 +87,16 @@ def max_f1(y: NDArray[np.bool_], score: Floats) -> tuple[float | None, str | Non
     tp_U = np.cumsum(np.bincount(inverse, weights=y)[::-1])[::-1]
     flagged_U = np.cumsum(np.bincount(inverse)[::-1])[::-1]
     f1_U = 2 * tp_U / (flagged_U + y.sum())
-    best = f1_U[1:].max()
-    if best < f1_U[0]:
+    best = int(np.argmax(f1_U[1:])) + 1
+    if f1_U[best] < f1_U[0]:
         return None, "no validation threshold has a better F1 than flagging every window"
-    hits = np.flatnonzero(f1_U[1:] == best) + 1
+    wrong_U = flagged_U + y.sum() - 2 * tp_U
+    # A hundredth of the attacks at most: of a few windows each is evidence.
+    error = min(max(1.0, float(np.sqrt(wrong_U[best]))), float(y.sum()) / 100)
+    # Among wrong windows misses cost F1 most.
+    least = 2 * (tp_U[best] - error) / (2 * (tp_U[best] - error) + wrong_U[best] + error)
+    good_U = (wrong_U <= wrong_U[best] + error) & (f1_U >= max(least, f1_U[0]))
+    hits = np.flatnonzero(good_U[1:]) + 1
     runs = np.split(hits, np.flatnonzero(np.diff(hits) > 1) + 1)
     first, last = max(
         ((run[0], run[-1]) for run in runs), key=lambda r: (values_U[r[1]] - values_U[r[0] - 1], r[1])

@@ -48,7 +48,7 @@ class UnionConfig(Config):
 class EvaluationConfig(Config):
     """Thresholds from validation, metrics per scenario and family, events, controls."""
 
-    #: ``max_f1``: middle of the score interval with the best validation F1. ``max_fpr``: lowest threshold whose validation false-positive rate stays within ``fpr``.
+    #: ``max_f1``: middle of the widest score interval whose validation F1 is the best, give or take a standard error. ``max_fpr``: lowest threshold whose validation false-positive rate stays within ``fpr``.
     threshold: Literal["max_f1", "max_fpr"] = "max_f1"
     fpr: Share = 0.001
     bootstrap: PositiveInt = 200
