@@ -10,9 +10,9 @@ from candor.errors import DataError
 from candor.ids.budget import module_of
 from candor.ids.config import ExperimentConfig, VgaeConfig
 from candor.ids.graphs.store import GraphStore
+from candor.ids.loaders import graph_loader
 from candor.ids.targets import Target, budget_task
 from candor.learn.fit import run_steps, watched_modules
-from candor.learn.loading import GraphLoader
 from candor.learn.profiling import StepProfile, StepProfiler
 from candor.learn.sampling import BudgetSampler
 
@@ -23,7 +23,8 @@ def profile_model(
     """Take ``steps`` timed training steps of the model on the windows of ``graphs``, a build_train artifact.
 
     Weights, those of a teacher too, are untrained: the time of a step does not depend on them. Writes steps.json and
-    trace.json.gz into ``folder``. Raises DataError if there is no window to train on.
+    trace.json.gz into ``folder``. Raises DataError if there is no window to train on,
+    and what ``graph_loader`` raises.
     """
     task = budget_task(config, target, device)
     training = config.variants[target.variant].training.model_copy(update={"device": device})
@@ -41,7 +42,7 @@ def profile_model(
         seed=0,
         min_steps_per_epoch=training.min_steps_per_epoch,
     )
-    loader = GraphLoader(store, sampler)
+    loader = graph_loader(store, sampler, training)
     profiler = StepProfiler(loader, folder, watched_modules, timed=steps)
     run_steps(module_of(task, training, graphs), loader, training, profiler)
     assert profiler.result is not None  # run_steps goes on until it is there.

@@ -14,6 +14,7 @@ from candor.errors import DataError
 from candor.flow.stage import Inputs, Output, Result
 from candor.ids.config import ScoreTask, TemporalConfig, TemporalTask
 from candor.ids.graphs.store import GraphStore
+from candor.ids.loaders import graph_loader
 from candor.ids.models.gat import attack_probability
 from candor.ids.models.store import node_input, save_model
 from candor.ids.models.temporal import SequenceSampler, Temporal, TemporalTraining, histories
@@ -42,10 +43,9 @@ def train_temporal(config: TemporalTask, inputs: Inputs, out: Output) -> Result:
     # The rarer class as often as the other: an attack at hand is a small part of the traffic.
     rare, common = sorted((benign, attack), key=len)
     chosen = np.concatenate([np.resize(rare, len(common)), common])
-    loaders = (
-        _loader(store, graphs / "train", config.model, chosen, shuffle=True, seed=config.seed),
-        _loader(val, graphs / "val", config.model, np.arange(len(val)), shuffle=False, seed=config.seed),
-    )
+    train_by = _sampler(store, graphs / "train", config.model, chosen, shuffle=True, seed=config.seed)
+    val_by = _sampler(val, graphs / "val", config.model, np.arange(len(val)), shuffle=False, seed=config.seed)
+    loaders = (graph_loader(store, train_by, config.training), graph_loader(val, val_by, config.training))
 
     def build() -> TemporalTraining:
         seed_everything(config.seed, 6)
@@ -85,8 +85,9 @@ def score_temporal(config: ScoreTask, inputs: Inputs, out: Output) -> Result:
 def score_windows(model: Temporal, folder: Path, device: torch.device) -> np.ndarray:
     """Attack probability of every window of a GraphStore folder, in its order."""
     store = GraphStore.open(folder)
-    loader = _loader(store, folder, model.config, np.arange(len(store)), shuffle=False, seed=0)
-    parts = [attack_probability(model(batch.to(device))).cpu() for batch in loader]
+    sampler = _sampler(store, folder, model.config, np.arange(len(store)), shuffle=False, seed=0)
+    batches = GraphLoader(store, sampler)
+    parts = [attack_probability(model(batch.to(device))).cpu() for batch in batches]
     return torch.cat(parts).numpy() if parts else np.zeros(0)
 
 
@@ -99,10 +100,9 @@ def load_temporal(folder: Path) -> Temporal:
     return model.eval()
 
 
-def _loader(
+def _sampler(
     store: GraphStore, folder: Path, config: TemporalConfig, chosen: np.ndarray, *, shuffle: bool, seed: int
-) -> GraphLoader:
+) -> SequenceSampler:
     number_G = window_rows(folder, "val")["window"].to_numpy()
     history_GT = histories(store.window_G, number_G, config.windows)
-    sampler = SequenceSampler(history_GT, chosen, config.batch_sequences, shuffle=shuffle, seed=seed)
-    return GraphLoader(store, sampler)
+    return SequenceSampler(history_GT, chosen, config.batch_sequences, shuffle=shuffle, seed=seed)

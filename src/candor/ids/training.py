@@ -28,6 +28,7 @@ from candor.ids.fusion.picture import policy_table
 from candor.ids.fusion.policy import FusionData, Policy
 from candor.ids.fusion.states import AnomalyScale, WindowViews, view_windows
 from candor.ids.graphs.store import GraphStore
+from candor.ids.loaders import graph_loader
 from candor.ids.models.gat import Gat
 from candor.ids.models.store import load_gat, load_vgae, node_input, save_model
 from candor.ids.models.training import GatTeacher, GatTraining, Miner, VgaeTeacher, VgaeTraining
@@ -120,7 +121,7 @@ def train_curriculum(config: CurriculumTask, inputs: Inputs, out: Output) -> Res
         )
 
     val_set = _loader(val, training, shuffle=False, seed=config.seed)
-    module, report = fit(build, GraphLoader(store, sampler), val_set, training, out)
+    module, report = fit(build, graph_loader(store, sampler, training), val_set, training, out)
     assert isinstance(module, GatTraining)
     save_model(out.path, module.model, graphs)
     return Result(_summary(module.model, report, training))
@@ -235,7 +236,7 @@ def _loader(store: GraphStore, training: TrainingConfig, *, shuffle: bool, seed:
         seed=seed,
         min_steps_per_epoch=training.min_steps_per_epoch if shuffle else 1,
     )
-    return GraphLoader(store, sampler)
+    return graph_loader(store, sampler, training)
 
 
 def _shares(profile: StepProfile) -> dict[str, Json]:

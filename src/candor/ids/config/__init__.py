@@ -61,12 +61,15 @@ from candor.ids.config.training import BudgetTask as BudgetTask
 from candor.ids.config.training import ConstantSchedule as ConstantSchedule
 from candor.ids.config.training import CosineSchedule as CosineSchedule
 from candor.ids.config.training import CrossEntropyLoss as CrossEntropyLoss
+from candor.ids.config.training import CugraphLoader as CugraphLoader
 from candor.ids.config.training import CurriculumConfig as CurriculumConfig
 from candor.ids.config.training import CurriculumTask as CurriculumTask
 from candor.ids.config.training import DistillationConfig as DistillationConfig
 from candor.ids.config.training import FocalLoss as FocalLoss
 from candor.ids.config.training import FusionTask as FusionTask
+from candor.ids.config.training import LoaderConfig as LoaderConfig
 from candor.ids.config.training import LossConfig as LossConfig
+from candor.ids.config.training import PackedLoader as PackedLoader
 from candor.ids.config.training import PlateauSchedule as PlateauSchedule
 from candor.ids.config.training import ScheduleConfig as ScheduleConfig
 from candor.ids.config.training import ScoreTask as ScoreTask

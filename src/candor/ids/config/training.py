@@ -67,6 +67,24 @@ class PlateauSchedule(Config):
     factor: Annotated[float, Field(gt=0, lt=1)] = 0.5
 
 
+class PackedLoader(Config):
+    """Batches gathered straight from the memory maps of a GraphStore (learn.loading)."""
+
+    kind: Literal["packed"] = "packed"
+
+
+class CugraphLoader(Config):
+    """The same batches sampled by cugraph-pyg out of one large graph (learn.cugraph_loading): CUDA only."""
+
+    kind: Literal["cugraph"] = "cugraph"
+    #: Where cugraph holds features: pinned host memory that the device reads, or the device's own.
+    location: Literal["cpu", "cuda"] = "cpu"
+
+
+LoaderConfig = Annotated[
+    Annotated[PackedLoader, Tag("packed")] | Annotated[CugraphLoader, Tag("cugraph")],
+    by_kind("loader_kind", "packed", "cugraph", default="packed"),
+]
 LossConfig = Annotated[
     Annotated[CrossEntropyLoss, Tag("cross_entropy")]
     | Annotated[WeightedLoss, Tag("weighted")]
@@ -123,6 +141,8 @@ class TrainingConfig(Config):
     tolerance: Annotated[float, Field(ge=0)] = 1e-3
     device: Annotated[Literal["auto", "cpu", "cuda"], Runtime] = "auto"
     threads: Annotated[int, Runtime, Field(ge=0)] = 0
+    #: Who makes the batches, which are the same.
+    loader: Annotated[LoaderConfig, Runtime] = PackedLoader()
     #: Leave a Chrome trace and a table of where the time of a step goes (``candor run --profile``).
     profile: Annotated[bool, Runtime] = False
 

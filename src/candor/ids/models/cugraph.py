@@ -1,10 +1,10 @@
-"""Attention convolutions by NVIDIA's cugraph-ops kernels, through cugraph-pyg. CUDA only, and not on PyPI.
+"""Attention convolutions by NVIDIA's cugraph-ops kernels, through cugraph-pyg. CUDA only, and RAPIDS 24.12 at the latest.
 
 Worth it only where ``candor profile-train`` says that message passing takes more than 30 % of a step. The arithmetic is
 that of PyG's GATConv and GATv2Conv with edge features and without self-loops; attention dropout is not to be had.
 
-cugraph-pyg's loaders draw neighbourhoods out of one large graph. Candor's batches are many small whole graphs, for
-which GraphLoader stays: its edges come sorted by target, which is all that the kernels' format (CSC) asks of a loader.
+Batches come from GraphLoader: its edges are sorted by target, which is all that the kernels' format (CSC) asks of a
+loader. Those of ``learn.cugraph_loading`` are sorted too, but the cugraph-pyg it needs no longer has these kernels.
 """
 
 from __future__ import annotations
@@ -61,6 +61,6 @@ def _layers(kind: Literal["gat", "gatv2"]) -> Any:
         raise ExtraMissing(
             f"conv.kind=cugraph_{kind} needs cugraph-pyg",
             place="conv.kind",
-            hint=f"Install cugraph-pyg and pylibcugraphops from NVIDIA's channel, or use conv.kind={kind}.",
+            hint=f"Install cugraph-pyg and pylibcugraphops of RAPIDS 24.12, the last with them, or use conv.kind={kind}.",
         ) from e
     return kernels.GATConv if kind == "gat" else kernels.GATv2Conv
