@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -31,6 +30,7 @@ from candor.ids.graphs.shards import (
     processes,
     shard_folder,
     shard_writer,
+    threads_each,
 )
 from candor.ids.graphs.stream import Stream, prepare, relate
 from candor.ids.graphs.vocabulary import Vocabulary
@@ -93,8 +93,7 @@ def build(config: GraphConfig, inputs: Inputs, out: Output) -> Result:
     catalog = pl.read_parquet(ingest / "catalog.parquet")
     rows = {split: _rows(catalog, split) for split in config.splits}
     at_most = processes(config, catalog)
-    # Processes share the cores; one process gives all of them to the blocks of a capture.
-    threads = config.threads or max(1, len(os.sched_getaffinity(0)) // at_most)
+    threads = threads_each(config, at_most)
     jobs = [
         _Job(config, split, ingest, calibrate, row, shard_folder(out, split, row["capture"]), threads)
         for split in config.splits

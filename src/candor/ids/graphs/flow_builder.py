@@ -32,6 +32,7 @@ from candor.ids.graphs.shards import (
     processes,
     shard_folder,
     shard_writer,
+    threads_each,
 )
 from candor.ids.graphs.windows import split_ranges
 
@@ -50,6 +51,7 @@ class _Job:
     row: dict[str, Any]
     folder: Path
     num_features: int
+    threads: int
 
 
 def build_flows(config: GraphConfig, inputs: Inputs, out: Output) -> Result:
@@ -61,12 +63,13 @@ def build_flows(config: GraphConfig, inputs: Inputs, out: Output) -> Result:
     catalog = pl.read_parquet(ingest / "catalog.parquet")
     refuse_tabular(catalog)
     features = flow_features(json.loads((ingest / "features.json").read_text())["features"])
+    at_most = processes(config, catalog)
+    threads = threads_each(config, at_most)
     jobs = [
-        _Job(config, split, ingest, row, shard_folder(out, split, row["capture"]), len(features))
+        _Job(config, split, ingest, row, shard_folder(out, split, row["capture"]), len(features), threads)
         for split in config.splits
         for row in catalog.filter(pl.col("split") == ("test" if split == "test" else "train")).to_dicts()
     ]
-    at_most = processes(config, catalog)
     build_shards(_build_capture, jobs, [job.folder for job in jobs], out, at_most=at_most)
     summary: dict[str, Any] = {}
     for split in config.splits:
@@ -110,7 +113,8 @@ def _build_capture(job: _Job) -> None:
     ranges = split_ranges(flows.t, job.split, config.window, config.split)
     fit = ShardFit()
     with shard_writer(job.folder, num_node_features=job.num_features) as writer:
-        for first, graphs in flow_blocks(stream, ranges, min_attack_flows=config.min_attack_frames):
+        blocks = flow_blocks(stream, ranges, min_attack_flows=config.min_attack_frames, threads=job.threads)
+        for first, graphs in blocks:
             writer.append(graphs, capture=0, first_index=first, attack_codes=range(len(flows.attack_names)))
             if job.split == "train":
                 fit.add(graphs)

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from candor.ids.captures.flows.schema import MEASURES, FlowArrays
 from candor.ids.graphs import compiled_events as compiled
+from candor.ids.graphs.blocks import cut, in_order
 from candor.ids.graphs.event_graphs import I64, Events
 from candor.ids.graphs.features import EDGE_NAMES
 from candor.ids.graphs.flow_features import HOST_FEATURES, QUANTITIES, VIEWS
@@ -72,18 +73,19 @@ def prepare_flows(flows: FlowArrays, *, timed: bool = True) -> FlowStream:
 
 
 def flow_blocks(
-    stream: FlowStream, ranges: tuple[I64, I64], *, min_attack_flows: int = 1
+    stream: FlowStream, ranges: tuple[I64, I64], *, min_attack_flows: int = 1, threads: int = 1
 ) -> Iterator[tuple[int, PackedGraphs]]:
-    """Graphs of the windows in order, a bounded number at a time, with the ordinal of the first of each block."""
+    """Graphs of the windows in order, with the ordinal of the first of each block; the same for any ``threads``.
+
+    See ``blocks.in_order`` for threads and memory.
+    """
     start_G, stop_G = ranges
-    total = np.cumsum(stop_G - start_G)
-    if not len(total):
-        return
-    inner = np.searchsorted(total, np.arange(BLOCK_ENTRIES, int(total[-1]), BLOCK_ENTRIES))
-    cuts = np.unique(np.r_[0, inner, len(total)]).tolist()
-    for first, last in zip(cuts[:-1], cuts[1:], strict=True):
-        block = slice(first, last)
-        yield first, build_flow_windows(stream, start_G[block], stop_G[block], min_attack_flows)
+    flows = _flows(stream)
+
+    def build(block: slice, buffers: Buffers) -> PackedGraphs:
+        return _build(stream, flows, start_G[block], stop_G[block], min_attack_flows, buffers)
+
+    return in_order(cut(stop_G - start_G, BLOCK_ENTRIES), build, threads)
 
 
 def build_flow_windows(
@@ -93,6 +95,17 @@ def build_flow_windows(
 
     Releases the GIL. Raises IndexError if a window leaves the capture or is empty.
     """
+    return _build(stream, _flows(stream), start_G, stop_G, min_attack_flows, Buffers())
+
+
+def _build(
+    stream: FlowStream,
+    flows: compiled.Flows,
+    start_G: I64,
+    stop_G: I64,
+    min_attack_flows: int,
+    buffers: Buffers,
+) -> PackedGraphs:
     events = stream.events
     start, stop = np.ascontiguousarray(start_G, np.int64), np.ascontiguousarray(stop_G, np.int64)
     width_G = stop - start
@@ -100,9 +113,9 @@ def build_flow_windows(
         raise IndexError(f"windows of a flow or more must lie inside the capture's {len(stream)} flows")
     hosts, features = len(stream.host_U), len(HOST_FEATURES) + len(VIEWS) * events.quantity_nQ.shape[1]
     nodes, edges = int(np.minimum(2 * width_G, hosts).sum()), int(np.minimum(width_G, hosts**2).sum())
-    room = make_room(len(start), nodes, edges, features, Buffers())
+    room = make_room(len(start), nodes, edges, features, buffers)
     num_nodes, num_edges = compiled.pack_events(
-        _flows(stream),
+        flows,
         *(start, stop, _rate(stream, start, stop), min_attack_flows, len(events.attack_names), room.out),
         _scratch(int(width_G.max(initial=1)), hosts, events.quantity_nQ.shape[1]),
     )

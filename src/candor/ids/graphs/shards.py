@@ -164,6 +164,11 @@ def processes(config: GraphConfig, catalog: pl.DataFrame) -> int:
     return config.workers if entries >= PARALLEL_ENTRIES else 1
 
 
+def threads_each(config: GraphConfig, at_most: int) -> int:
+    """Threads of each of ``at_most`` processes: they share the cores, and a single one gives all to a capture's blocks."""
+    return config.threads or max(1, len(os.sched_getaffinity(0)) // at_most)
+
+
 def _overlap(window: Window) -> float:
     """Windows that an event lies in."""
     if isinstance(window, WindowConfig):

@@ -112,18 +112,22 @@ def naive(flows: schema.FlowArrays, a: int, b: int, host: int, nodes: int) -> di
     return found
 
 
-def test_blocks_are_the_whole_cut_in_pieces(flow_world: FlowWorld, monkeypatch: pytest.MonkeyPatch):
+@pytest.mark.parametrize("threads", [1, 2, 5])
+def test_blocks_are_the_whole_cut_in_pieces(
+    flow_world: FlowWorld, monkeypatch: pytest.MonkeyPatch, threads: int
+):
     from candor.ids.graphs import flow_graphs
 
     stream = prepare_flows(arrays(flow_world, "early"))
     start = np.arange(0, 800, 10)
     whole = build_flow_windows(stream, start, start + 20)
     monkeypatch.setattr(flow_graphs, "BLOCK_ENTRIES", 300)
-    parts = list(flow_blocks(stream, (start, start + 20)))
+    parts = list(flow_blocks(stream, (start, start + 20), threads=threads))
     assert len(parts) > 3
-    for field in ("x_ND", "edge_attr_E11", "node_counts_G", "y_G", "attack_G"):
-        joined = np.concatenate([getattr(p, field) for _, p in parts])
-        assert np.array_equal(joined, getattr(whole, field)), field
+    assert [first for first, _ in parts] == np.cumsum([0, *(len(p) for _, p in parts[:-1])]).tolist()
+    for name, value in vars(whole).items():
+        joined = np.concatenate([getattr(p, name) for _, p in parts], axis=int(name == "edge_index_2E"))
+        assert joined.tobytes() == value.tobytes(), name
     assert list(flow_blocks(stream, (start[:0], start[:0]))) == []
 
 

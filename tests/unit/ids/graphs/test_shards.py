@@ -23,7 +23,7 @@ from candor.flow.stage import Output
 from candor.flow.workers import LocalWorkers
 from candor.ids.captures.frames import FrameArrays
 from candor.ids.config import GraphConfig
-from candor.ids.graphs import shards
+from candor.ids.graphs import flow_graphs, shards
 from candor.ids.graphs.builder import build
 from candor.ids.graphs.flow_builder import build_flows
 from candor.ids.graphs.scaler import Moments
@@ -184,3 +184,16 @@ def test_flows_too_are_built_by_two_processes_as_by_one(
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1})
     config = GraphConfig(splits=("train", "val"), window=WINDOW, split=SPLIT)
     assert contents(world.run("again", build_flows, config, "ingest")) == contents(world.done["build_train"])
+
+
+def test_flow_windows_are_the_same_for_any_number_of_threads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(flow_graphs, "BLOCK_ENTRIES", 200)
+    world = make_flow_world(tmp_path)
+    config = GraphConfig(splits=("train", "val"), window=WINDOW, split=SPLIT)
+    made = [
+        contents(world.run(f"by{n}", build_flows, config.model_copy(update={"threads": n}), "ingest"))
+        for n in (1, 3)
+    ]
+    assert made[0] == made[1] == contents(world.done["build_train"])
