@@ -26,7 +26,7 @@ from pydantic import ValidationError
 from candor.config.base import Config
 from candor.errors import ArtifactCorrupted, ArtifactMissing
 from candor.flow.locks import is_free, key_lock
-from candor.flow.storage import files_below, fsync_path, sha256_file, write_atomic
+from candor.flow.storage import files_below, fsync_path, fsync_tree, sha256_file, write_atomic
 
 RECORD = "record.json"
 SCHEMA_VERSION = 1
@@ -170,9 +170,9 @@ class ArtifactStore:
             inputs: input name → key of the artifact read.
             duration_s: how long the stage took.
         """
+        fsync_tree(staging)
         files: dict[str, FileEntry] = {}
         for file in files_below(staging):
-            fsync_path(file)
             name = file.relative_to(staging).as_posix()
             files[name] = FileEntry(size=file.stat().st_size, sha256=sha256_file(file))
         record = ArtifactRecord(
@@ -187,8 +187,6 @@ class ArtifactStore:
             created=datetime.now(UTC).isoformat(),
             duration_s=duration_s,
         )
-        for folder in [p for p in staging.rglob("*") if p.is_dir()]:
-            fsync_path(folder)
         write_atomic(staging / RECORD, record.model_dump_json(indent=2))
         target = self.path(stage, key)
         _made(target.parent)

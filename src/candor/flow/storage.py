@@ -32,6 +32,15 @@ def fsync_path(path: Path) -> None:
         os.close(fd)
 
 
+def fsync_tree(folder: Path) -> None:
+    """Force all files below ``folder`` to the disk, then the folders, its own too: what a rename publishes is whole."""
+    for file in files_below(folder):
+        fsync_path(file)
+    for inner in [p for p in folder.rglob("*") if p.is_dir()]:
+        fsync_path(inner)
+    fsync_path(folder)
+
+
 def write_atomic(path: Path, text: str, *, durable: bool = True) -> None:
     """Write a whole file or nothing: a reader sees the old or the new text, also after a crash.
 

@@ -22,6 +22,7 @@ import polars as pl
 
 from candor.errors import CandorError
 from candor.flow.stage import Output
+from candor.flow.storage import fsync_path, fsync_tree
 from candor.ids.config import GraphConfig, Window, WindowConfig
 from candor.ids.graphs.packed import PackedGraphs
 from candor.ids.graphs.scaler import Moments
@@ -109,11 +110,13 @@ def shard_writer(folder: Path, *, num_node_features: int) -> Iterator[StoreWrite
 
 
 def _publish(partial: Path, folder: Path) -> None:
-    shutil.rmtree(
-        folder, ignore_errors=True
-    )  # An unreadable one: a whole one would not have been built again.
+    # Before the name is there, or a crash of the machine leaves a shard of the right sizes that holds zeros.
+    fsync_tree(partial)
+    # An unreadable one: a whole one would not have been built again.
+    shutil.rmtree(folder, ignore_errors=True)
     try:
         os.rename(partial, folder)
+        fsync_path(folder.parent)
     except OSError:
         if not _whole(folder):  # A worker that was taken for dead published the same shard meanwhile.
             raise

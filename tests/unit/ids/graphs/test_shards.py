@@ -94,6 +94,27 @@ def test_a_torn_shard_counts_as_missing_and_leaves_nothing_behind(
     assert contents(resumed.path) == whole
 
 
+def test_a_shard_is_on_the_disk_before_it_has_its_name(
+    tmp_path: Path, sources: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: set[int] = set()
+    fsync, rename = os.fsync, os.rename
+
+    def noted(fd: int) -> None:
+        synced.add(os.fstat(fd).st_ino)
+        fsync(fd)
+
+    def checked(source: Path, target: Path) -> None:
+        assert {p.stat().st_ino for p in (source, *source.rglob("*"))} <= synced
+        rename(source, target)
+
+    monkeypatch.setattr(os, "fsync", noted)
+    monkeypatch.setattr(os, "rename", checked)
+    folder = tmp_path / "made-scratch" / "shards" / "train"
+    attempt(tmp_path / "made", Watched(), sources)
+    assert folder.stat().st_ino in synced
+
+
 def test_a_small_data_set_pays_for_no_other_process(
     tmp_path: Path, sources: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
