@@ -5,7 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from typing import Protocol, TypeVar
 
 T = TypeVar("T")
@@ -38,6 +38,24 @@ class LocalWorkers:
             return
         # Spawned, not forked: Polars' thread pool does not survive a fork.
         with ProcessPoolExecutor(at_most, mp_context=multiprocessing.get_context("spawn")) as pool:
+            positions = {pool.submit(function, item): position for position, item in enumerate(items)}
+            try:
+                for future in as_completed(positions):
+                    yield positions[future], future.result()
+            finally:
+                pool.shutdown(cancel_futures=True)
+
+
+class ThreadWorkers:
+    """Threads of this process, for parts that mostly wait or leave the GIL alone, and too small for a process each."""
+
+    def map(self, function: Callable[[T], R], items: Sequence[T], *, at_most: int) -> Iterator[tuple[int, R]]:
+        """See Workers."""
+        at_most = min(at_most, len(items))
+        if at_most < 2:
+            yield from ((position, function(item)) for position, item in enumerate(items))
+            return
+        with ThreadPoolExecutor(at_most) as pool:
             positions = {pool.submit(function, item): position for position, item in enumerate(items)}
             try:
                 for future in as_completed(positions):

@@ -60,7 +60,7 @@ class CugraphLoader(GraphLoader):
         self._stores, self._neighbours = _stores(library, whole, location), library.loader.NeighborLoader
 
     def _gather(self, idx: Sequence[int]) -> GraphBatch:
-        seeds_S = self._components.nodes(torch.as_tensor(idx).unique())
+        seeds_S = self._components.nodes(torch.unique(torch.as_tensor(idx)))
         sampled = self._neighbours(
             self._stores,
             # One hop: an edge into a node of a graph comes from a node of that graph, and all of them are seeds.
@@ -190,11 +190,12 @@ def _library() -> Any:
     return cugraph_pyg
 
 
-def _one_process() -> None:
+def _one_process(backend: str = "nccl") -> None:
     """What cugraph's stores ask of a process, which is a process group, even if of one."""
     if not dist.is_initialized():
         os.environ.setdefault("LOCAL_WORLD_SIZE", "1")  # They read it and have no default.
-        dist.init_process_group("nccl", store=dist.HashStore(), rank=0, world_size=1)
+        alone = dist.HashStore()  # type: ignore[attr-defined]  # Of this process: no address, no port.
+        dist.init_process_group(backend, store=alone, rank=0, world_size=1)
     if dist.get_world_size() > 1:
         raise ConfigError(
             f"training.loader.kind=cugraph in {dist.get_world_size()} processes",

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import threading
 
 import pytest
 
 from candor.errors import DataError
-from candor.flow.workers import LocalWorkers
+from candor.flow.workers import LocalWorkers, ThreadWorkers, Workers
 
 
 def square(number: int) -> int:
@@ -24,9 +25,13 @@ def refuse(number: int) -> int:
     return number
 
 
+KINDS: list[Workers] = [LocalWorkers(), ThreadWorkers()]
+
+
+@pytest.mark.parametrize("workers", KINDS)
 @pytest.mark.parametrize("at_most", [1, 2])
-def test_every_item_gives_one_result_with_its_position(at_most: int) -> None:
-    assert dict(LocalWorkers().map(square, [3, 1, 2], at_most=at_most)) == {0: 9, 1: 1, 2: 4}
+def test_every_item_gives_one_result_with_its_position(workers: Workers, at_most: int) -> None:
+    assert dict(workers.map(square, [3, 1, 2], at_most=at_most)) == {0: 9, 1: 1, 2: 4}
 
 
 def test_one_at_a_time_needs_no_other_process() -> None:
@@ -39,11 +44,23 @@ def test_several_at_a_time_run_in_other_processes() -> None:
     assert os.getpid() not in found
 
 
+def test_threads_run_at_once_in_this_process() -> None:
+    met = threading.Barrier(2, timeout=30)
+
+    def meet(_: int) -> int:
+        met.wait()
+        return os.getpid()
+
+    assert dict(ThreadWorkers().map(meet, [0, 0], at_most=2)) == {0: os.getpid(), 1: os.getpid()}
+
+
+@pytest.mark.parametrize("workers", KINDS)
 @pytest.mark.parametrize("at_most", [1, 2])
-def test_a_failure_arrives_as_it_was(at_most: int) -> None:
+def test_a_failure_arrives_as_it_was(workers: Workers, at_most: int) -> None:
     with pytest.raises(DataError, match="two is refused"):
-        list(LocalWorkers().map(refuse, [1, 2, 3], at_most=at_most))
+        list(workers.map(refuse, [1, 2, 3], at_most=at_most))
 
 
-def test_no_items_give_no_results() -> None:
-    assert list(LocalWorkers().map(square, [], at_most=2)) == []
+@pytest.mark.parametrize("workers", KINDS)
+def test_no_items_give_no_results(workers: Workers) -> None:
+    assert list(workers.map(square, [], at_most=2)) == []

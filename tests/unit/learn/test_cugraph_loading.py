@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import sys
 from collections.abc import Iterator
 from dataclasses import fields
@@ -186,6 +187,22 @@ def test_no_graphs_are_a_batch_without_nodes(world: TinyWorld) -> None:
     parts = {"n_id": torch.arange(whole.num_nodes), "e_id": torch.arange(whole.num_edges)}
     none = Components.of(whole, "cpu").batch([], SimpleNamespace(**vars(whole), **parts))
     assert (none.num_graphs, none.num_nodes, none.num_edges) == (0, 0, 0)
+
+
+def test_a_process_alone_becomes_a_group_of_one_without_address_or_port(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in ("MASTER_ADDR", "MASTER_PORT", "LOCAL_WORLD_SIZE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "")  # Or what is set in the test would stay.
+    monkeypatch.delenv("LOCAL_WORLD_SIZE")
+    try:
+        cugraph_loading._one_process("gloo")
+        cugraph_loading._one_process("gloo")
+        assert os.environ["LOCAL_WORLD_SIZE"] == "1"
+        assert torch.distributed.get_world_size() == 1
+    finally:
+        torch.distributed.destroy_process_group()
 
 
 def test_more_processes_than_one_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:

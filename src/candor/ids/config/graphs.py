@@ -79,9 +79,9 @@ class GraphConfig(Config):
     #: Profiles the features are relative to. Training windows are built once per profile (augmentation against
     #: calibration noise); validation and test use the first only.
     profiles: Annotated[tuple[Literal["auto", "stream"], ...], Field(min_length=1)] = ("auto",)
-    #: Blocks of windows built at once; 0: one per processor.
+    #: Threads of a process, over captures if it builds several at once, and over blocks of windows; 0: one per processor.
     threads: Annotated[int, Runtime, Field(ge=0)] = 0
-    #: Captures built at once, each in a process of its own; memory holds so many.
+    #: Captures built at once, each in a process of its own where that pays; memory holds so many.
     workers: Annotated[PositiveInt, Runtime] = 4
 
 

@@ -27,10 +27,9 @@ from candor.ids.graphs.shards import (
     build_shards,
     join,
     merge_fit,
-    processes,
     shard_folder,
     shard_writer,
-    threads_each,
+    sharing,
 )
 from candor.ids.graphs.stream import Stream, prepare, relate
 from candor.ids.graphs.vocabulary import Vocabulary
@@ -92,14 +91,13 @@ def build(config: GraphConfig, inputs: Inputs, out: Output) -> Result:
     ingest, calibrate = inputs.path("ingest"), inputs.path("calibrate")
     catalog = pl.read_parquet(ingest / "catalog.parquet")
     rows = {split: _rows(catalog, split) for split in config.splits}
-    at_most = processes(config, catalog)
-    threads = threads_each(config, at_most)
+    share = sharing(config, catalog)
     jobs = [
-        _Job(config, split, ingest, calibrate, row, shard_folder(out, split, row["capture"]), threads)
+        _Job(config, split, ingest, calibrate, row, shard_folder(out, split, row["capture"]), share.threads)
         for split in config.splits
         for row in rows[split]
     ]
-    build_shards(_build_capture, jobs, [job.folder for job in jobs], out, at_most=at_most)
+    build_shards(_build_capture, jobs, [job.folder for job in jobs], out, share)
     summary: dict[str, Any] = {}
     for split in config.splits:
         folders = [job.folder for job in jobs if job.split == split]

@@ -29,10 +29,9 @@ from candor.ids.graphs.shards import (
     build_shards,
     join,
     merge_fit,
-    processes,
     shard_folder,
     shard_writer,
-    threads_each,
+    sharing,
 )
 from candor.ids.graphs.windows import split_ranges
 
@@ -63,14 +62,15 @@ def build_flows(config: GraphConfig, inputs: Inputs, out: Output) -> Result:
     catalog = pl.read_parquet(ingest / "catalog.parquet")
     refuse_tabular(catalog)
     features = flow_features(json.loads((ingest / "features.json").read_text())["features"])
-    at_most = processes(config, catalog)
-    threads = threads_each(config, at_most)
+    share = sharing(config, catalog)
     jobs = [
-        _Job(config, split, ingest, row, shard_folder(out, split, row["capture"]), len(features), threads)
+        _Job(
+            config, split, ingest, row, shard_folder(out, split, row["capture"]), len(features), share.threads
+        )
         for split in config.splits
         for row in catalog.filter(pl.col("split") == ("test" if split == "test" else "train")).to_dicts()
     ]
-    build_shards(_build_capture, jobs, [job.folder for job in jobs], out, at_most=at_most)
+    build_shards(_build_capture, jobs, [job.folder for job in jobs], out, share)
     summary: dict[str, Any] = {}
     for split in config.splits:
         folders = [job.folder for job in jobs if job.split == split]

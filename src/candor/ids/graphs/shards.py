@@ -23,6 +23,7 @@ import polars as pl
 from candor.errors import CandorError
 from candor.flow.stage import Output
 from candor.flow.storage import fsync_path, fsync_tree
+from candor.flow.workers import ThreadWorkers, Workers
 from candor.ids.config import GraphConfig, Window, WindowConfig
 from candor.ids.graphs.packed import PackedGraphs
 from candor.ids.graphs.scaler import Moments
@@ -135,17 +136,18 @@ def build_shards(
     jobs: Sequence[JobT],
     folders: Sequence[Path],
     out: Output,
-    *,
-    at_most: int,
+    share: Sharing,
 ) -> None:
-    """Call ``function`` on every job whose shard is missing, ``at_most`` at a time."""
+    """Call ``function`` on every job whose shard is missing, several at a time as ``share`` says."""
     for parent in {folder.parent for folder in folders}:
         parent.mkdir(parents=True, exist_ok=True)
         for torn in parent.glob(".*"):  # Of a process that was killed.
             shutil.rmtree(torn, ignore_errors=True)
     missing = [k for k, folder in enumerate(folders) if not _whole(folder)]
     done = len(jobs) - len(missing)
-    for position, _ in out.workers.map(function, [jobs[k] for k in missing], at_most=at_most):
+    workers: Workers = out.workers if share.processes > 1 else ThreadWorkers()
+    at_most = max(share.processes, share.captures)
+    for position, _ in workers.map(function, [jobs[k] for k in missing], at_most=at_most):
         done += 1
         folder = folders[missing[position]]
         out.progress(done, len(jobs), f"{folder.parent.name}: {folder.name}")
@@ -161,15 +163,31 @@ def join(folders: Sequence[Path], out: Path, meta: dict[str, Any], *, num_node_f
     return writer
 
 
-def processes(config: GraphConfig, catalog: pl.DataFrame) -> int:
-    """How many captures to build at once: one where the whole data set takes less time than starting a process."""
-    entries = sum(catalog["rows"].to_list()) * _overlap(config.window) * len(config.profiles)
-    return config.workers if entries >= PARALLEL_ENTRIES else 1
+@dataclass(frozen=True)
+class Sharing:
+    """How the captures of a build share the cores.
+
+    Attributes:
+        processes: that build captures; with 1 it is this one.
+        captures: built at once in this process. threads: over the window blocks of a capture.
+    """
+
+    processes: int
+    captures: int
+    threads: int
 
 
-def threads_each(config: GraphConfig, at_most: int) -> int:
-    """Threads of each of ``at_most`` processes: they share the cores, and a single one gives all to a capture's blocks."""
-    return config.threads or max(1, len(os.sched_getaffinity(0)) // at_most)
+def sharing(config: GraphConfig, catalog: pl.DataFrame) -> Sharing:
+    """Processes where the captures to build are worth starting them; else threads over captures, then over blocks."""
+    sides = ["test" if split == "test" else "train" for split in config.splits]
+    rows = catalog.filter(pl.col("split").is_in(sides))["rows"].to_list()
+    entries = sum(rows) * _overlap(config.window) * len(config.profiles)
+    cores = len(os.sched_getaffinity(0))
+    if config.workers > 1 and entries >= PARALLEL_ENTRIES:
+        return Sharing(config.workers, 1, config.threads or max(1, cores // config.workers))
+    threads = config.threads or cores
+    captures = max(1, min(config.workers, threads, len(rows)))
+    return Sharing(1, captures, threads // captures)
 
 
 def _overlap(window: Window) -> float:

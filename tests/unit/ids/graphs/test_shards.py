@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 import pytest
 from flow_world import SPLIT, WINDOW, make_flow_world
 from graph_cases import bus, flood, inputs, output
@@ -27,6 +28,7 @@ from candor.ids.graphs import flow_graphs, shards
 from candor.ids.graphs.builder import build
 from candor.ids.graphs.flow_builder import build_flows
 from candor.ids.graphs.scaler import Moments
+from candor.ids.graphs.shards import Sharing, sharing
 
 ALL = CONFIG.model_copy(update={"splits": ("train", "val", "test"), "profiles": ("auto", "stream")})
 
@@ -63,10 +65,17 @@ def attempt(out: Path, workers: Any, sources: dict[str, Path], config: GraphConf
 
 
 @pytest.fixture
+def through_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is built here counts as much: parts go through the workers of the stage."""
+    monkeypatch.setattr(shards, "PARALLEL_ENTRIES", 0)
+
+
+@pytest.fixture
 def sources(tmp_path: Path) -> dict[str, Path]:
     return prepared(tmp_path, CASES)
 
 
+@pytest.mark.usefixtures("through_workers")
 def test_a_killed_build_redoes_only_the_missing_captures_and_gives_the_same_bits(
     tmp_path: Path, sources: dict[str, Path]
 ) -> None:
@@ -78,6 +87,7 @@ def test_a_killed_build_redoes_only_the_missing_captures_and_gives_the_same_bits
     assert contents(resumed.path) == contents(whole.path)
 
 
+@pytest.mark.usefixtures("through_workers")
 def test_a_torn_shard_counts_as_missing_and_leaves_nothing_behind(
     tmp_path: Path, sources: dict[str, Path]
 ) -> None:
@@ -118,11 +128,45 @@ def test_a_shard_is_on_the_disk_before_it_has_its_name(
 def test_a_small_data_set_pays_for_no_other_process(
     tmp_path: Path, sources: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(shards, "PARALLEL_ENTRIES", 10**9)
     attempt(tmp_path / "a", few := Watched(), sources)
-    assert few.at_most == 1
+    assert few.given == []
     monkeypatch.setattr(shards, "PARALLEL_ENTRIES", 100)
     attempt(tmp_path / "b", many := Watched(), sources, ALL.model_copy(update={"workers": 3}))
     assert many.at_most == 3
+
+
+@pytest.mark.parametrize(
+    ("cores", "given", "expected"),
+    [
+        (8, {}, Sharing(1, 3, 2)),
+        (2, {}, Sharing(1, 2, 1)),
+        (8, {"threads": 1}, Sharing(1, 1, 1)),
+        (8, {"workers": 1}, Sharing(1, 1, 8)),
+        (8, {"window": {"window_frames": 100, "stride_frames": 10}}, Sharing(4, 1, 2)),
+        (2, {"window": {"window_frames": 100, "stride_frames": 10}}, Sharing(4, 1, 1)),
+        (8, {"splits": ("test",), "window": {"window_frames": 100, "stride_frames": 10}}, Sharing(1, 1, 8)),
+        (8, {"workers": 1, "window": {"window_frames": 100, "stride_frames": 10}}, Sharing(1, 1, 8)),
+    ],
+)
+def test_processes_are_for_much_to_build_and_threads_for_the_rest(
+    monkeypatch: pytest.MonkeyPatch, cores: int, given: dict[str, Any], expected: Sharing
+) -> None:
+    monkeypatch.setattr(shards, "PARALLEL_ENTRIES", 5000)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(cores)))
+    catalog = pl.DataFrame({"split": ["train"] * 3 + ["test"], "rows": [200, 200, 200, 300]})
+    config = GraphConfig.model_validate({"splits": ("train", "val"), **given})
+    assert sharing(config, catalog) == expected
+
+
+def test_captures_built_in_threads_are_those_built_one_after_the_other(
+    tmp_path: Path, sources: dict[str, Path]
+) -> None:
+    one, four = (
+        attempt(tmp_path / f"by{n}", LocalWorkers(), sources, ALL.model_copy(update={"threads": n}))
+        for n in (1, 4)
+    )
+    assert contents(four.path) == contents(one.path)
 
 
 def test_two_processes_build_what_one_builds(
@@ -136,6 +180,7 @@ def test_two_processes_build_what_one_builds(
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("through_workers")
 def test_a_build_killed_without_a_word_goes_on_where_it_was(tmp_path: Path) -> None:
     cases = [replace(CASES[0], name=f"c{i}", frames=_long(i)) for i in range(6)]
     ready = prepared(tmp_path, cases)
@@ -179,6 +224,7 @@ def test_moments_merged_block_by_block_are_those_of_adding_the_blocks(tmp_path: 
     assert merged.squares.tolist() == added.squares.tolist()
 
 
+@pytest.mark.usefixtures("through_workers")
 def test_captures_are_joined_in_the_order_of_the_catalog_whoever_finishes_first(tmp_path: Path) -> None:
     class Backwards(Watched):
         def map(

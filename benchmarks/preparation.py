@@ -1,0 +1,103 @@
+"""Building the captures of a data set in two processes, against one: with one thread, and with two over window blocks.
+
+Generated, imported and calibrated drives at several sizes; every way publishes, joins and fits as the stage does. The
+figures say from what size a second process pays on this machine, which is what shards.PARALLEL_ENTRIES is set by.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from benchmarks.timing import Measurement, save, seconds
+from candor.flow.stage import Inputs, Output
+from candor.ids.graphs import shards
+
+#: Seconds of driving of each of the 17 captures.
+DRIVES_S = (60, 240, 720)
+#: way → (processes, threads of each).
+WAYS = {"one": (1, 1), "threads": (1, 2), "processes": (2, 1)}
+
+
+class _Silent:
+    def log(self, step: int, metrics: Mapping[str, float], *, kind: str = "epoch") -> None: ...
+
+    def rewind(self, step: int, *, kind: str = "epoch") -> None: ...
+
+
+def output(path: Path) -> Output:
+    scratch = path.with_name(f"{path.name}-scratch")
+    path.mkdir(parents=True)
+    scratch.mkdir()
+    return Output(path, scratch, _Silent(), lambda done, total, note="": None)
+
+
+def prepared(folder: Path, drive_s: float) -> dict[str, Path]:
+    """The folders of ingest and calibrate."""
+    # Here and not above: a spawned process imports this module, and is to pay for what a build needs only.
+    from candor.ids.captures.ingest import ingest
+    from candor.ids.captures.synthetic.generate import generate
+    from candor.ids.config import CalibrationTask, IngestConfig, SyntheticConfig
+    from candor.ids.graphs.calibration import calibrate
+
+    done: dict[str, Path] = {}
+
+    def run(stage: Callable[[Any, Inputs, Output], object], config: object, name: str, **inputs: str) -> None:
+        out = output(folder / name)
+        stage(config, Inputs({k: done[v] for k, v in inputs.items()}), out)
+        done[name] = out.path
+
+    run(generate, SyntheticConfig(benign_s=drive_s, attack_s=drive_s), "generate")
+    run(ingest, IngestConfig(dataset="synthetic"), "ingest", captures="generate")
+    run(calibrate, CalibrationTask(), "calibrate", ingest="ingest")
+    return {name: done[name] for name in ("ingest", "calibrate")}
+
+
+def built(ready: dict[str, Path], folder: Path, processes: int, threads: int) -> None:
+    """All splits, into a folder that is removed again."""
+    from candor.ids.config import GraphConfig
+    from candor.ids.graphs.builder import build
+
+    shards.PARALLEL_ENTRIES = 0
+    config = GraphConfig(splits=("train", "val", "test"), workers=processes, threads=threads)
+    out = output(folder / "build")
+    build(config, Inputs(ready), out)
+    for written in (out.path, out.scratch):
+        shutil.rmtree(written)
+
+
+def measured(drive_s: float) -> tuple[int, dict[str, float]]:
+    """Entries (window × frame), and median seconds of each way."""
+    import polars as pl
+
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        ready = prepared(folder, drive_s)
+        entries = int(pl.read_parquet(ready["ingest"] / "catalog.parquet")["rows"].sum())
+
+        def way(processes: int, threads: int) -> Callable[[], None]:
+            return lambda: built(ready, folder, processes, threads)
+
+        return entries, seconds({name: way(*how) for name, how in WAYS.items()}, repeats=5)
+
+
+def run() -> list[Measurement]:
+    figures: dict[str, Any] = {"processors": len(os.sched_getaffinity(0))}
+    ratio = 0.0
+    for drive_s in DRIVES_S:
+        entries, took = measured(drive_s)
+        ratio = took["one"] / took["processes"]
+        size = f"{entries / 1e6:.1f} M entries"
+        figures[f"{size}: s in one thread"] = round(took["one"], 2)
+        figures[f"{size}: two processes"] = f"× {ratio:.2f}"
+        figures[f"{size}: two threads"] = f"× {took['one'] / took['threads']:.2f}"
+    bound = "cores, starting a process, joining the shards"
+    return [Measurement("preparation", ratio, 1.3, "× one process, one thread", bound, figures)]
+
+
+if __name__ == "__main__":
+    save(run())
