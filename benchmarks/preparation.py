@@ -1,4 +1,4 @@
-"""Building the captures of a data set in two processes, against one: with one thread, and with two over window blocks.
+"""Building the captures of a data set in two processes, against one: with one thread, and with two over captures.
 
 Generated, imported and calibrated drives at several sizes; every way publishes, joins and fits as the stage does. The
 figures say from what size a second process pays on this machine, which is what shards.PARALLEL_ENTRIES is set by.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -62,7 +63,7 @@ def built(ready: dict[str, Path], folder: Path, processes: int, threads: int) ->
     from candor.ids.config import GraphConfig
     from candor.ids.graphs.builder import build
 
-    shards.PARALLEL_ENTRIES = 0
+    shards.PARALLEL_ENTRIES = 0 if processes > 1 else sys.maxsize
     config = GraphConfig(splits=("train", "val", "test"), workers=processes, threads=threads)
     out = output(folder / "build")
     build(config, Inputs(ready), out)

@@ -18,6 +18,7 @@ import polars as pl
 import pytest
 from flow_world import SPLIT, WINDOW, make_flow_world
 from graph_cases import bus, flood, inputs, output
+from ray_slots import three_slots
 from test_builder import CASES, CONFIG, prepared
 
 from candor.flow.stage import Output
@@ -264,3 +265,14 @@ def test_flow_windows_are_the_same_for_any_number_of_threads(
         for n in (1, 3)
     ]
     assert made[0] == made[1] == contents(world.done["build_train"])
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("through_workers")
+def test_ray_tasks_build_what_one_process_builds(tmp_path: Path, sources: dict[str, Path]) -> None:
+    from candor.executors.ray_workers import RayWorkers
+
+    one = attempt(tmp_path / "one", Watched(), sources)
+    with three_slots():
+        many = attempt(tmp_path / "many", RayWorkers(), sources, ALL.model_copy(update={"workers": 2}))
+    assert contents(many.path) == contents(one.path)
