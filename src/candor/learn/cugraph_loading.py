@@ -10,7 +10,6 @@ Legend: G graphs, B graphs in a batch, N nodes, E edges, D node features, F edge
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -20,7 +19,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from candor.errors import ConfigError, DataError, ExtraMissing
-from candor.learn.batching import BatchSampler, GraphBatch, GraphSource
+from candor.learn.batching import BatchSampler, GraphBatch, GraphSource, Positions
 from candor.learn.loading import GraphLoader
 
 NODE, EDGE = "node", ("node", "to", "node")
@@ -55,12 +54,12 @@ class CugraphLoader(GraphLoader):
         super().__init__(source, sampler, prefetch=0)
         library = _library()
         _one_process()
-        whole = GraphBatch.of(source.gather(np.arange(len(source.node_counts))))  # type: ignore[arg-type]
+        whole = GraphBatch.of(source.gather(np.arange(len(source.node_counts))))
         self._components = Components.of(whole, device)
         self._stores, self._neighbours = _stores(library, whole, location), library.loader.NeighborLoader
 
-    def _gather(self, idx: Sequence[int]) -> GraphBatch:
-        seeds_S = self._components.nodes(torch.unique(torch.as_tensor(idx)))
+    def _gather(self, idx: Positions) -> GraphBatch:
+        seeds_S = self._components.nodes(torch.unique(_tensor(idx)))
         sampled = self._neighbours(
             self._stores,
             # One hop: an edge into a node of a graph comes from a node of that graph, and all of them are seeds.
@@ -100,7 +99,7 @@ class Components:
         """i64 nodes of the graphs, graph by graph, in host memory."""
         return _ranges(self.node_ptr, graphs_B)
 
-    def batch(self, idx: Sequence[int], sampled: Any) -> GraphBatch:
+    def batch(self, idx: Positions, sampled: Any) -> GraphBatch:
         """The graphs ``idx`` out of a sample that holds each of them once, whole, in any order of nodes and edges.
 
         Args:
@@ -110,7 +109,7 @@ class Components:
         Raises:
             DataError: other nodes or edges were sampled than the graphs have.
         """
-        graphs_B = torch.as_tensor(idx, dtype=torch.int64)
+        graphs_B = _tensor(idx)
         nodes_N, edges_E = self.nodes(graphs_B), _ranges(self.edge_ptr, graphs_B)
         node_at = _positions(sampled.n_id.to(self.device), nodes_N.to(self.device), "nodes")
         edge_at = _positions(sampled.e_id.to(self.device), edges_E.to(self.device), "edges")
@@ -132,6 +131,10 @@ class Components:
             node_y=sampled.node_y.to(self.device)[node_at],
             index=graphs_B.to(self.device),
         )
+
+
+def _tensor(idx: Positions) -> Tensor:
+    return torch.from_numpy(np.array(idx, np.int64))
 
 
 def _ranges(ptr: Tensor, of_B: Tensor) -> Tensor:
