@@ -21,6 +21,7 @@ from candor.ids.graphs import shards
 #: Seconds of driving of each of the 17 captures.
 DRIVES_S = (60, 240, 720)
 #: way → (processes, threads of each).
+REPEATS = 5
 WAYS = {"one": (1, 1), "threads": (1, 2), "processes": (2, 1)}
 
 
@@ -83,7 +84,7 @@ def measured(drive_s: float) -> tuple[int, dict[str, float]]:
         def way(processes: int, threads: int) -> Callable[[], None]:
             return lambda: built(ready, folder, processes, threads)
 
-        return entries, seconds({name: way(*how) for name, how in WAYS.items()}, repeats=5)
+        return entries, seconds({name: way(*how) for name, how in WAYS.items()}, repeats=REPEATS)
 
 
 def run() -> list[Measurement]:

@@ -34,8 +34,10 @@ from candor.ids.graphs.writer import StoreWriter
 # D node features, F edge features, K blocks
 
 _FIT = "fit.npz"
-#: A worker process takes two to three seconds to start, in which this one builds about so many entries
-#: (window × event); below twice as many a second process does not pay.
+#: Entries (window × event) from which processes build the captures. Measured by benchmarks.preparation on two cores that
+#: others used too (load 3 to 5), 3.4 and 10.5 million entries, medians of 5: two processes 6.0 and 8.8 s, one with two
+#: threads 1.9 and 5.4 s. So processes cost some 4.7 s and save some 0.1 s a million, and pay from about 40 million: by
+#: extrapolation. On idle cores they start faster and pay earlier, which is still to be measured.
 PARALLEL_ENTRIES = 40_000_000
 
 JobT = TypeVar("JobT")
