@@ -36,7 +36,7 @@ from candor.ids.graphs.writer import StoreWriter
 _FIT = "fit.npz"
 #: Entries (window × event) from which processes build the captures. Measured by benchmarks.preparation on two cores that
 #: others used too (load 3 to 5), 3.4 and 10.5 million entries, medians of 5: two processes 6.0 and 8.8 s, one with two
-#: threads 1.9 and 5.4 s. So processes cost some 4.7 s and save some 0.1 s a million, and pay from about 40 million: by
+#: threads (over window blocks) 1.9 and 5.4 s. So processes cost some 4.7 s and save some 0.1 s a million, and pay from about 40 million: by
 #: extrapolation. On idle cores they start faster and pay earlier, which is still to be measured.
 PARALLEL_ENTRIES = 40_000_000
 
