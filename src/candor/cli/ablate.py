@@ -37,7 +37,7 @@ def ablate(
     """Run one-factor-at-a-time ablations and print how each value does against the experiment as it stands.
 
     What a change does not touch is computed once. Differences carry 95 % intervals: over seeds where there are several,
-    else over replicates of the windows.
+    else over replicates of captures and of blocks of their windows.
     """
     from candor.ids import ablation
 

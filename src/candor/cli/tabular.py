@@ -77,13 +77,27 @@ def _show(dataset: str, results: pl.DataFrame, said: Mapping[str, Any]) -> None:
             [str(scenario), str(detector), *cells, f"{first['flows']:,}", f"{first['attack_flows']:,}"]
         )
     output.table(heads, rows, title=f"Single flows of {dataset}")
-    output.say("[low, high]: 95 % interval. The threshold is that of the last flows of training.")
+    output.say(
+        f"[low, high]: 95 % interval{_drawn(results)}. The threshold is that of the last flows of training."
+    )
     for scenario, share in said["repeated"].items():
         output.say(
             f"{scenario}: {share:.1%} of test flows equal a training flow in every measure; those, a look-up would know."
         )
     for note in notes:
         output.say(f"– undefined: {note}.")
+
+
+def _drawn(results: pl.DataFrame) -> str:
+    """What the intervals are from; scenarios of one capture say so."""
+    several = results.filter(interval="captures")["scenario"].unique(maintain_order=True).to_list()
+    alone = results.filter(interval="blocks")["scenario"].unique(maintain_order=True).to_list()
+    said = []
+    if several:
+        said.append(f" of captures, then of blocks of flows within them ({', '.join(several)})")
+    if alone:
+        said.append(f" of blocks of flows within the one capture of a kind ({', '.join(alone)})")
+    return f" by bootstrap{';'.join(said)}" if said else ""
 
 
 def _cell(row: Mapping[str, Any]) -> str | None:

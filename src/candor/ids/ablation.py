@@ -172,4 +172,4 @@ def _effect(
         binary_replicates(y, part["score"].to_numpy(), part["prediction"].to_numpy(), draws, metric)
         for part in parts
     )
-    return over_draws(own[seeds[0]], other[seeds[0]], (first, second), 0.95)
+    return over_draws(own[seeds[0]], other[seeds[0]], (first, second), 0.95, level=draws.level)

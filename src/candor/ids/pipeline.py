@@ -67,15 +67,15 @@ VERSIONS = {
     "score_temporal": 1,
     "payload": 1,
     "score_payload": 1,
-    "evaluate": 4,
+    "evaluate": 5,
     "calibration_curve": 1,
-    "report": 2,
+    "report": 3,
     "explain": 1,
     "ingest_flows": 2,
     "build_flows": 1,
     "audit_flows": 2,
     "controls_flows": 1,
-    "tabular_flows": 1,
+    "tabular_flows": 2,
 }
 
 #: Stages whose scores stand beside those of the models.

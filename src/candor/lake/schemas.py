@@ -76,6 +76,7 @@ _UNDEFINED = (
     "low",
     "high",
     "confidence",
+    "interval",
     "undefined_reason",
     "threshold",
     "windows",
@@ -85,7 +86,9 @@ _UNDEFINED = (
 _DETECTOR = {"detector": _STRING, "variant": _STRING, "seed": _I64}
 
 #: ``results.parquet`` of evaluate. ``level``: window | event. ``capture`` "" = the whole scenario, ``attack`` "" = all families.
-#: ``value`` null = undefined, and ``undefined_reason`` says why; ``low``/``high`` bound the bootstrap interval.
+#: ``value`` null = undefined, and ``undefined_reason`` says why; ``low``/``high`` bound its interval, and
+#: ``interval`` says what that is from: "captures" (bootstrap of captures, then of blocks of windows within them), "blocks" (of
+#: blocks within the one capture of a kind), or in closed form "binomial", "Wilson", "Poisson", "order statistics"; null: none.
 #: ``seed`` null = the mean over ``seeds`` seeds, ``sd`` their standard deviation (null for one seed).
 METRICS = _schema(
     "metrics",
@@ -103,6 +106,7 @@ METRICS = _schema(
         "low": _F64,
         "high": _F64,
         "confidence": _F64,
+        "interval": _STRING,
         "undefined_reason": _STRING,
         "threshold": _F64,
         "windows": _I64,

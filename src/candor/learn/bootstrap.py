@@ -1,11 +1,15 @@
-"""Stratified block bootstrap of windows (Künsch 1989, by class), and closed-form intervals of rates. NumPy only.
+"""Two-level bootstrap of windows (captures, then blocks within them, by class), and closed-form intervals of rates. NumPy only.
 
-Neighbouring windows see the same traffic, so drawing them one by one gives intervals that are too narrow. Here the
-windows of each class, in the order of their capture, are cut into runs of ``block_windows``; replicates draw runs with
-replacement, as many of each class as there are. The number of windows of a class stays about what it is, so a replicate
-never lacks a class. The intervals speak for more traffic of these captures, not for another vehicle.
+Windows of one capture are alike, and neighbouring ones are nearly the same: drawn one by one they give intervals that are
+too narrow. A replicate draws captures with replacement, as many of each kind (with attack windows, with benign ones, with
+both) as there are; then, within every drawn capture and for each class, runs of ``block_windows`` windows in the order of
+the capture (Künsch 1989), as many as it has. A replicate thus never lacks a class. A capture that is the only one of its
+kind is always in, and varies by its blocks alone.
 
-Legend: n windows, B replicates, K blocks.
+Few captures say little of further ones: of two, half of all replicates hold one of them twice, and the interval is narrower
+than the truth. What the captures have in common (one vehicle, one logger) no interval knows.
+
+Legend: n windows, C captures, B replicates, K blocks.
 """
 
 from __future__ import annotations
@@ -13,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from statistics import NormalDist
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -32,11 +36,18 @@ class Resamples:
         block_n: block of each window, [n].
         draws: how often each block was drawn, [B, K].
         blocks: number of (attack, benign) blocks.
+        captures: captures that were drawn among others of their kind; 0 where every one is the only one of its kind.
     """
 
     block_n: NDArray[np.int64]
     draws: NDArray[np.int32]
     blocks: tuple[int, int]
+    captures: int = 0
+
+    @property
+    def level(self) -> Literal["captures", "blocks"]:
+        """What was drawn first: whole captures, or only blocks within them."""
+        return "captures" if self.captures else "blocks"
 
     def totals(self, value: ArrayLike) -> NDArray[np.float64]:
         """Sum of ``value`` [n] over each replicate: [B]. Costs B·K, whatever n is."""
@@ -64,46 +75,77 @@ def resample(
 
     Args:
         y: [n], 0 or 1. capture: [n], any labels; windows lie in stream order within each capture.
-        replicates: B. block_windows: 1 gives the ordinary stratified bootstrap. Shortened where a class has too few
+        replicates: B. block_windows: 1 draws single windows within a capture. Shortened where a class has too few
             windows for ten blocks.
         rng: source of randomness; equal generators give equal draws, so detectors are compared on the same replicates.
     """
     truth = np.asarray(y, bool)
-    _, capture_n = np.unique(np.asarray(capture), return_inverse=True)
+    names, capture_n = np.unique(np.asarray(capture), return_inverse=True)
+    kind_C = np.bincount(capture_n[truth], minlength=len(names)).astype(bool) * 2
+    kind_C += np.bincount(capture_n[~truth], minlength=len(names)).astype(bool)
+    drawn_BC, drawn_among = _captures(kind_C, replicates, rng)
     block_n = np.zeros(len(truth), np.int64)
     counts: list[NDArray[np.int32]] = []
     first, blocks = 0, []
     for positive in (True, False):
         chosen = np.flatnonzero(truth == positive)
         length = max(1, min(block_windows, len(chosen) // _MIN_BLOCKS))
-        labels = _blocks(capture_n[chosen], length)
-        number = int(labels.max()) + 1 if len(labels) else 0
+        labels, owner_K = _blocks(capture_n[chosen], length)
         block_n[chosen] = labels + first
-        counts.append(_draw(number, replicates, rng))
-        blocks.append(number)
-        first += number
-    return Resamples(block_n, np.concatenate(counts, axis=1), (blocks[0], blocks[1]))
+        counts.append(_within(owner_K, drawn_BC, rng))
+        blocks.append(len(owner_K))
+        first += len(owner_K)
+    return Resamples(block_n, np.concatenate(counts, axis=1), (blocks[0], blocks[1]), drawn_among)
 
 
-def _blocks(capture_m: NDArray[np.int64], length: int) -> NDArray[np.int64]:
-    """Number the runs of ``length`` windows within each capture, 0 … K-1; [m], captures may interleave."""
+def _captures(
+    kind_C: NDArray[np.int64], replicates: int, rng: np.random.Generator
+) -> tuple[NDArray[np.int64], int]:
+    """How often each capture is in each replicate, [B, C], and how many captures were drawn at all."""
+    drawn_BC = np.ones((replicates, len(kind_C)), np.int64)
+    among = 0
+    for kind in np.unique(kind_C):
+        alike = np.flatnonzero(kind_C == kind)
+        if len(alike) > 1:
+            drawn_BC[:, alike] = _draw(np.full(replicates, len(alike)), len(alike), rng)
+            among += len(alike)
+    return drawn_BC, among
+
+
+def _blocks(capture_m: NDArray[np.int64], length: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Number the runs of ``length`` windows within each capture, 0 … K-1: [m], captures may interleave.
+
+    Also the capture of each run, [K]; the runs of a capture follow each other.
+    """
     order = np.argsort(capture_m, kind="stable")
     ordered = capture_m[order]
     rank = np.arange(len(ordered)) - np.searchsorted(ordered, ordered, side="left")
-    pairs = np.stack([ordered, rank // length])
-    _, labels_sorted = np.unique(pairs, axis=1, return_inverse=True)
+    begins = rank % length == 0
     labels = np.empty(len(ordered), np.int64)
-    labels[order] = labels_sorted.ravel()
-    return labels
+    labels[order] = np.cumsum(begins) - 1
+    return labels, ordered[begins]
 
 
-def _draw(number: int, replicates: int, rng: np.random.Generator) -> NDArray[np.int32]:
-    """Draw ``number`` of ``number`` blocks with replacement, B times: counts [B, number]."""
-    if number == 0:
-        return np.zeros((replicates, 0), np.int32)
-    drawn = rng.integers(0, number, (replicates, number)) + np.arange(replicates)[:, None] * number
-    flat = np.bincount(drawn.ravel(), minlength=replicates * number)
-    return flat.reshape(replicates, number).astype(np.int32)
+def _within(
+    owner_K: NDArray[np.int64], drawn_BC: NDArray[np.int64], rng: np.random.Generator
+) -> NDArray[np.int32]:
+    """Draw blocks of one class, with replacement, within every capture that a replicate holds: counts [B, K].
+
+    A capture of m such blocks that is in a replicate twice gives it 2·m draws. One pass per capture, none per replicate.
+    """
+    counts_BK = np.zeros((len(drawn_BC), len(owner_K)), np.int32)
+    for capture, begin, number in zip(
+        *np.unique(owner_K, return_index=True, return_counts=True), strict=True
+    ):
+        counts_BK[:, begin : begin + number] = _draw(drawn_BC[:, capture] * number, int(number), rng)
+    return counts_BK
+
+
+def _draw(times_B: NDArray[np.int64], number: int, rng: np.random.Generator) -> NDArray[np.int32]:
+    """Draw ``times_B`` times out of ``number`` with replacement: counts [B, number]."""
+    replicate = np.repeat(np.arange(len(times_B)) * number, times_B)
+    flat = np.bincount(replicate + rng.integers(0, number, len(replicate)), minlength=len(times_B) * number)
+    return flat.reshape(len(times_B), number).astype(np.int32)
 
 
 def interval(

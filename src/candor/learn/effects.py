@@ -6,8 +6,9 @@ Legend: S seeds, B bootstrap replicates.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,13 +46,28 @@ def over_seeds(first: Sequence[float], second: Sequence[float], confidence: floa
     return Effect(mean, mean - half, mean + half, mean / sd if sd > 0 else None, method)
 
 
+#: By `Resamples.level`.
+_DRAWN: Final[Mapping[str, str]] = {
+    "captures": "paired bootstrap of captures, then blocks of windows, one seed",
+    "blocks": "paired bootstrap of blocks of windows (one capture of a kind), one seed",
+}
+
+
 def over_draws(
-    first: float, second: float, draws: tuple[NDArray[np.float64], NDArray[np.float64]], confidence: float
+    first: float,
+    second: float,
+    draws: tuple[NDArray[np.float64], NDArray[np.float64]],
+    confidence: float,
+    *,
+    level: str,
 ) -> Effect:
-    """Of one seed: percentile interval over replicates on which both were measured. ``draws``: [B] each."""
+    """Of one seed: percentile interval over replicates on which both were measured.
+
+    ``draws``: [B] each. ``level``: of the replicates, `Resamples.level`.
+    """
     value = first - second
     low, high, reason = interval(value, draws[0] - draws[1], confidence)
-    return Effect(value, low, high, None, "paired block bootstrap of windows, one seed", reason)
+    return Effect(value, low, high, None, _DRAWN[level], reason)
 
 
 def t_quantile(p: float, df: int) -> float:

@@ -21,6 +21,9 @@ Floats = NDArray[np.float64]
 #: Names in the order of every table.
 METRICS = ("f1", "macro_f1", "precision", "recall", "fpr", "mcc", "auroc", "auc_pr")
 
+#: What the interval of a flawless, or blind, detector is from.
+BINOMIAL = "binomial"
+
 NO_ATTACK = "no attack windows"
 NO_BENIGN = "no benign windows"
 NO_WINDOW = "no windows"
@@ -30,12 +33,16 @@ ONE_PREDICTION = "every window got the same prediction"
 
 @dataclass(frozen=True)
 class Estimate:
-    """A metric with its interval; ``reason`` says why the value, or only the interval, is missing."""
+    """A metric with its interval; ``reason`` says why the value, or only the interval, is missing.
+
+    ``how``: what the interval is from, "" without one (lake METRICS lists the words).
+    """
 
     value: float | None
     low: float | None = None
     high: float | None = None
     reason: str | None = None
+    how: str = ""
 
 
 @dataclass(frozen=True)
@@ -155,7 +162,9 @@ def binary_metrics(
             out[name] = Estimate(values[name])
             if resamples is not None:
                 low, high, reason = interval(values[name], draws[name], confidence)
-                out[name] = Estimate(values[name], low, high, reason)
+                out[name] = Estimate(
+                    values[name], low, high, reason, resamples.level if low is not None else ""
+                )
     if resamples is not None:
         out = _widen_collapsed(out, counts, confidence)
     return out
@@ -215,9 +224,9 @@ def _widen_collapsed(estimates: dict[str, Estimate], c: Confusion, confidence: f
         if e.value is None or e.low is None or e.low != e.high:
             continue
         if e.value == 1.0:
-            out[name] = replace(e, low=alpha ** (1 / benign) if name == "fpr" else low[name])
+            out[name] = replace(e, low=alpha ** (1 / benign) if name == "fpr" else low[name], how=BINOMIAL)
         elif e.value == 0.0 and name in ("f1", "precision", "recall"):
-            out[name] = replace(e, high=high[name])
+            out[name] = replace(e, high=high[name], how=BINOMIAL)
         elif e.value == 0.0 and name == "fpr":
-            out[name] = replace(e, high=1 - alpha ** (1 / benign))
+            out[name] = replace(e, high=1 - alpha ** (1 / benign), how=BINOMIAL)
     return out

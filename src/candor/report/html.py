@@ -34,7 +34,10 @@ def number(row: dict[str, object] | None, *, digits: int = 3, is_share: bool = T
         return Cell(f'<abbr title="{reason}">{UNDEFINED}</abbr>')
     numbers = {k: v if isinstance(v := row[k], float) else None for k in ("value", "sd", "low", "high")}
     main, _, rest = estimate(numbers, digits=digits, is_share=is_share).partition(" ")
-    return Cell(escape(main) + (f' <span class="range">{escape(rest)}</span>' if rest else ""), repr(value))
+    how = f' title="{escape(str(row["interval"]), quote=True)}"' if row.get("interval") else ""
+    return Cell(
+        escape(main) + (f' <span class="range"{how}>{escape(rest)}</span>' if rest else ""), repr(value)
+    )
 
 
 def count(value: object) -> Cell:

@@ -12,7 +12,7 @@ from candor.report import html, numbers
 from candor.report.figures import Bar, Curve, bars, curves, histogram, score_axis
 from candor.report.html import Cell, Row, card, grid, legend, number, section, sortable, word
 from candor.report.look import DASHES, Palette, scenario_name
-from candor.report.tables import RIVALS, headline, lowest_rate, rank
+from candor.report.tables import RIVALS, headline, intervals, lowest_rate, rank
 
 Rows = dict[tuple[str, str, str, str, str], dict[str, dict[str, Any]]]
 
@@ -50,7 +50,7 @@ def scenario_bars(results: pl.DataFrame, colours: Palette) -> str:
             name = scenario_name(str(scenario))
             cards.append(card(name, bars(f"{label}, {name}", [_bar(r, colours) for r in rows])))
         panels.append((label, grid(cards)))
-    lead = "Whiskers: interval within one seed, or one standard deviation either way over several seeds."
+    lead = f"Whiskers: interval within one seed{intervals(results)}; or one standard deviation either way over several seeds."
     return section("scenarios", "By scenario", lead, legend(colours.legend()) + html.tabs("metric", panels))
 
 
@@ -80,7 +80,7 @@ def window_table(results: pl.DataFrame) -> str:
     bar = html.filter_bar("windows-table", _KINDS, "filter, e.g. gat student")
     lead = (
         "One row per detector and scenario, capture or attack family. Click a head to sort; "
-        "rest the pointer on a dash for why a value is undefined."
+        "rest the pointer on an interval for what it is from, on a dash for why a value is undefined."
     )
     return section("windows", "Windows", lead, bar + sortable("windows-table", heads, rows))
 

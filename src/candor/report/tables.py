@@ -157,7 +157,7 @@ def notes(shown: pl.DataFrame) -> list[str]:
     if seeds > 1:
         found.append(f"± standard deviation over {seeds} seeds.")
     if confidences:
-        found.append(f"[low, high]: {100 * confidences[0]:g} % interval within one seed.")
+        found.append(f"[low, high]: {100 * confidences[0]:g} % interval within one seed{intervals(shown)}.")
     found.append(
         "Thresholds come from validation alone. Event recall is at the threshold that validation puts at that many "
         "false alarms per hour (FA/h) of benign traffic; FA/h seen is what it came to on test traffic."
@@ -166,6 +166,27 @@ def notes(shown: pl.DataFrame) -> list[str]:
     if empty:
         found.append(f"{UNDEFINED} undefined: {'; '.join(empty)}.")
     return found
+
+
+#: How the interval of a share comes about, by the results' ``interval``. Event metrics are no shares of windows.
+_INTERVALS = {
+    "captures": "bootstrap of captures, then of blocks of windows within them",
+    "blocks": "bootstrap of blocks of windows within captures, of which there is one of a kind",
+    "binomial": "exact binomial where no window, or every one, is an error",
+}
+
+
+def intervals(shown: pl.DataFrame) -> str:
+    """`` by bootstrap of captures ... (scenario, scenario); ...``: which scenarios have which interval; "" if none has."""
+    rows = shown.filter(level="window").drop_nulls("low")
+    said = []
+    places = rows["scenario"].n_unique()
+    for kind, words in _INTERVALS.items():
+        where = rows.filter(interval=kind)["scenario"].unique().sort().to_list()
+        drawn = kind != "binomial" and 0 < len(where) < places
+        if where:
+            said.append(words + (f" ({', '.join(s or 'all captures' for s in where)})" if drawn else ""))
+    return f": {'; '.join(said)}" if said else ""
 
 
 def markdown(table: Table) -> str:

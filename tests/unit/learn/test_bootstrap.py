@@ -42,6 +42,62 @@ def test_each_replicate_draws_as_many_blocks_of_each_class_as_there_are() -> Non
     assert (draws.draws[:, 10:].sum(axis=1) == 30).all()
 
 
+def test_captures_are_drawn_whole_and_blocks_within_each() -> None:
+    y, capture = np.tile(np.repeat([0, 1], [40, 20]), 5), np.repeat(np.arange(5), 60)
+    draws = resample(y, capture, replicates=300, block_windows=4, rng=rng())
+    assert (draws.level, draws.captures) == ("captures", 5)
+    owner = np.empty(draws.draws.shape[1], int)
+    owner[draws.block_n] = capture
+    is_attack = np.arange(len(owner)) < draws.blocks[0]
+    for kind, each in ((is_attack, 5), (~is_attack, 10)):
+        of = np.stack([draws.draws[:, kind & (owner == c)].sum(axis=1) for c in range(5)], axis=1)
+        assert (of % each == 0).all()  # A capture is in a replicate a whole number of times ...
+        assert (of.sum(axis=1) == 5 * each).all()
+        assert {0, 1, 2} <= set((of // each).ravel().tolist())
+    times = draws.draws[:, is_attack & (owner == 0)].sum(axis=1)
+    assert (
+        times == draws.draws[:, ~is_attack & (owner == 0)].sum(axis=1) // 2
+    ).all()  # ... with both its classes ...
+    assert draws.draws[times == 5].std() > 0  # ... and its blocks are drawn anew.
+
+
+def test_one_capture_of_a_kind_is_always_in_and_said_so() -> None:
+    y, capture = np.repeat([0, 1, 0], [50, 50, 80]), np.repeat([0, 1], [100, 80])
+    draws = resample(y, capture, replicates=100, block_windows=5, rng=rng())
+    assert (draws.level, draws.captures) == ("blocks", 0)
+    for value in (y == 1, y == 0):
+        assert set(draws.totals(value)) == {value.sum()}
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(st.booleans(), st.integers(0, 4)), min_size=2, max_size=60), st.integers(1, 6))
+def test_no_replicate_lacks_a_class(rows: list[tuple[bool, int]], length: int) -> None:
+    y, capture = np.array([r[0] for r in rows]), np.array([r[1] for r in rows])
+    draws = resample(y, capture, replicates=30, block_windows=length, rng=rng())
+    for value in (y, ~y):
+        assert (draws.totals(value) > 0).all() == value.any()
+
+
+def test_captures_cover_what_differs_between_them_where_blocks_do_not() -> None:
+    """Each of 12 captures has a recall of its own, one half on the mean."""
+    covered = {"captures": 0, "blocks": 0}
+    for trial in range(120):
+        source = rng(trial)
+        recall_c = source.beta(1.5, 1.5, 12)
+        capture = np.repeat(np.arange(12), 100)
+        y = np.tile(np.repeat([1, 0], [80, 20]), 12)
+        flagged = (source.random(1200) < recall_c[capture]) & (y == 1)
+        for level, told in (("captures", capture), ("blocks", capture * 0)):
+            draws = resample(y, told, replicates=150, block_windows=10, rng=rng(trial))
+            recall = binary_metrics(y, flagged.astype(float), flagged, resamples=draws)["recall"]
+            assert recall.how == draws.level == level
+            assert recall.low is not None
+            assert recall.high is not None
+            covered[level] += recall.low <= 0.5 <= recall.high
+    assert covered["captures"] / 120 > 0.85
+    assert covered["blocks"] / 120 < 0.6
+
+
 def test_totals_equal_the_sum_over_drawn_windows() -> None:
     y, value = rng(1).integers(0, 2, 97), rng(2).normal(size=97)
     draws = resample(y, np.arange(97) // 40, replicates=7, block_windows=4, rng=rng())

@@ -31,5 +31,5 @@ def test_equal_differences_have_no_standardised_size() -> None:
 def test_one_seed_is_judged_by_replicates_that_both_share() -> None:
     rng = np.random.default_rng(0)
     common = rng.normal(0.8, 0.1, 400)
-    got = over_draws(0.81, 0.80, (common + 0.01, common), 0.95)
+    got = over_draws(0.81, 0.80, (common + 0.01, common), 0.95, level="blocks")
     assert (got.low, got.high) == (pytest.approx(0.01), pytest.approx(0.01))

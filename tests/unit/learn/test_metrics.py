@@ -123,6 +123,7 @@ def test_a_flawless_detector_is_not_given_a_certain_interval() -> None:
     got = binary_metrics(y, y.astype(float), y, resamples=draws)
     assert got["recall"].low == pytest.approx(0.025 ** (1 / 40))  # Exact binomial bound for 40 of 40.
     assert got["fpr"].high == pytest.approx(1 - 0.025 ** (1 / 400))
+    assert got["recall"].how == got["fpr"].how == "binomial"
     for name in ("f1", "precision", "recall", "mcc", "auroc", "auc_pr"):
         low = got[name].low
         assert low is not None

@@ -37,7 +37,7 @@ def row(metric: str, value: float | None, **other: Any) -> dict[str, Any]:
         "detector": "gat", "variant": "teacher", "seed": 1, "split": "test", "scenario": "s1", "capture": "",
         "attack": "", "level": level, "metric": metric, "value": value, "sd": None, "seeds": 1,
         "low": None if value is None else value - 0.01, "high": None if value is None else value + 0.01,
-        "confidence": 0.95, "undefined_reason": None if value is not None else "no attack windows in this scenario",
+        "confidence": 0.95, "interval": None if value is None else "captures", "undefined_reason": None if value is not None else "no attack windows in this scenario",
         "threshold": 0.5, "windows": 100, "attack_windows": 20, "events": 3,
     }  # fmt: skip
     return base | other
@@ -64,6 +64,7 @@ def results(seeds: tuple[int, ...] = (1,)) -> pl.DataFrame:
                     "sd": 0.012 if len(own) > 1 and value is not None else None,
                     "low": None,
                     "high": None,
+                    "interval": None,
                 }
                 rows.append(
                     row(metric, value, **who, **spread, seed=None, seeds=len(own) if value is not None else 0)

@@ -24,6 +24,20 @@ def test_one_seed_shows_its_interval() -> None:
     assert summary_table(results())["rows"][0][3] == "0.900 [0.890, 0.910]"
 
 
+def test_the_footer_says_what_the_intervals_are_of() -> None:
+    def footer(*kinds: str) -> str:
+        rows = [row("f1", 0.9, scenario=f"s{i}", interval=kind) for i, kind in enumerate(kinds)]
+        (note,) = [n for n in summary_table(frame(rows))["notes"] if n.startswith("[low, high]")]
+        return note
+
+    assert footer("captures", "captures").endswith(
+        "bootstrap of captures, then of blocks of windows within them."
+    )
+    assert "of which there is one of a kind (s1)" in footer("captures", "blocks")
+    assert "then of blocks of windows within them (s0)" in footer("captures", "blocks")
+    assert "exact binomial where no window" in footer("binomial")
+
+
 def test_several_seeds_show_mean_and_spread_but_a_control_its_interval() -> None:
     rows = summary_table(results((1, 2, 3)))["rows"]
     assert rows[0][3] == "0.900 ± 0.012"

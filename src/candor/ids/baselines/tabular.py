@@ -39,6 +39,7 @@ RESULTS: Final = {
     "value": pl.Float64(),
     "low": pl.Float64(),
     "high": pl.Float64(),
+    "interval": pl.String(),
     "undefined_reason": pl.String(),
     "flows": pl.Int64(),
     "attack_flows": pl.Int64(),
@@ -169,7 +170,7 @@ def _measured(
     counts = {"flows": len(part.y_n), "attack_flows": int(part.y_n.sum())}
     return [
         {"scenario": scenario, "detector": kind, "metric": name, **counts}
-        | {"value": e.value, "low": e.low, "high": e.high}
+        | {"value": e.value, "low": e.low, "high": e.high, "interval": e.how or None}
         | {"undefined_reason": (e.reason or "").replace("window", "flow") or None}
         for name, e in found.items()
     ]

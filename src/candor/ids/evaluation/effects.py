@@ -17,7 +17,6 @@ import polars as pl
 from numpy.typing import NDArray
 
 from candor.ids.evaluation.truth import Slice
-from candor.learn.bootstrap import Resamples
 from candor.learn.effects import Effect, over_draws, over_seeds
 from candor.learn.metrics import binary_replicates
 
@@ -124,17 +123,19 @@ def _effect(
     if len(kept) > 1:
         return over_seeds([a for _, a, _ in kept], [b for _, _, b in kept], confidence)
     ((seed, a, b),) = kept
-    draws = [_draws(scored[detector, variant, seed], scenario, metric) for variant in pair]
-    if draws[0] is None or draws[1] is None:
+    first, second = (scored[detector, variant, seed] for variant in pair)
+    if first.slices is not second.slices or (part := _whole(first, scenario)) is None:
         return Effect(a - b, reason="no interval: the two were scored on different windows")
-    return over_draws(a, b, (draws[0], draws[1]), confidence)
+    draws = (_draws(first, part, metric), _draws(second, part, metric))
+    return over_draws(a, b, draws, confidence, level=part.resamples.level)
 
 
-def _draws(of: Scored, scenario: str, metric: str) -> Floats | None:
-    """The metric on every replicate of a whole scenario's windows: [B]."""
-    for part in of.slices:
-        if (part.scenario, part.capture, part.attack) == (scenario, "", ""):
-            score = of.score[part.rows]
-            resamples: Resamples = part.resamples
-            return binary_replicates(part.y, score, score >= of.threshold, resamples, metric)
-    return None
+def _whole(of: Scored, scenario: str) -> Slice | None:
+    """All windows of a scenario."""
+    return next((p for p in of.slices if (p.scenario, p.capture, p.attack) == (scenario, "", "")), None)
+
+
+def _draws(of: Scored, part: Slice, metric: str) -> Floats:
+    """The metric on every replicate of the windows of ``part``: [B]."""
+    score = of.score[part.rows]
+    return binary_replicates(part.y, score, score >= of.threshold, part.resamples, metric)

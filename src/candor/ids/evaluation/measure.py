@@ -75,6 +75,7 @@ def _row(
         "low": stated.low,
         "high": stated.high,
         "confidence": confidence,
+        "interval": stated.how or None,
         "undefined_reason": stated.reason,
         "threshold": threshold,
         "windows": len(part.rows),
@@ -106,13 +107,13 @@ def event_metrics(
     found = int(np.sum(detected(line, score, threshold, alarms)))
     if line.events:
         low, high = wilson(found, len(line.events), confidence)
-        out["event_recall"] = Estimate(found / len(line.events), low, high)
+        out["event_recall"] = Estimate(found / len(line.events), low, high, how="Wilson")
     else:
         out["event_recall"] = Estimate(None, reason=f"no attack event{place}")
     if line.hours > 0:
         count = false_alarms(line, score, threshold, alarms)
         low, high = (bound / line.hours for bound in poisson(count, confidence))
-        out["false_alarms_per_hour"] = Estimate(count / line.hours, low, high)
+        out["false_alarms_per_hour"] = Estimate(count / line.hours, low, high, how="Poisson")
     else:
         out["false_alarms_per_hour"] = Estimate(None, reason=f"no benign traffic{place}")
     waits = times_to_alarm(line, score, threshold, alarms)
@@ -123,5 +124,7 @@ def event_metrics(
     else:
         median, bounds = float(np.median(waits)), median_interval(waits, confidence)
         few = f"no interval: {len(waits)} detected events are too few"
-        out["time_to_alarm_s"] = Estimate(median, *bounds) if bounds else Estimate(median, reason=few)
+        out["time_to_alarm_s"] = (
+            Estimate(median, *bounds, how="order statistics") if bounds else Estimate(median, reason=few)
+        )
     return out

@@ -32,6 +32,7 @@ def over_seeds(results: pl.DataFrame) -> pl.DataFrame:
         pl.lit(None, pl.Float64).alias("low"),
         pl.lit(None, pl.Float64).alias("high"),
         pl.lit(None, pl.Float64).alias("confidence"),
+        pl.lit(None, pl.String).alias("interval"),
         reason.alias("undefined_reason"),
         pl.lit(None, pl.Float64).alias("threshold"),
         pl.col("windows").first(),

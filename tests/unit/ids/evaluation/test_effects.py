@@ -38,6 +38,7 @@ def test_a_real_gain_has_an_interval_above_nothing(tmp_path: Path) -> None:
         row = table.filter(metric="auroc", scenario="s").row(0, named=True)
         assert row["seeds"] == len(seeds)
         assert method in row["method"]
+        assert len(seeds) > 1 or "one capture of a kind" in row["method"]
         assert row["value"] > 0.1
         assert row["low"] > 0
         assert (

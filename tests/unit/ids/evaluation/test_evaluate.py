@@ -64,6 +64,22 @@ def test_files_have_the_lakes_schemas(tmp_path: Path) -> None:
     assert not (out / "metrics.parquet").exists()  # Reserved for the recorder.
 
 
+def test_intervals_are_over_captures_where_a_scenario_has_several(tmp_path: Path) -> None:
+    truth = np.array([0] * 30 + [1] * 30)
+    rng, parts = np.random.default_rng(0), [windows("v", truth, split="val", scenario="")]
+    parts += [windows(c, truth, scenario=s) for s, c in (("many", "a"), ("many", "b"), ("one", "c"))]
+    noisy = pl.concat([scored(p, truth + rng.normal(0, 0.6, 60)) for p in parts])
+    out = run(tmp_path, noisy, events(*((c, "dos", 30.0, 60.0) for c in "vabc")), config=FAST)
+    assert one(out, "auroc", scenario="many")["interval"] == "captures"
+    assert one(out, "auroc", scenario="one")["interval"] == "blocks"
+    for capture in "ab":
+        slice_of = {"scenario": "many", "capture": capture}
+        assert one(out, "auroc", **slice_of)["interval"] == "blocks"
+    assert one(out, "event_recall", scenario="many")["interval"] == "Wilson"
+    notes = " ".join(json.loads((out / "table.json").read_text())["notes"])
+    assert "bootstrap of captures, then of blocks of windows within them (many)" in notes
+
+
 def test_windows_that_are_no_validation_graphs_choose_no_threshold(tmp_path: Path) -> None:
     honest = good()
     inputs = world(tmp_path, {"gat": honest}, HAPPENED)
