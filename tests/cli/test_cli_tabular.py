@@ -63,7 +63,7 @@ def test_flows_without_addresses_are_refused_for_graphs_and_judged_one_by_one(
     _, err = run(capsys, "audit", "bare", code=3)
     assert "has no addresses, and hosts are the nodes of a graph" in err
     assert "`candor tabular DATASET`" in err
-    sets = [part for value in SMALL for part in ("--set", value)]
+    sets = [part for value in (*SMALL, "split.embargo_frames=20") for part in ("--set", value)]
     out, _ = run(capsys, "tabular", "bare", *sets)
     assert "boosted_trees" in out
     assert "isolation_forest" in out
@@ -74,6 +74,23 @@ def test_flows_without_addresses_are_refused_for_graphs_and_judged_one_by_one(
     ]
     assert auroc > 0.99
     assert told["train_flows"] == 288
+
+
+def test_the_gate_of_a_run_stands_before_single_flows_too(capsys: pytest.CaptureFixture[str]) -> None:
+    """30 flows lie between training and test, and the embargo is of 200."""
+    sets = [part for value in SMALL for part in ("--set", value)]
+    _, err = run(capsys, "tabular", "bare", *sets, code=4)
+    assert "late begins 30 flows behind early, within the embargo of 200" in err
+    assert "--allow windows_overlap_across_splits" in err
+    out, _ = run(capsys, "tabular", "bare", *sets, "--allow", "windows_overlap_across_splits")
+    assert "boosted_trees" in out
+    assert "The audit's error 'windows_overlap_across_splits' was allowed" in out
+    told = json.loads(
+        run(capsys, "tabular", "bare", *sets, "--allow", "windows_overlap_across_splits", "--json")[0]
+    )
+    assert len(told["notes"]) == 1
+    _, err = run(capsys, "tabular", "bare", "--allow", "windows_overlap_across_split", code=2)
+    assert "Did you mean 'windows_overlap_across_splits'" in err
 
 
 def test_a_bus_is_refused_with_what_there_is_for_it(capsys: pytest.CaptureFixture[str]) -> None:

@@ -25,24 +25,34 @@ def tabular(
     dataset: options.DatasetName,
     experiment: options.Via = "kd",
     sets: options.Sets = [],  # noqa: B006 - typer copies it.
+    allow: options.Allow = [],  # noqa: B006
     as_json: options.AsJson = False,
 ) -> None:
-    """Judge single flows of a data set, addresses or not, by boosted trees and an isolation forest; no graph is built."""
+    """Judge single flows of a data set, addresses or not, by boosted trees and an isolation forest; no graph is built.
+
+    The audit stands before it, as before a run: an error that is not allowed ends it with exit code 4.
+    """
     import polars as pl
 
-    request = options.request(experiment, dataset, sets, "", [])
-    folder = _run(session(ctx), request)
+    from candor.report.audited import allowed_notes, read_findings
+
+    request = options.request(experiment, dataset, sets, "", allow)
+    folder, audit = _run(session(ctx), request)
     results = pl.read_parquet(folder / "results.parquet")
     said = json.loads((folder / "record.json").read_text(encoding="utf-8"))["summary"]
+    notes = allowed_notes(read_findings(audit))
     if as_json:
-        output.as_json({"dataset": dataset, "folder": str(folder), **said, "results": results.to_dicts()})
+        told = {"dataset": dataset, "folder": str(folder), **said, "results": results.to_dicts()}
+        output.as_json({**told, "notes": notes})
         return
     _show(dataset, results, said)
+    for note in notes:
+        output.say(note)
     output.say(f"Results: {folder / 'results.parquet'}")
 
 
-def _run(state: Session, request: Request) -> Path:
-    """Folder of the results, after running what of them is not published."""
+def _run(state: Session, request: Request) -> tuple[Path, Path]:
+    """Folders of the results and of the audit, after running what of them is not published."""
     from candor.flow.plan import render
     from candor.flow.survey import survey
     from candor.ids import pipeline
@@ -56,8 +66,8 @@ def _run(state: Session, request: Request) -> Path:
         planned = Planned(config, origins, plan)
         opened = run.open_planned(state, planned)
         run.exit_if_failed(opened, run.execute_planned(state, planned, opened, todo))
-    task = plan.task("tabular")
-    return state.store.path(task.stage, task.key)
+    tabular, audit = (plan.task(name) for name in ("tabular", "audit"))
+    return state.store.path(tabular.stage, tabular.key), state.store.path(audit.stage, audit.key)
 
 
 def _show(dataset: str, results: pl.DataFrame, said: Mapping[str, Any]) -> None:

@@ -58,7 +58,7 @@ class _Part:
 def tabular_flows(config: TabularConfig, inputs: Inputs, out: Output) -> Result:
     """Stage: ``results.parquet`` (RESULTS), one row per scenario, detector and metric.
 
-    Input: ``ingest`` of a data set of flows, with addresses or without.
+    Inputs: ``ingest`` of a data set of flows, with addresses or without; ``audit``, which let it pass.
 
     Raises:
         ExtraMissing: scikit-learn is not installed. DataError: no flow to train on, to choose a threshold by, or to test.

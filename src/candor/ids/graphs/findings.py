@@ -52,7 +52,11 @@ CHECKS: Final[dict[str, tuple[str, str, str]]] = {
     "shortcut_id": ("can", "warning", "the ID tells attacks"),
     "shortcut_payload": ("can", "warning", "the payload tells attacks"),
     "shortcuts": ("flow", "warning, or info", "one column of a flow tells attacks"),
-    "flows_without_time": ("flow", "error", "the format has no times: windows follow the order of rows"),
+    "flows_without_time": (
+        "flow",
+        "error, or warning for single flows",
+        "the format has no times: windows, or the split, follow the order of rows",
+    ),
     "addresses_in_clear": ("flow", "warning", "pseudonymise is off"),
     "sampled_traffic": ("flow", "warning", "single flows were drawn from the traffic"),
     "temporal_split": ("flow", "info", "captures are cut from one recording in time, with a gap"),

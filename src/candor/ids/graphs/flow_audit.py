@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
+from pathlib import Path
 
 import polars as pl
 
@@ -25,6 +26,9 @@ from candor.ids.graphs.store import GraphStore
 def audit_flows(config: FlowAuditConfig, inputs: Inputs, out: Output) -> Result:
     """Stage: writes ``findings.json`` ({"findings", "allowed", "shortcuts"}) and a page, ``index.html``.
 
+    Inputs: ``ingest``; ``build_train`` and ``build_test`` where there are graphs. Without them (single flows) what is about
+    windows is left out, and flows without times are a warning: nothing is said of them per hour.
+
     Raises AuditFailed, naming every finding of level error that ``config.allow`` does not; both files then lie in
     the task's scratch folder.
     """
@@ -34,7 +38,9 @@ def audit_flows(config: FlowAuditConfig, inputs: Inputs, out: Output) -> Result:
         Flows(ingest, tuple(catalog.filter(pl.col("split") == split)["capture"]))
         for split in ("train", "test")
     )
-    findings = list(_stores(config, inputs, catalog))
+    graphs = "build_train" in inputs.paths
+    findings = list(_catalog(config, ingest, catalog, graphs=graphs))
+    findings += _stores(config, inputs) if graphs else ()
     measured = []
     # Without one of the splits there is nothing to carry over.
     if train.captures and test.captures:
@@ -45,23 +51,33 @@ def audit_flows(config: FlowAuditConfig, inputs: Inputs, out: Output) -> Result:
     return close(findings, config.allow, {"shortcuts": [asdict(m) for m in measured]}, catalog, out)
 
 
-def _stores(config: FlowAuditConfig, inputs: Inputs, catalog: pl.DataFrame) -> Iterator[Finding]:
-    """What the catalog and the graphs tell."""
+def _catalog(
+    config: FlowAuditConfig, ingest: Path, catalog: pl.DataFrame, *, graphs: bool
+) -> Iterator[Finding]:
+    """What the catalog tells."""
+    steps: Sequence[Iterator[Finding]] = (
+        _traffic(catalog, graphs=graphs),
+        _identical(catalog),
+        _temporal(config, catalog),
+        common_checks.silent_attacks(catalog, pl.read_parquet(ingest / "events.parquet")),
+        common_checks.one_class(catalog, "flow"),
+        common_checks.few_attacks(catalog),
+    )
+    for step in steps:
+        yield from step
+
+
+def _stores(config: FlowAuditConfig, inputs: Inputs) -> Iterator[Finding]:
+    """What the graphs tell."""
     ingest, folder = inputs.path("ingest"), inputs.path("build_train")
     train, val = GraphStore.open(folder / "train"), GraphStore.open(folder / "val")
     test = GraphStore.open(inputs.path("build_test") / "test")
     features = flow_features(json.loads((ingest / "features.json").read_text())["features"])
     steps: Sequence[Iterator[Finding]] = (
-        _traffic(catalog),
-        _identical(catalog),
-        _temporal(config, catalog),
         common_checks.shared_captures(train, test),
         _embargo(config, train, val),
         common_checks.scaler_scope(folder, train, features),
         _vocabulary(json.loads((folder / "vocabulary.json").read_text())["ids"]),
-        common_checks.silent_attacks(catalog, pl.read_parquet(ingest / "events.parquet")),
-        common_checks.one_class(catalog, "flow"),
-        common_checks.few_attacks(catalog),
         common_checks.validation(train, val),
         _attack_windows((("training", train), ("validation", val), ("test", test))),
     )
@@ -69,15 +85,17 @@ def _stores(config: FlowAuditConfig, inputs: Inputs, catalog: pl.DataFrame) -> I
         yield from step
 
 
-def _traffic(catalog: pl.DataFrame) -> Iterator[Finding]:
+def _traffic(catalog: pl.DataFrame, *, graphs: bool) -> Iterator[Finding]:
     """What the files are, before any question of splits."""
     untimed = catalog.filter(pl.col("clock") == "order")["capture"].to_list()
     if untimed:
-        message = (
-            f"the format of {', '.join(untimed)} has no times: windows follow the order of rows, a row stands for a "
-            "second, and nothing can be said per hour"
+        what = (
+            "windows follow the order of rows, a row stands for a second, and nothing can be said per hour"
+            if graphs
+            else "training and test are apart by the order of rows, which need not be that of time"
         )
-        yield Finding("flows_without_time", "error", message, {"captures": untimed})
+        message = f"the format of {', '.join(untimed)} has no times: {what}"
+        yield Finding("flows_without_time", "error" if graphs else "warning", message, {"captures": untimed})
     clear = catalog.filter(~pl.col("pseudonymised"))["capture"].to_list()
     if clear:
         message = f"addresses are in clear (pseudonymise is off) in {', '.join(clear)}"
