@@ -29,7 +29,9 @@ def explain(
     ] = 20,
     variant: Annotated[str, typer.Option("--variant", help="Variant; default: the last distilled one.")] = "",
     seed: Annotated[int, typer.Option("--seed", help="Seed; default: the run's first.")] = -1,
-    detector: Annotated[str, typer.Option("--detector", help="Whose decisions pick the windows.")] = "fusion",
+    detector: Annotated[
+        str, typer.Option("--detector", help="Whose decisions: fusion, gat, vgae or temporal.")
+    ] = "fusion",
     dbc: Annotated[Path | None, typer.Option("--dbc", help="DBC file of the bus, for names.")] = None,
     as_json: options.AsJson = False,
 ) -> None:
@@ -122,16 +124,25 @@ def _show(folder: Path, *, as_json: bool) -> None:
         output.as_json({"folder": str(folder), "windows": windows.to_dicts(), "fidelity": fidelity})
         return
     heads: list[output.Column | str] = ["window", "kind", "attack"]
-    heads += [output.Column("score", "", "right"), "driven by"]
+    heads += [output.Column("score", "", "right"), "by", "driven by"]
     rows = [
-        [f"{w['capture']}:{w['window']}", w["kind"], w["attack"], threshold(w["score"]), w["driven_by"]]
+        [
+            f"{w['capture']}:{w['window']}",
+            w["kind"],
+            w["attack"],
+            threshold(w["score"]),
+            w["answers"],
+            w["driven_by"],
+        ]
         for w in windows.iter_rows(named=True)
     ]
     output.table(heads, rows)
-    for what, found in fidelity.items():
-        output.say(
-            f"Dropping the named {what} costs {found['named_lost']:.3f} log odds, random ones {found['random_lost']:.3f}; "
-            f"worse in {found['share_hurting_more']:.0%} of the windows."
-        )
+    for answers, told in fidelity.items():
+        output.say(f"Of the {answers}, which answers for {told['windows']} windows:")
+        for what, found in told["of"].items():
+            output.say(
+                f"  Dropping the named {what} costs {found['named_lost']:.3f} {told['unit']}, random ones "
+                f"{found['random_lost']:.3f}; worse in {found['share_hurting_more']:.0%} of the windows."
+            )
     output.say(f"Tables and pictures: {folder}")
     output.say(f"Page: {folder / 'index.html'}")

@@ -70,13 +70,16 @@ VERSIONS = {
     "evaluate": 5,
     "calibration_curve": 1,
     "report": 3,
-    "explain": 1,
+    "explain": 2,
     "ingest_flows": 2,
     "build_flows": 1,
-    "audit_flows": 2,
+    "audit_flows": 3,
     "controls_flows": 1,
     "tabular_flows": 2,
 }
+
+#: Detectors whose decisions ``explain`` can explain.
+EXPLAINED = ("fusion", "gat", "vgae", "temporal")
 
 #: Stages whose scores stand beside those of the models.
 _BESIDE_MODELS = ("controls", "controls_flows", "specialists", "baselines", "baselines_pygod")
@@ -168,7 +171,7 @@ def _baseline_tasks(config: ExperimentConfig) -> list[TaskSpec]:
 
 
 def tabular(config: ExperimentConfig) -> list[TaskSpec]:
-    """Baselines of single flows alone, for which no graph is built. Raises ConfigError for a data set of a bus."""
+    """Baselines of single flows alone, behind the same gate; no graph is built. Raises ConfigError for a data set of a bus."""
     if not isinstance(config.ingest, FlowIngestConfig):
         raise ConfigError(
             f"'{config.dataset}' is a bus, and its frames have no measures of their own",
@@ -177,17 +180,20 @@ def tabular(config: ExperimentConfig) -> list[TaskSpec]:
         )
     learned = tuple(k for k in config.baselines.learned if k != "transitions")
     task = TabularConfig(learned=learned, baselines=config.baselines, evaluation=config.evaluation)
+    audit = FlowAuditConfig(allow=config.audit_allow, window=config.window, split=config.split)
     return [
         _task("ingest", "ingest_flows", config.ingest, {}),
-        _task("tabular", "tabular_flows", task, {"ingest": "ingest"}),
+        _task("audit", "audit_flows", audit, {"ingest": "ingest"}),
+        _task("tabular", "tabular_flows", task, {"ingest": "ingest", "audit": "audit"}),
     ]
 
 
 def with_explanation(config: ExperimentConfig, explain: ExplainTask) -> list[TaskSpec]:
     """The experiment's tasks, and one that explains windows of a variant and seed of it.
 
-    Raises ConfigError if the experiment has no such variant or seed.
+    Raises ConfigError if the experiment has no such variant or seed, or the detector cannot be explained.
     """
+    _refuse_unexplained(config, explain)
     if explain.variant not in config.variants or explain.seed not in config.seeds:
         raise ConfigError(
             f"no variant '{explain.variant}' with seed {explain.seed}",
@@ -201,9 +207,28 @@ def with_explanation(config: ExperimentConfig, explain: ExplainTask) -> list[Tas
         "build_test": "build_test",
         "vgae": f"autoencoder.{lane}",
         "gat": f"curriculum.{lane}",
-        "score": f"score.{lane}",
+        "fusion": f"fusion.{lane}",
     }
+    if explain.detector == "temporal":
+        inputs["temporal"] = f"temporal.{lane}"
     return [*plan(config), _task("explain", "explain", explain, inputs)]
+
+
+def _refuse_unexplained(config: ExperimentConfig, explain: ExplainTask) -> None:
+    if explain.detector not in EXPLAINED:
+        hint = "Its causes.parquet names the ID and the view behind every window's score."
+        raise ConfigError(
+            f"'{explain.detector}' is none of the detectors that can be explained",
+            place="--detector",
+            hint=hint if explain.detector == "payload" else f"Explained: {', '.join(EXPLAINED)}.",
+        )
+    variant = config.variants.get(explain.variant)
+    if explain.detector == "temporal" and variant is not None and variant.temporal is None:
+        raise ConfigError(
+            f"variant '{explain.variant}' has no temporal detector",
+            place="--detector",
+            hint=f"Run it with --set variants.{explain.variant}.temporal.windows=8.",
+        )
 
 
 def distilled(variants: dict[str, VariantConfig]) -> list[tuple[str, str]]:

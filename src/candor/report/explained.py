@@ -51,23 +51,30 @@ def explained_page(title: str, shown: Sequence[Explained], fidelity: dict[str, A
             )
     parts.append(("fidelity", "Fidelity", section("fidelity", "Fidelity", _FIDELITY, _fidelity(fidelity))))
     return document(
-        title, "", parts, "GNNExplainer masks of the classifier; deviations in benign standard deviations."
+        title,
+        "",
+        parts,
+        "GNNExplainer masks of the classifier, reconstruction errors of the autoencoder, gradients of the temporal detector; "
+        "deviations in benign standard deviations.",
     )
 
 
 _FIDELITY = (
     "If an explanation names what mattered, the decision suffers more without it than without as much drawn at random. "
-    "Losses are log odds of the class that was decided for, mean over the windows above."
+    "Losses of the classifier and of the temporal detector are log odds of the class that was decided for, those of the "
+    "autoencoder are of its anomaly score; means over the windows above that each of them answers for."
 )
 
 
 def _fidelity(told: dict[str, Any]) -> str:
     lines = []
-    for what, found in told["fidelity"].items():
-        lines.append(
-            f"<li>{what}: {found['named_lost']:+.3f} without the named ones, {found['random_lost']:+.3f} without random ones; "
-            f"worse without the named ones in {share(found['share_hurting_more'], 2)} of the windows.</li>"
-        )
+    for answers, own in told.items():
+        for what, found in own["of"].items():
+            lines.append(
+                f"<li>{answers}, {what}: {found['named_lost']:+.3f} {own['unit']} without the named ones, "
+                f"{found['random_lost']:+.3f} without random ones; worse without the named ones in "
+                f"{share(found['share_hurting_more'], 2)} of {own['windows']} windows.</li>"
+            )
     return f"<ul>{''.join(lines)}</ul>"
 
 
@@ -75,7 +82,15 @@ def driver_text(driver: dict[str, Any]) -> str:
     """``early_share of 0x130: +6.2 sd``."""
     of = f" of {driver['name']}" if driver["name"] else " of the window"
     signal = f" ({driver['signal']})" if driver.get("signal") else ""
-    return f"{driver['feature']}{signal}{of}: {driver['deviation_sd']:+.1f} sd"
+    expected = f", {driver['expected_sd']:+.1f} expected" if driver.get("expected_sd") is not None else ""
+    return f"{driver['feature']}{signal}{of}: {driver['deviation_sd']:+.1f} sd{expected}"
+
+
+def weight_text(telling: Sequence[tuple[str, float]]) -> str:
+    """What set a fusion weight: fields of the state, each with the weight there would be without it."""
+    if not telling:
+        return "nothing in the state"
+    return ", ".join(f"{field} ({share(weight, 2)} without it)" for field, weight in telling)
 
 
 def summary_line(window: dict[str, Any], drivers: Sequence[dict[str, Any]]) -> str:
@@ -86,21 +101,42 @@ def summary_line(window: dict[str, Any], drivers: Sequence[dict[str, Any]]) -> s
     family = f" ({window['attack']})" if window["attack"] else ""
     leaning = "attack" if window["decided"] else "benign"
     driven = "; ".join(driver_text(d) for d in drivers) or "no feature deviates from the benign mean"
-    return (
-        f"{what}{family}: score {threshold(window['score'])} at threshold {threshold(window['threshold'])}. "
-        f"The classifier leans to {leaning} ({share(window['gat_probability'])} attack); driven by {driven}."
+    begin = (
+        f"{what}{family}: score {threshold(window['score'])} at threshold {threshold(window['threshold'])}."
     )
+    # The autoencoder's errors say attack or nothing: of a window it let pass they are the little that it saw.
+    verb = "most of its error" if window["answers"] == "autoencoder" else "driven by"
+    return f"{begin}{_fused(window)} The {window['answers']} leans to {leaning}; {verb}: {driven}.{_sequence(window)}"
+
+
+_MEMBERS = {"classifier": "gat_part", "autoencoder": "vgae_part"}
+
+
+def _fused(window: dict[str, Any]) -> str:
+    """How a fused score came about, and who decided; "" for another detector."""
+    weight = window["fusion_weight"]
+    if weight is None:
+        return ""
+    return (
+        f" Fused: {share(weight, 2)} × the classifier's {share(window['gat_probability'])} + {share(1 - weight, 2)} × the "
+        f"autoencoder's {share(window['vgae_probability'])}; the {window['answers']} decided "
+        f"({window[_MEMBERS[window['answers']]]:+.2f} of {window['score'] - window['threshold']:+.2f} from the threshold). "
+        f"The weight was set by {window['weight_set_by']}."
+    )
+
+
+def _sequence(window: dict[str, Any]) -> str:
+    """How attention weighed the windows up to this one; "" for another detector."""
+    shares = window["window_share"]
+    if shares is None:
+        return ""
+    return f" Attention over the windows up to this one: {', '.join(share(s, 2) for s in shares)}."
 
 
 def _card(e: Explained) -> str:
     w = e.window
-    weight = (
-        f" Fusion weight of the classifier: {share(w['fusion_weight'], 2)}."
-        if w["fusion_weight"] is not None
-        else ""
-    )
     head = f"{w['capture']}:{w['window']}, {w['t0']:.2f} to {w['t1']:.2f} s"
-    text = f"{summary_line(w, e.drivers)}{weight}"
+    text = summary_line(w, e.drivers)
     return (
         f'<div class="card"><h3>{escape(head)}</h3>{e.picture}<p>{escape(text)}</p>'
         f'<p><a href="{escape(e.file, quote=True)}">picture alone</a></p></div>'

@@ -85,6 +85,14 @@ def test_an_explanation_reads_the_models_of_its_own_lane(tmp_path):
     for wrong in (ExplainTask(variant="student_kd", seed=9), ExplainTask(variant="pupil", seed=1)):
         with pytest.raises(ConfigError, match="teacher, student_kd, student"):
             pipeline.with_explanation(config, wrong)
+    other = ExplainTask(variant="student_kd", seed=1, detector="temporal")
+    with pytest.raises(ConfigError, match="has no temporal detector"):
+        pipeline.with_explanation(config, other)
+    with pytest.raises(ConfigError, match="none of the detectors that can be explained"):
+        pipeline.with_explanation(config, other.model_copy(update={"detector": "novelty"}))
+    stated, _ = resolve("kd", "synthetic", sets=["temporal.windows=4"], settings=settings)
+    specs = pipeline.with_explanation(stated, other)
+    assert render("x", specs).task("explain").inputs["temporal"] == "temporal.student_kd.s1"
 
 
 def test_a_seed_is_a_lane_of_its_own_over_common_data(plan_of):
@@ -163,10 +171,11 @@ def flow_plan(tmp_path, *sets, tasks=pipeline.plan):
 
 def test_single_flows_are_judged_on_the_ingest_of_a_run_and_no_graph(tmp_path):
     plan, bare = flow_plan(tmp_path), flow_plan(tmp_path, tasks=pipeline.tabular)
-    assert [t.stage for t in bare.tasks] == ["ingest_flows", "tabular_flows"]
+    assert [t.stage for t in bare.tasks] == ["ingest_flows", "audit_flows", "tabular_flows"]
     assert bare.task("ingest").key == plan.task("ingest").key
     fewer = flow_plan(tmp_path, "baselines.learned=[boosted_trees,transitions]", tasks=pipeline.tabular)
     assert fewer.task("tabular").config["learned"] == ["boosted_trees"]
+    assert bare.task("tabular").inputs["audit"] == "audit"  # Nothing is trained before the gate.
 
 
 def test_a_bus_has_no_single_flows(tmp_path):

@@ -15,7 +15,7 @@ class ExplainTask(Config):
 
     variant: str
     seed: int
-    #: Whose decisions pick the windows, and their kind: right, false alarm, missed.
+    #: Whose decisions are explained: they pick the windows, and their kind (right, false alarm, missed).
     detector: str = "fusion"
     #: (capture, window) to explain; without any, the ``top`` most telling ones.
     windows: tuple[tuple[str, int], ...] = ()

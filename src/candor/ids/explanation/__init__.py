@@ -2,6 +2,12 @@
 
 Files:
     choose       which windows are worth explaining
-    importance   GNNExplainer, attention and fidelity of one window (needs torch)
+    importance   what is measured of any detector on one window, and fidelity (needs torch, like all below)
+    classifier   the GAT: GNNExplainer and attention
+    autoencoder  the VGAE: its reconstruction errors
+    sequence     the temporal detector: gradients on its last window, attention over windows
+    fused        a fused decision taken apart: who decided, and what set the weight
+    detectors    which of them answers for a decision
+    tables       rows of the tables
     stage        the stage function `explain`
 """

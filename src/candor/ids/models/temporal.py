@@ -41,6 +41,10 @@ class Temporal(nn.Module):
 
     def forward(self, batch: GraphBatch) -> Tensor:
         """Logits ``[S, C]``. ``batch`` holds S·T windows, sequence by sequence, in the order of time."""
+        return self.judged(batch)[0]
+
+    def judged(self, batch: GraphBatch) -> tuple[Tensor, Tensor]:
+        """The logits, and the attention over the windows of each sequence, ``[S, T]``."""
         length = self.config.windows
         sequences = batch.num_graphs // length
         _, _, h_NI, _ = self.inputs(batch)
@@ -60,7 +64,7 @@ class Temporal(nn.Module):
         share_ST1 = torch.softmax(self.attend(states_STP), dim=1)
         context_SP = (share_ST1 * states_STP).sum(1)
         logits_SC: Tensor = self.classify(torch.cat([context_SP, states_STP[:, -1]], dim=-1))
-        return logits_SC
+        return logits_SC, share_ST1[:, :, 0]
 
 
 def _pool(state_NH: Tensor, of_N: Tensor, graphs: int) -> Tensor:

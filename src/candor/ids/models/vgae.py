@@ -75,12 +75,12 @@ class Vgae(nn.Module):
 
     def _neighbourhood_error(self, z_NZ: Tensor, batch: GraphBatch) -> Tensor:
         """Mean over a node's outgoing edges of the binary cross-entropy of the edge and of one drawn node pair."""
-        source_E, target_E = batch.edge_index
+        source_E = batch.edge_index[0]
         graph_E = batch.batch[source_E]
         start_E, size_E = batch.ptr[graph_E], (batch.ptr[1:] - batch.ptr[:-1])[graph_E]
         # A drawn pair may be a real edge (about one in ten); the bias is the same for every window.
         other_E = start_E + (self._uniform(graph_E, batch.num_graphs) * size_E).long().clamp(max=size_E - 1)
-        positive_E = F.softplus(-(z_NZ[source_E] * z_NZ[target_E]).sum(-1))
+        positive_E = edge_error(z_NZ, batch.edge_index)
         negative_E = F.softplus((z_NZ[source_E] * z_NZ[other_E]).sum(-1))
         total_N = z_NZ.new_zeros(z_NZ.shape[0]).index_add_(
             0, source_E, (positive_E + negative_E).to(z_NZ.dtype)
@@ -109,6 +109,12 @@ class Vgae(nn.Module):
             + config.neighbourhood_weight * output.neighbourhood_error_N.mean()
             + config.kl_weight * output.kl()
         )
+
+
+def edge_error(z_NZ: Tensor, edge_index: Tensor) -> Tensor:
+    """Cross-entropy of every edge under the inner-product decoder, ``[E]``: how little the latents expect it."""
+    source_E, target_E = edge_index
+    return F.softplus(-(z_NZ[source_E] * z_NZ[target_E]).sum(-1))
 
 
 def worst_nodes_mean(error_N: Tensor, batch_N: Tensor, num_graphs: int, count: int) -> Tensor:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
 import xml.etree.ElementTree as ET
 from collections.abc import Callable
+from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -17,18 +20,27 @@ from tiny_world import TinyWorld, output
 from candor.errors import DataError, NotFound
 from candor.flow.stage import Inputs
 from candor.ids.captures.frames import MAX_STANDARD_ID
-from candor.ids.config import ExplainTask, GatConfig, VgaeConfig
+from candor.ids.config import ExplainTask, GatConfig, MlpConfig, TemporalConfig, VgaeConfig
 from candor.ids.explanation.choose import choose
+from candor.ids.explanation.classifier import ClassifierSubject
+from candor.ids.explanation.fused import verdict
 from candor.ids.explanation.importance import explain_window
 from candor.ids.explanation.stage import explain
-from candor.ids.models.gat import Gat, attack_probability
+from candor.ids.fusion.gradient import MlpFusion
+from candor.ids.fusion.policy import Policy
+from candor.ids.fusion.states import STATE_FIELDS, AnomalyScale, raw_vgae_view, view_windows
+from candor.ids.models.gat import Gat
 from candor.ids.models.store import save_model
+from candor.ids.models.temporal import Temporal
 from candor.ids.models.vgae import Vgae
 from candor.ids.scoring import score_frame, window_rows
+from candor.ids.temporal import score_windows
+from candor.ids.training import scoring_batches
 from candor.learn.batching import GraphBatch
+from candor.learn.checkpoints import save_weights
 from candor.report.graph import Edge, Node, graph_picture
 
-TASK = ExplainTask(variant="student", seed=1, top=6, steps=30, random_drops=10)
+TASK = ExplainTask(variant="student", seed=1, detector="gat", top=6, steps=30, random_drops=10)
 
 
 @pytest.fixture(scope="module")
@@ -48,28 +60,74 @@ def trained(world: TinyWorld) -> Gat:
 
 
 @pytest.fixture(scope="module")
-def artifacts(world: TinyWorld, trained: Gat, tmp_path_factory: pytest.TempPathFactory) -> Inputs:
-    """What the stage reads, as a run would leave it."""
-    root = tmp_path_factory.mktemp("explain")
-    for name in ("gat", "vgae", "score", "evaluate"):
-        (root / name).mkdir()
+def encoder(world: TinyWorld) -> Vgae:
+    """A small autoencoder after some steps on benign training windows."""
     torch.manual_seed(0)
-    small = VgaeConfig.model_validate({"hidden": 16, "layers": 2, "latent": 8})
-    save_model(root / "gat", trained, world.build_train)
-    save_model(root / "vgae", Vgae(small, world.inputs(small.inputs)), world.build_train)
-    store = world.store("test")
-    batch = GraphBatch.of(store.gather(np.arange(len(store))))
+    config = VgaeConfig.model_validate({"hidden": 16, "layers": 2, "latent": 8})
+    model = Vgae(config, world.inputs(config.inputs))
+    optimiser = torch.optim.Adam(model.parameters(), lr=5e-3)
+    store = world.store("train")
+    batch = GraphBatch.of(store.gather(np.flatnonzero(store.y_G == 0)))
+    for _ in range(60):
+        optimiser.zero_grad()
+        model.loss(model(batch)).backward()
+        optimiser.step()
+    return model.eval()
+
+
+@pytest.fixture(scope="module")
+def scale(world: TinyWorld, encoder: Vgae) -> AnomalyScale:
+    store = world.store("val")
+    batch = GraphBatch.of(store.gather(np.flatnonzero(store.y_G == 0)))
     with torch.no_grad():
-        score = attack_probability(trained(batch).logits_GC).numpy()
+        errors = raw_vgae_view(encoder, encoder(batch), batch)[:, :3].numpy()
+    return AnomalyScale.fit(errors, (1.0, 0.0, 0.0), 0.999, 2.5)
+
+
+@pytest.fixture(scope="module")
+def artifacts(
+    world: TinyWorld,
+    trained: Gat,
+    encoder: Vgae,
+    scale: AnomalyScale,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Inputs:
+    """What the stage reads, as a run would leave it; the fusion trusts by the state, with a network never trained."""
+    root = tmp_path_factory.mktemp("explain")
+    for name in ("gat", "vgae", "fusion", "temporal", "evaluate"):
+        (root / name).mkdir()
+    save_model(root / "gat", trained, world.build_train)
+    save_model(root / "vgae", encoder, world.build_train)
+    torch.manual_seed(1)
+    policy = MlpFusion(MlpConfig())
+    save_weights(root / "fusion" / "weights.safetensors", policy)
+    (root / "fusion" / "model.json").write_text(policy.config.model_dump_json())
+    (root / "fusion" / "anomaly_scale.json").write_text(json.dumps(asdict(scale)))
+    sequence = Temporal(TemporalConfig(windows=3, hidden=16), world.inputs()).eval()
+    save_model(root / "temporal", sequence, world.build_train)
+    store = world.store("test")
+    views = view_windows(encoder, trained, scoring_batches(store), len(store), torch.device("cpu"))
+    gat, vgae = views.gat_probability, views.anomaly_probability(scale)
+    scores = {
+        "gat": gat,
+        "vgae": views.anomaly(scale),
+        "fusion": policy.fuse(views.states(scale), gat, vgae),
+        "temporal": score_windows(sequence, store.path, torch.device("cpu")),
+    }
     rows = window_rows(world.build_test / "test", "test")
-    rows.with_columns(pl.lit(0.5).alias("weight")).write_parquet(root / "score" / "weights.parquet")
-    threshold = float(np.quantile(score[store.y_G == 0], 0.9))  # Some false alarms, to have them explained.
-    scored = score_frame(rows, score, detector="fusion", variant="student", seed=1)
-    scored.with_columns(
-        pl.lit(threshold).alias("threshold"),
-        (pl.col("score") >= threshold).cast(pl.UInt8).alias("prediction"),
-    ).write_parquet(root / "evaluate" / "predictions.parquet")
-    paths = {name: root / name for name in ("gat", "vgae", "score", "evaluate")}
+    tables = []
+    for name, score in scores.items():
+        threshold = float(
+            np.quantile(score[store.y_G == 0], 0.9)
+        )  # Some false alarms, to have them explained.
+        tables.append(
+            score_frame(rows, score, detector=name, variant="student", seed=1).with_columns(
+                pl.lit(threshold).alias("threshold"),
+                (pl.col("score") >= threshold).cast(pl.UInt8).alias("prediction"),
+            )
+        )
+    pl.concat(tables).write_parquet(root / "evaluate" / "predictions.parquet")
+    paths = {name: root / name for name in ("gat", "vgae", "fusion", "temporal", "evaluate")}
     return Inputs(paths | {"ingest": world.ingest, "build_test": world.build_test})
 
 
@@ -95,12 +153,90 @@ def test_the_tables_of_a_window_belong_together_and_the_page_says_what_drove_it(
     assert "driven by" in html
     assert "False alarm" in html
     assert re.search(r"[+-]\d+\.\d sd", html)
-    fidelity = told["fidelity"]
-    assert isinstance(fidelity, dict)
+    assert_faithful(told["fidelity"], "classifier")
+
+
+def assert_faithful(fidelity: Any, answers: str) -> None:
     for what in ("edges", "features"):
-        found = fidelity[what]
-        assert isinstance(found, dict)
-        assert found["named_lost"] > found["random_lost"]  # type: ignore[operator]
+        found = fidelity[answers]["of"][what]
+        assert found["named_lost"] > found["random_lost"]
+
+
+def explained(detector: str, artifacts: Inputs, folder: Path) -> tuple[Any, pl.DataFrame, Path]:
+    """(fidelity, windows, folder of the artifact)."""
+    out = output(folder)
+    told = explain(TASK.model_copy(update={"detector": detector}), artifacts, out).summary
+    return told["fidelity"], pl.read_parquet(out.path / "windows.parquet"), out.path
+
+
+def test_the_autoencoder_is_explained_by_its_own_errors(
+    artifacts: Inputs, encoder: Vgae, world: TinyWorld, tmp_path: Path
+) -> None:
+    fidelity, windows, folder = explained("vgae", artifacts, tmp_path)
+    assert set(windows["answers"]) == {"autoencoder"}
+    assert {"true alarm", "false alarm", "missed"} <= set(windows["kind"])
+    assert_faithful(fidelity, "autoencoder")
+    nodes, features = (pl.read_parquet(folder / f"{n}.parquet") for n in ("nodes", "features"))
+    assert nodes["importance"].to_list() == pytest.approx(nodes["vgae_error"].to_list(), rel=1e-5)
+    for w in windows.iter_rows(named=True):
+        here = {"capture": w["capture"], "window": w["window"]}
+        assert w["margin"] == pytest.approx(w["score"], rel=1e-3, abs=1e-3)  # It is the score itself.
+        own = nodes.filter(**here).sort("importance", descending=True)
+        worst = own["name"].head(encoder.config.worst_nodes).to_list()
+        cells = features.filter(**here).filter(pl.col("effect") > 0)
+        assert set(cells["name"]) <= set(worst)
+        assert cells["effect"].sum() == pytest.approx(
+            own["importance"].head(encoder.config.worst_nodes).mean(), rel=1e-5
+        )
+        assert "expected" in w["driven_by"]
+    html = (folder / "index.html").read_text()
+    assert "The autoencoder leans to attack; most of its error:" in html
+    assert "autoencoder, edges of the errors" in html
+
+
+def test_a_fused_decision_says_who_decided_and_what_set_the_weight(artifacts: Inputs, tmp_path: Path) -> None:
+    _, windows, folder = explained("fusion", artifacts, tmp_path)
+    state = pl.read_parquet(folder / "state.parquet")
+    for w in windows.iter_rows(named=True):
+        over = w["score"] - w["threshold"]
+        assert w["gat_part"] + w["vgae_part"] == pytest.approx(over, abs=1e-4)
+        parts = {"classifier": w["gat_part"], "autoencoder": w["vgae_part"]}
+        sign = 1 if over >= 0 else -1
+        assert sign * parts[w["answers"]] == max(sign * p for p in parts.values())
+        own = state.filter(capture=w["capture"], window=w["window"])
+        assert own["field"].to_list()[:15] == list(STATE_FIELDS)
+        moved = (own["weight_without"] - w["fusion_weight"]).abs()[:15]
+        assert w["weight_set_by"].startswith(STATE_FIELDS[int(moved.arg_max() or 0)])
+    html = (folder / "index.html").read_text()
+    assert re.search(r"the (classifier|autoencoder) decided \([+-]\d\.\d\d of [+-]\d\.\d\d", html)
+
+
+def test_the_temporal_detector_is_explained_on_the_window_it_judges(
+    artifacts: Inputs, tmp_path: Path
+) -> None:
+    fidelity, windows, folder = explained("temporal", artifacts, tmp_path)
+    assert set(windows["answers"]) == {"temporal"}
+    assert "edges of the masks" not in fidelity["temporal"]["of"]
+    for shares in windows["window_share"].to_list():
+        assert len(shares) == 3
+        assert sum(shares) == pytest.approx(1, abs=1e-3)
+    assert "Attention over the windows up to this one" in (folder / "index.html").read_text()
+    assert pl.read_parquet(folder / "state.parquet").is_empty()
+
+
+def test_the_part_of_who_is_overruled_never_decides() -> None:
+    """A policy that trusts the autoencoder wholly lets it decide, for alarms and against them."""
+
+    class Trusting(Policy):
+        def weight(self, states_GS: Any, gat_G: Any, vgae_G: Any) -> Any:
+            return np.zeros(len(states_GS))
+
+    state = np.zeros(len(STATE_FIELDS))
+    for gat, vgae in ((0.1, 0.9), (0.9, 0.1)):
+        found = verdict(Trusting(), state, gat, vgae, 0.5)
+        assert (found.decider, found.gat_part) == ("vgae", 0.0)
+        assert found.vgae_part == pytest.approx(vgae - 0.5)
+        assert found.telling() == []  # It looks at no state.
 
 
 def test_with_a_dbc_tables_pictures_and_the_page_say_names(
@@ -134,13 +270,13 @@ def test_a_forged_id_is_what_drives_the_alarm_on_flooding(world: TinyWorld, trai
     family = store.meta["attacks"].index("flooding")
     index = int(np.flatnonzero(store.attack_G == family)[3])
     graph = store.gather([index])
-    found = explain_window(trained, GraphBatch.of(graph), TASK, np.random.default_rng(0))
+    found = explain_window(ClassifierSubject(trained, GraphBatch.of(graph)), TASK, np.random.default_rng(0))
     assert found.decided == 1
     assert found.named_features > found.random_features
     assert found.attention_E.sum() == pytest.approx(
         len(np.unique(graph.edge_index_2E[1])), rel=1e-4
     )  # A softmax over the edges into each node.
-    again = explain_window(trained, GraphBatch.of(graph), TASK, np.random.default_rng(0))
+    again = explain_window(ClassifierSubject(trained, GraphBatch.of(graph)), TASK, np.random.default_rng(0))
     np.testing.assert_array_equal(found.feature_ND, again.feature_ND)
 
 
@@ -148,7 +284,7 @@ def test_an_explanation_leaves_the_model_as_it_was(world: TinyWorld, trained: Ga
     batch = GraphBatch.of(world.store("test").gather([0]))
     before = trained(batch).logits_GC.detach().clone()
     inputs = trained.inputs
-    explain_window(trained, batch, TASK, np.random.default_rng(0))
+    explain_window(ClassifierSubject(trained, batch), TASK, np.random.default_rng(0))
     assert trained.inputs is inputs
     torch.testing.assert_close(trained(batch).logits_GC, before)
 
@@ -158,7 +294,7 @@ def predictions(flags: list[tuple[int, int, float]]) -> pl.DataFrame:
     n = len(flags)
     return pl.DataFrame(
         {
-            "detector": ["fusion"] * n,
+            "detector": ["gat"] * n,
             "variant": ["student"] * n,
             "seed": [1] * n,
             "scenario": ["s"] * n,
@@ -197,7 +333,7 @@ def test_a_window_that_is_asked_for_is_explained_or_refused_with_what_there_is()
         choose(table, nothing, TASK.model_copy(update={"windows": (("c", 7),)}))
     with pytest.raises(NotFound, match="Captures: c"):
         choose(table, nothing, TASK.model_copy(update={"windows": (("d", 0),)}))
-    with pytest.raises(DataError, match="Judged: fusion student 1"):
+    with pytest.raises(DataError, match="Judged: gat student 1"):
         choose(table, nothing, TASK.model_copy(update={"detector": "gate"}))
 
 
