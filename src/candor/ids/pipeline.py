@@ -164,7 +164,10 @@ def _baseline_tasks(config: ExperimentConfig) -> list[TaskSpec]:
     graphs = {"build_train": "build_train", "build_test": "build_test", "audit": "audit"}
     tasks = []
     if settings.learned:
-        tasks.append(_task("baselines", "baselines", settings, graphs))
+        # Sequences of IDs longer than a pair stand in no graph.
+        longer = settings.ngram_order > 2 and not isinstance(config.ingest, FlowIngestConfig)
+        frames = {"ingest": "ingest"} if longer and "transitions" in settings.learned else {}
+        tasks.append(_task("baselines", "baselines", settings, {**graphs, **frames}))
     if settings.pygod:
         tasks.append(_task("baselines_pygod", "baselines_pygod", settings, graphs, cpus=2))
     return tasks

@@ -178,6 +178,20 @@ def test_single_flows_are_judged_on_the_ingest_of_a_run_and_no_graph(tmp_path):
     assert bare.task("tabular").inputs["audit"] == "audit"  # Nothing is trained before the gate.
 
 
+def test_only_sequences_longer_than_a_pair_are_read_from_frames(tmp_path):
+    settings = Settings(data_root=tmp_path / "data", cache_root=tmp_path / "cache", run_root=tmp_path)
+
+    def inputs(*sets):
+        config, _ = resolve("kd", "synthetic", sets, None, settings=settings)
+        return render("x", pipeline.plan(config)).task("baselines").inputs
+
+    assert "ingest" not in inputs()
+    assert inputs("baselines.ngram_order=3")["ingest"] == "ingest"
+    assert "ingest" not in inputs("baselines.ngram_order=3", "baselines.learned=[boosted_trees]")
+    flows = flow_plan(tmp_path, "baselines.ngram_order=3")
+    assert "ingest" not in flows.task("baselines").inputs
+
+
 def test_a_bus_has_no_single_flows(tmp_path):
     settings = Settings(data_root=tmp_path / "data", cache_root=tmp_path / "cache", run_root=tmp_path)
     config, _ = resolve("kd", "synthetic", (), None, settings=settings)

@@ -3,7 +3,8 @@
     boosted_trees      histogram gradient boosting (as LightGBM, Ke et al. 2017) on window statistics, with labels
     isolation_forest   Liu, Ting, Zhou 2008, on the same statistics of benign training windows
     transitions        mean surprise, -ln p(next ID | ID), under the benign transitions of training (Marchetti & Stabili
-                       2017 list the pairs; here they have probabilities, with additive smoothing)
+                       2017 list the pairs; here they have probabilities, with additive smoothing); with
+                       ``ngram_order`` above 2 after as many IDs as it says, less one (ngrams.py)
 
 All are refitted from their inputs wherever they are needed, which takes seconds and gives the same trees, so none is stored.
 
@@ -23,6 +24,7 @@ import polars as pl
 
 from candor.errors import DataError, ExtraMissing
 from candor.flow.stage import Inputs, Json, Output, Result
+from candor.ids.baselines.ngrams import NGrams
 from candor.ids.baselines.statistics import is_bus, window_statistics
 from candor.ids.config import BaselinesConfig
 from candor.ids.scoring import score_frame, window_rows
@@ -35,12 +37,14 @@ VARIANT: Final = "baseline"
 def baselines(config: BaselinesConfig, inputs: Inputs, out: Output) -> Result:
     """Stage: scores of the learned baselines on validation and test windows, ``scores.parquet``.
 
-    Inputs: ``build_train`` (train/, val/), ``build_test`` (test/). They learn from train/, stop by val/.
+    Inputs: ``build_train`` (train/, val/), ``build_test`` (test/); ``ingest`` (frames/) where sequences are longer than a
+    pair. They learn from train/, stop by val/.
 
     Raises:
         ExtraMissing: scikit-learn is not installed. DataError: the training split has no benign window.
     """
     graphs = inputs.path("build_train")
+    frames = inputs.path("ingest") / "frames" if "ingest" in inputs.paths else None
     tables: list[pl.DataFrame] = []
     said: dict[str, Json] = {}
     wanted = [k for k in config.learned if k != "transitions" or is_bus(graphs / "train")]
@@ -48,7 +52,7 @@ def baselines(config: BaselinesConfig, inputs: Inputs, out: Output) -> Result:
     rows = {split: window_rows(folder, split) for split, folder in folders.items()}
     for done, kind in enumerate(wanted):
         out.progress(done, len(wanted), kind)
-        fitted = fit(kind, config, graphs)
+        fitted = fit(kind, config, graphs, frames)
         said[kind] = dict(fitted.said)
         for split, folder in folders.items():
             tables.append(score_frame(rows[split], fitted.score(folder), detector=kind, variant=VARIANT))
@@ -67,8 +71,14 @@ class Fitted:
         raise NotImplementedError
 
 
-def fit(kind: str, config: BaselinesConfig, graphs: Path) -> Fitted:
-    """Train one baseline on ``graphs/train``; only boosted trees look at ``graphs/val``, to stop."""
+def fit(kind: str, config: BaselinesConfig, graphs: Path, frames: Path | None = None) -> Fitted:
+    """Train one baseline on ``graphs/train``; only boosted trees look at ``graphs/val``, to stop.
+
+    ``frames``: folder of the captures' frames, which only sequences longer than a pair need.
+    """
+    if kind == "transitions" and config.ngram_order > 2:
+        assert frames is not None  # The plan gives them.
+        return Sequences(config, graphs, frames)
     makers = {"boosted_trees": BoostedTrees, "isolation_forest": Forest, "transitions": Transitions}
     return makers[kind](config, graphs)
 
@@ -158,6 +168,17 @@ class Transitions(Fitted):
         num = len(_labels(folder))
         total = np.bincount(graph, joined["surprise"].to_numpy(), num)
         return np.asarray(total / np.maximum(np.bincount(graph, joined["count"].to_numpy(), num), 1))
+
+
+class Sequences(Fitted):
+    """Longer sequences of IDs than a graph's edges hold."""
+
+    def __init__(self, config: BaselinesConfig, graphs: Path, frames: Path) -> None:
+        self._model = NGrams(config.ngram_order, config.smoothing, graphs, frames)
+        self.said = dict(self._model.said)
+
+    def score(self, folder: Path) -> F64:
+        return self._model.score(folder)
 
 
 def _transitions(folder: Path) -> pl.DataFrame:

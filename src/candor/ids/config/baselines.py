@@ -35,6 +35,9 @@ class BaselinesConfig(Config):
     #: Rounds without a better validation loss before boosting stops.
     patience: PositiveInt = 15
     forest_trees: PositiveInt = 150
+    #: IDs of a sequence in ``transitions``: 2, pairs of neighbours, are the edges of the graphs; longer ones are read from
+    #: the frames.
+    ngram_order: Annotated[int, Field(ge=2, le=5)] = 2
     #: Added to every transition's count, so that one never seen in training has a probability.
     smoothing: Annotated[float, Field(gt=0)] = 0.1
     #: PyGOD: benign training windows drawn, epochs over them, width, windows of a batch (its adjacency is dense).
