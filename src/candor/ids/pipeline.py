@@ -106,7 +106,7 @@ def plan(config: ExperimentConfig) -> list[TaskSpec]:
             lane = f"{name}.s{seed}"
             scores[f"scores.{lane}"] = f"score.{lane}"
             if variant.temporal is not None:
-                tasks += _temporal_tasks(name, variant, variant.temporal, seed)
+                tasks += _temporal_tasks(name, config.variants, variant.temporal, seed)
                 scores[f"scores.temporal.{lane}"] = f"score_temporal.{lane}"
                 history[f"history.temporal.{lane}"] = f"temporal.{lane}"
             history |= {f"history.{s}.{lane}": f"{s}.{lane}" for s in ("autoencoder", "curriculum", "fusion")}
@@ -428,14 +428,27 @@ def _model_tasks(name: str, variant: VariantConfig, seed: int) -> list[TaskSpec]
     ]
 
 
-def _temporal_tasks(name: str, variant: VariantConfig, model: TemporalConfig, seed: int) -> list[TaskSpec]:
-    lane, training = f"{name}.s{seed}", variant.training
+def _temporal_tasks(
+    name: str, variants: dict[str, VariantConfig], model: TemporalConfig, seed: int
+) -> list[TaskSpec]:
+    """It learns from its variant's teacher where that has a temporal detector too."""
+    variant, lane = variants[name], f"{name}.s{seed}"
+    training, learns, taught = variant.training, None, {}
+    teacher = variants[variant.teacher].temporal if variant.teacher else None
+    if teacher is not None:
+        learns, taught = variant.distillation, {"teacher": f"temporal.{variant.teacher}.s{seed}"}
+        if teacher.windows != model.windows and learns.teacher_logits == "live":
+            raise ConfigError(
+                f"the teacher's sequences are of {teacher.windows} windows and those of '{name}' of {model.windows}",
+                place=f"variants.{name}.temporal.windows",
+                hint="Make them equal, or set distillation.teacher_logits=cached.",
+            )
     return [
         _task(
             f"temporal.{lane}",
             "temporal",
-            TemporalTask(model=model, training=training, seed=seed),
-            {"build_train": "build_train", "audit": "audit"},
+            TemporalTask(model=model, training=training, distillation=learns, seed=seed),
+            {"build_train": "build_train", "audit": "audit", **taught},
             cpus=2,
         ),
         _task(

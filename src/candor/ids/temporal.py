@@ -17,7 +17,7 @@ from candor.ids.graphs.store import GraphStore
 from candor.ids.loaders import graph_loader
 from candor.ids.models.gat import attack_probability
 from candor.ids.models.store import node_input, save_model
-from candor.ids.models.temporal import SequenceSampler, Temporal, TemporalTraining, histories
+from candor.ids.models.temporal import SequenceSampler, Temporal, TemporalTeacher, TemporalTraining, histories
 from candor.ids.scoring import score_frame, window_rows
 from candor.learn.checkpoints import count_parameters, load_weights, seed_everything
 from candor.learn.fit import accelerator, fit, use_threads
@@ -27,7 +27,7 @@ from candor.learn.loading import GraphLoader
 def train_temporal(config: TemporalTask, inputs: Inputs, out: Output) -> Result:
     """A temporal detector on sequences of training windows, balanced; early stopping by validation ones.
 
-    Reads train/ and val/ of ``build_train``.
+    Reads train/ and val/ of ``build_train``, and ``teacher``, a temporal detector, where there is one.
 
     Raises:
         DataError: the training windows are of one class only.
@@ -47,10 +47,14 @@ def train_temporal(config: TemporalTask, inputs: Inputs, out: Output) -> Result:
     val_by = _sampler(val, graphs / "val", config.model, np.arange(len(val)), shuffle=False, seed=config.seed)
     loaders = (graph_loader(store, train_by, config.training), graph_loader(val, val_by, config.training))
 
+    teacher = None
+    if config.distillation is not None:
+        teacher = _teacher(load_temporal(inputs.path("teacher")), config, graphs / "train")
+
     def build() -> TemporalTraining:
         seed_everything(config.seed, 6)
         inputs_of = node_input(config.model.inputs, graphs)
-        return TemporalTraining(Temporal(config.model, inputs_of), config.training, config.seed)
+        return TemporalTraining(Temporal(config.model, inputs_of), config.training, config.seed, teacher)
 
     module, report = fit(build, *loaders, config.training, out)
     assert isinstance(module, TemporalTraining)
@@ -81,14 +85,27 @@ def score_temporal(config: ScoreTask, inputs: Inputs, out: Output) -> Result:
     return Result({"parameters": count_parameters(model), "windows": sum(len(t) for t in tables)})
 
 
-@torch.inference_mode()
 def score_windows(model: Temporal, folder: Path, device: torch.device) -> np.ndarray:
     """Attack probability of every window of a GraphStore folder, in its order."""
+    return attack_probability(_logits(model, folder, device)).numpy()
+
+
+@torch.inference_mode()
+def _logits(model: Temporal, folder: Path, device: torch.device) -> torch.Tensor:
+    """Two logits of every window of a GraphStore folder, in its order."""
     store = GraphStore.open(folder)
     sampler = _sampler(store, folder, model.config, np.arange(len(store)), shuffle=False, seed=0)
     batches = GraphLoader(store, sampler)
-    parts = [attack_probability(model(batch.to(device))).cpu() for batch in batches]
-    return torch.cat(parts).numpy() if parts else np.zeros(0)
+    return torch.cat([torch.zeros(0, 2), *(model(batch.to(device)).float().cpu() for batch in batches)])
+
+
+def _teacher(model: Temporal, config: TemporalTask, folder: Path) -> TemporalTeacher:
+    """The teacher, with its logits of every training window if they are to be cached."""
+    assert config.distillation is not None
+    if config.distillation.teacher_logits == "live":
+        return TemporalTeacher(model, config.distillation)
+    device = torch.device(accelerator(config.training.device))
+    return TemporalTeacher(model, config.distillation, _logits(model.to(device), folder, device).clone())
 
 
 def load_temporal(folder: Path) -> Temporal:

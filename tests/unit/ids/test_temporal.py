@@ -7,6 +7,7 @@ import pytest
 import torch
 from tiny_world import Rows, TinyWorld, output
 
+from candor.errors import ConfigError
 from candor.flow.stage import Inputs
 from candor.ids.config import ScoreTask, TemporalConfig, TemporalTask, TrainingConfig
 from candor.ids.models.temporal import Temporal, histories
@@ -112,3 +113,20 @@ def test_the_plan_holds_the_detector_only_where_it_is_stated():
     assert tasks["evaluate"].inputs["scores.temporal.student.s1"] == "score_temporal.student.s1"
     assert "temporal.teacher.s1" not in tasks
     assert "build_test" not in tasks["temporal.student.s1"].inputs.values()
+
+
+def test_a_student_is_taught_where_its_teacher_has_the_detector_too():
+    def planned(*sets: str):
+        config, _ = resolve("kd", "synthetic", sets=list(sets))
+        return {t.id: t for t in plan(config)}
+
+    both = planned("temporal.windows=6")
+    assert both["temporal.student_kd.s1"].inputs["teacher"] == "temporal.teacher.s1"
+    assert both["temporal.student_kd.s1"].config.distillation is not None
+    assert both["temporal.student.s1"].config.distillation is None
+    alone = planned("variants.student_kd.temporal.windows=6")
+    assert "teacher" not in alone["temporal.student_kd.s1"].inputs
+    unequal = ("temporal.windows=6", "variants.teacher.temporal.windows=12")
+    with pytest.raises(ConfigError, match="of 12 windows and those of 'student_kd' of 6"):
+        planned(*unequal)
+    assert "temporal.student_kd.s1" in planned(*unequal, "distillation.teacher_logits=cached")

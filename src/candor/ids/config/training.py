@@ -165,12 +165,12 @@ class CurriculumConfig(Config):
 
 
 class DistillationConfig(Config):
-    """Hinton, Vinyals, Dean 2015 (arXiv:1503.02531): softened KL for the GAT, projected latents for the VGAE."""
+    """Hinton, Vinyals, Dean 2015 (arXiv:1503.02531): softened KL for GAT and temporal, projected latents for the VGAE."""
 
     temperature: Annotated[float, Field(gt=0)] = 4.0
     #: Weight of the softened KL; the hard-label loss gets the rest.
     kl_weight: Share = 0.7
-    #: ``cached``: the GAT teacher judges every training window once, before training, instead of in every step. The
+    #: ``cached``: a teacher of logits judges every training window once, before training, instead of in every step. The
     #: same logits, since a teacher draws nothing; they take 8 bytes a window.
     teacher_logits: Literal["live", "cached"] = "live"
     latent_weight: Annotated[float, Field(ge=0)] = 0.5
@@ -223,6 +223,7 @@ class TemporalTask(Config):
 
     model: TemporalConfig
     training: TrainingConfig
+    distillation: DistillationConfig | None = None
     seed: int
 
 

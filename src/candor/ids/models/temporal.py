@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -21,10 +22,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch_geometric.nn import GCNConv
 
-from candor.ids.config import TemporalConfig, TrainingConfig
+from candor.ids.config import DistillationConfig, TemporalConfig, TrainingConfig
 from candor.ids.models.blocks import NodeInput, mlp
 from candor.ids.models.training import Training
 from candor.learn.batching import GraphBatch
+from candor.learn.distillation import softened_kl
+from candor.learn.fit import freeze
 
 
 class Temporal(nn.Module):
@@ -78,17 +81,48 @@ def _pool(state_NH: Tensor, of_N: Tensor, graphs: int) -> Tensor:
     return torch.cat([mean, most], dim=-1)
 
 
-class TemporalTraining(Training):
-    """Cross-entropy on the label of each sequence's last window."""
+@dataclass(frozen=True)
+class TemporalTeacher:
+    """A frozen teacher and what the student takes from it.
 
-    def __init__(self, model: Temporal, config: TrainingConfig, seed: int) -> None:
+    ``logits_GC``: what it says of every training window, by position in the store; None: it is asked in every step, and
+    its sequences are as long as the student's.
+    """
+
+    model: Temporal
+    config: DistillationConfig
+    logits_GC: Tensor | None = None
+
+
+class TemporalTraining(Training):
+    """Cross-entropy on the label of each sequence's last window, mixed with the softened teacher where there is one."""
+
+    _teacher: tuple[TemporalTeacher, ...]
+
+    def __init__(
+        self, model: Temporal, config: TrainingConfig, seed: int, teacher: TemporalTeacher | None = None
+    ) -> None:
         super().__init__(config, seed)
-        self.model, self._teacher = model, ()
+        self.model = model
+        self._teacher = (replace(teacher, model=freeze(teacher.model)),) if teacher else ()  # type: ignore[arg-type]
 
     def training_step(self, batch: GraphBatch, batch_idx: int) -> Tensor:
-        loss = F.cross_entropy(self.model(batch), self._last(batch))
+        logits_SC = self.model(batch)
+        loss = F.cross_entropy(logits_SC, self._last(batch))
+        for teacher in self._teacher:
+            softened = softened_kl(logits_SC, self._taught(teacher, batch), teacher.config.temperature)
+            self._record("train_distillation", softened, batch)
+            loss = (1 - teacher.config.kl_weight) * loss + teacher.config.kl_weight * softened
         self._record("train_loss", loss, batch)
         return loss
+
+    @torch.no_grad()
+    def _taught(self, teacher: TemporalTeacher, batch: GraphBatch) -> Tensor:
+        if teacher.logits_GC is not None:
+            judged_S = batch.index.view(-1, self.model.config.windows)[:, -1]
+            return teacher.logits_GC[judged_S.to(teacher.logits_GC.device)].to(self.device)
+        logits_SC: Tensor = teacher.model.to(self.device)(batch)
+        return logits_SC
 
     def validation_step(self, batch: GraphBatch, batch_idx: int) -> None:
         logits_SC, y_S = self.model(batch), self._last(batch)

@@ -81,7 +81,7 @@ class Training(SeededModule):
     """AdamW with the configured schedule over epochs."""
 
     #: Not a submodule: a teacher's weights belong neither to the student's checkpoint nor to its weights.
-    _teacher: tuple[VgaeTeacher, ...] | tuple[GatTeacher, ...]
+    _teacher: tuple[Any, ...]
 
     def __init__(self, config: TrainingConfig, seed: int) -> None:
         super().__init__(seed)

@@ -1,0 +1,134 @@
+"""An attack whose rate grows slowly: every window of it looks like benign ones do, and their sequence does not.
+
+On this bus a diagnostic ID is always busy, at a rate that jumps about between none and its most. The attacker sends the same
+ID from none to its most, a little faster from window to window. Windows of both have the same rates; only the order differs.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tiny_world import SPLIT, WINDOW, Rows, TinyWorld, output
+
+from candor.flow.stage import Inputs
+from candor.ids import temporal
+from candor.ids.captures.ingest import ingest
+from candor.ids.captures.synthetic import generate as synthetic
+from candor.ids.captures.synthetic.attacks import Scene
+from candor.ids.captures.synthetic.messages import Message
+from candor.ids.captures.synthetic.traffic import Traffic, frames_of
+from candor.ids.config import (
+    CalibrationTask,
+    DistillationConfig,
+    GraphConfig,
+    IngestConfig,
+    SyntheticConfig,
+    TemporalConfig,
+    TemporalTask,
+    TrainingConfig,
+)
+from candor.ids.graphs.builder import build
+from candor.ids.graphs.calibration import calibrate
+from candor.ids.models.temporal import histories
+from candor.learn.metrics import ranking_metrics
+
+pytestmark = pytest.mark.slow
+
+MODEL = TemporalConfig(windows=6, hidden=24, dropout=0.0)
+TRAINING = TrainingConfig(max_epochs=8, learning_rate=5e-3, threads=1, device="cpu", patience=0)
+#: A step of the rate lasts about as long as a window; a ramp from none to the most has so many of them.
+_STEP_S, _STEPS, _MOST_PER_S = 0.1, 8, 300.0
+
+
+def slow_onset(scene: Scene, rng: np.random.Generator) -> Traffic:
+    """Steps at random outside the bursts, and climbing ramps, labelled attack, inside."""
+    message = Message(0x7A0, 8, 0.01, 0.0, ())
+    parts = [scene.traffic]
+    end_s = float(scene.traffic.release_s.max())
+    for step in range(int(end_s / _STEP_S)):
+        begin = step * _STEP_S
+        burst = next((b for b in scene.bursts if b[0] <= begin < b[1]), None)
+        climbed = int((begin - burst[0]) / _STEP_S) % _STEPS if burst else int(rng.integers(_STEPS))
+        t = begin + np.sort(rng.uniform(0, _STEP_S, int(_MOST_PER_S * _STEP_S * climbed / (_STEPS - 1))))
+        data = rng.integers(0, 256, (len(t), 8)).astype(np.uint8)
+        parts.append(frames_of(message, t, data, label=int(burst is not None)))
+    return Traffic.join(parts)
+
+
+@pytest.fixture(scope="module")
+def slow(tmp_path_factory: pytest.TempPathFactory) -> TinyWorld:
+    """One car; captures of random steps and of ramps, taken through the real stages to graphs."""
+    root, done = tmp_path_factory.mktemp("slow"), {}
+    shots = [synthetic.Shot(0, "", "train", "")]
+    shots += [synthetic.Shot(0, f"slow_{i}", "train", "") for i in range(6)]
+    shots += [synthetic.Shot(0, f"slow_{i}", "test", "slow") for i in range(2)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(synthetic, "shots", lambda config: shots)
+        for shot in shots:
+            patch.setitem(synthetic.ATTACKS, shot.attack, slow_onset)
+
+        def run(name: str, stage: object, config: object, inputs: dict[str, str]) -> None:
+            out = output(root / name)
+            stage(config, Inputs({k: done[v] for k, v in inputs.items()}), out)  # type: ignore[operator]
+            done[name] = out.path
+
+        frames = {"ingest": "ingest", "calibrate": "calibrate"}
+        config = SyntheticConfig(vehicles=1, ids_per_vehicle=10, benign_s=15, attack_s=40)
+        run("generate", synthetic.generate, config, {})
+        run("ingest", ingest, IngestConfig(dataset="synthetic"), {"captures": "generate"})
+        run("calibrate", calibrate, CalibrationTask(calibration_s=8, split=SPLIT), {"ingest": "ingest"})
+        run("train", build, GraphConfig(splits=("train", "val"), window=WINDOW, split=SPLIT), frames)
+        run("test", build, GraphConfig(splits=("test",), window=WINDOW, split=SPLIT), frames)
+    return TinyWorld(done["ingest"], done["calibrate"], done["train"], done["test"])
+
+
+def trained(
+    world: TinyWorld,
+    folder: Path,
+    *,
+    teacher: Path | None = None,
+    logits: str = "live",
+    rows: Rows | None = None,
+) -> Path:
+    out = output(folder, rows)
+    paths = {"build_train": world.build_train} | ({"teacher": teacher} if teacher else {})
+    learns = DistillationConfig.model_validate({"teacher_logits": logits}) if teacher else None
+    task = TemporalTask(model=MODEL, training=TRAINING, distillation=learns, seed=1)
+    temporal.train_temporal(task, Inputs(paths), out)
+    return out.path
+
+
+def auroc(world: TinyWorld, model: Path) -> float:
+    """On test captures that nothing was trained on."""
+    folder = world.build_test / "test"
+    score = temporal.score_windows(temporal.load_temporal(model), folder, torch.device("cpu"))
+    return float(ranking_metrics(world.store("test").y_G, score)["auroc"][0])
+
+
+def test_a_sequence_tells_a_slow_onset_that_no_window_shows(
+    slow: TinyWorld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sequences = trained(slow, tmp_path / "sequences")
+    of_sequences = auroc(slow, sequences)
+    # The very same model, shown the judged window alone, over and over.
+    monkeypatch.setattr(temporal, "histories", lambda w, n, length: np.tile(histories(w, n, 1), (1, length)))
+    of_windows = auroc(slow, trained(slow, tmp_path / "windows"))
+    assert abs(of_windows - 0.5) < 0.2  # 0.38 here; 0.91 of sequences.
+    assert of_sequences > 0.85
+
+
+def test_a_student_learns_the_slow_onset_from_its_teacher_live_or_cached(
+    slow: TinyWorld, tmp_path: Path
+) -> None:
+    teacher, told = trained(slow, tmp_path / "teacher"), {}
+    for logits in ("live", "cached"):
+        rows = Rows()
+        student = trained(slow, tmp_path / logits, teacher=teacher, logits=logits, rows=rows)
+        assert auroc(slow, student) > 0.85
+        told[logits] = rows.curve("train_distillation")
+    assert told["live"][-1] < 0.7 * told["live"][0]
+    # The same logits, but for how they were batched; rounding then grows from step to step.
+    assert told["cached"][0] == pytest.approx(told["live"][0], rel=1e-3)
