@@ -21,6 +21,7 @@ from candor.cli import (
     data,
     explain,
     ingest,
+    joint,
     output,
     profile,
     profile_train,
@@ -81,6 +82,7 @@ def build_app() -> typer.Typer:
     app.command()(run.run)
     app.command()(run.plan)
     app.command()(ablate.ablate)
+    app.command()(joint.joint)
     app.command()(status.status)
     app.command()(status.logs)
     app.command()(clean.clean)

@@ -76,6 +76,8 @@ VERSIONS = {
     "audit_flows": 3,
     "controls_flows": 1,
     "tabular_flows": 2,
+    "joint": 1,
+    "score_joint": 1,
 }
 
 #: Detectors whose decisions ``explain`` can explain.

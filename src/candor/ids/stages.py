@@ -25,6 +25,7 @@ from candor.ids.graphs.calibration import calibrate
 from candor.ids.graphs.flow_audit import audit_flows
 from candor.ids.graphs.flow_builder import build_flows
 from candor.ids.graphs.statistics import profile
+from candor.ids.joint import score_joint, train_joint
 from candor.ids.payload import fit_payload, score_payload
 from candor.ids.temporal import score_temporal, train_temporal
 from candor.ids.training import train_autoencoder, train_curriculum, train_fusion
@@ -59,4 +60,6 @@ STAGES: Mapping[str, Stage] = {
     "audit_flows": audit_flows,
     "controls_flows": controls_flows,
     "tabular_flows": tabular_flows,
+    "joint": train_joint,
+    "score_joint": score_joint,
 }

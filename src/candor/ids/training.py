@@ -60,8 +60,8 @@ def train_autoencoder(config: AutoencoderTask, inputs: Inputs, out: Output) -> R
             )
         sets[split] = store.subset(benign)
     training = with_budget(config.training, inputs)
-    train_set = _loader(sets["train"], training, shuffle=True, seed=config.seed)
-    val_set = _loader(sets["val"], training, shuffle=False, seed=config.seed)
+    train_set = loader(sets["train"], training, shuffle=True, seed=config.seed)
+    val_set = loader(sets["val"], training, shuffle=False, seed=config.seed)
     teacher = None
     if config.distillation is not None:
         teacher = VgaeTeacher(load_vgae(inputs.path("teacher")), config.distillation)
@@ -120,7 +120,7 @@ def train_curriculum(config: CurriculumTask, inputs: Inputs, out: Output) -> Res
             miner=miner,
         )
 
-    val_set = _loader(val, training, shuffle=False, seed=config.seed)
+    val_set = loader(val, training, shuffle=False, seed=config.seed)
     module, report = fit(build, graph_loader(store, sampler, training), val_set, training, out)
     assert isinstance(module, GatTraining)
     save_model(out.path, module.model, graphs)
@@ -226,7 +226,8 @@ def _vgae_errors(vgae: Vgae, store: GraphStore, training: TrainingConfig) -> NDA
     return errors_G
 
 
-def _loader(store: GraphStore, training: TrainingConfig, *, shuffle: bool, seed: int) -> GraphLoader:
+def loader(store: GraphStore, training: TrainingConfig, *, shuffle: bool, seed: int) -> GraphLoader:
+    """Batches of a store within the configured budget."""
     sampler = BudgetSampler(
         store.node_counts,
         store.edge_counts,

@@ -57,6 +57,18 @@ class TrainingOptions(Protocol):
     def profile(self) -> bool: ...
 
 
+class Loader(Protocol):
+    """Gives a module its batches: a GraphLoader, or several of them interleaved."""
+
+    @property
+    def pin_memory(self) -> bool: ...
+    @pin_memory.setter
+    def pin_memory(self, pinned: bool) -> None: ...
+    def set_epoch(self, epoch: int) -> None: ...
+    def __len__(self) -> int: ...
+    def __iter__(self) -> Iterator[Any]: ...
+
+
 @dataclass(frozen=True)
 class FitReport:
     """What training came to."""
@@ -143,15 +155,15 @@ class _Keeper(L.Callback):
 class _Data(L.LightningDataModule):
     """Hands Lightning loaders whose samplers know the epoch; a resumed epoch is shuffled as it would have been."""
 
-    def __init__(self, train: GraphLoader, val: GraphLoader) -> None:
+    def __init__(self, train: Loader, val: Loader) -> None:
         super().__init__()
         self._train, self._val = train, val
 
-    def train_dataloader(self) -> GraphLoader:
+    def train_dataloader(self) -> Loader:
         self._train.set_epoch(self.trainer.current_epoch)  # type: ignore[union-attr]
         return self._train
 
-    def val_dataloader(self) -> GraphLoader:
+    def val_dataloader(self) -> Loader:
         return self._val
 
 
@@ -210,8 +222,8 @@ def use_threads(threads: int) -> None:
 
 def fit(
     build: Callable[[], SeededModule],
-    train: GraphLoader,
-    val: GraphLoader,
+    train: Loader,
+    val: Loader,
     options: TrainingOptions,
     out: Output,
     *,
@@ -231,7 +243,8 @@ def fit(
     module = build()
     average = WeightAverage(options.ema_decay) if options.ema_decay else None
     keeper = _Keeper(out, options, monitor, average)
-    profiler = StepProfiler(train, out.path / PROFILE, watched_modules) if options.profile else None
+    profiled = options.profile and isinstance(train, GraphLoader)
+    profiler = StepProfiler(train, out.path / PROFILE, watched_modules) if profiled else None  # type: ignore[arg-type]
     callbacks: list[L.Callback] = [c for c in (average, keeper, profiler) if c is not None]
     with _quiet():
         trainer = _trainer(options, callbacks, max_epochs=options.max_epochs)

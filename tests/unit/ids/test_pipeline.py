@@ -3,7 +3,7 @@ import pytest
 from candor.config.settings import Settings
 from candor.errors import ConfigError
 from candor.flow.plan import render
-from candor.ids import pipeline
+from candor.ids import joint_pipeline, pipeline
 from candor.ids.config import ExplainTask
 from candor.ids.experiment import resolve
 
@@ -156,6 +156,7 @@ def test_every_stage_of_the_plan_has_a_function_and_a_version(plan_of, tmp_path)
         plan_of("payload.calibration_s=10", "temporal.windows=8"),
         flow_plan(tmp_path),
         flow_plan(tmp_path, tasks=pipeline.tabular),
+        joint_plan(tmp_path),
     )
     assert {"explain"} | {t.stage for plan in plans for t in plan.tasks} == set(STAGES)
 
@@ -167,6 +168,46 @@ def flow_plan(tmp_path, *sets, tasks=pipeline.plan):
     settings = Settings(data_root=tmp_path / "data", cache_root=tmp_path / "cache", run_root=tmp_path)
     config, _ = resolve("kd", "unsw_nb15", sets, settings=settings)
     return render("kd-unsw_nb15", tasks(config))
+
+
+def joint_plan(tmp_path, *sets, names=("synthetic", "unsw_nb15"), variant="student"):
+    flow_plan(tmp_path)  # Lays the files of the network down.
+    settings = Settings(data_root=tmp_path / "data", cache_root=tmp_path / "cache", run_root=tmp_path)
+    configs = {name: resolve("kd", name, sets, settings=settings)[0] for name in names}
+    return render("joint", joint_pipeline.plan(configs, variant))
+
+
+def test_one_classifier_for_two_domains_shares_their_graphs_and_keeps_their_tables_apart(tmp_path, plan_of):
+    plan = joint_plan(tmp_path)
+    assert plan.task("synthetic.build_train").key == plan_of().task("build_train").key
+    both = plan.task("joint.s1").inputs
+    assert {both["build_train.synthetic"], both["build_train.unsw_nb15"]} == {
+        "synthetic.build_train",
+        "unsw_nb15.build_train",
+    }
+    assert both["audit.unsw_nb15"] == "unsw_nb15.audit"  # Nothing is trained before both gates.
+    assert not any("build_test" in source for source in both.values())
+    assert list(plan.task("synthetic.alone.s1").inputs) == ["build_train.synthetic", "audit.synthetic"]
+    judged = plan.task("unsw_nb15.evaluate")
+    assert judged.config["compare"] == [["joint", "alone"]]
+    assert {name for name in judged.inputs if name.startswith("scores.")} == {
+        "scores.joint.s1",
+        "scores.alone.s1",
+    }
+
+
+@pytest.mark.parametrize(
+    ("asked", "says"),
+    [
+        ({"names": ("synthetic",)}, "no two domains"),
+        ({"variant": "pupil"}, "no variant 'pupil' on synthetic"),
+    ],
+)
+def test_what_cannot_be_one_classifier_is_refused(tmp_path, asked, says):
+    with pytest.raises(ConfigError, match=says):
+        joint_plan(tmp_path, **asked)
+    with pytest.raises(ConfigError, match="a batch budget is found for one data set"):
+        joint_plan(tmp_path, "training.batch_budget=auto")
 
 
 def test_single_flows_are_judged_on_the_ingest_of_a_run_and_no_graph(tmp_path):

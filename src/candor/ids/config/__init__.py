@@ -17,6 +17,7 @@ from candor.ids.config.evaluation import CurveTask as CurveTask
 from candor.ids.config.evaluation import EvaluationConfig as EvaluationConfig
 from candor.ids.config.evaluation import UnionConfig as UnionConfig
 from candor.ids.config.experiment import ExperimentConfig as ExperimentConfig
+from candor.ids.config.experiment import JointConfig as JointConfig
 from candor.ids.config.experiment import VariantConfig as VariantConfig
 from candor.ids.config.explanation import ExplainTask as ExplainTask
 from candor.ids.config.graphs import AuditConfig as AuditConfig
@@ -67,6 +68,8 @@ from candor.ids.config.training import CurriculumTask as CurriculumTask
 from candor.ids.config.training import DistillationConfig as DistillationConfig
 from candor.ids.config.training import FocalLoss as FocalLoss
 from candor.ids.config.training import FusionTask as FusionTask
+from candor.ids.config.training import JointScoreTask as JointScoreTask
+from candor.ids.config.training import JointTask as JointTask
 from candor.ids.config.training import LoaderConfig as LoaderConfig
 from candor.ids.config.training import LossConfig as LossConfig
 from candor.ids.config.training import PackedLoader as PackedLoader

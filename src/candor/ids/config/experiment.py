@@ -80,3 +80,10 @@ class ExperimentConfig(Config):
     #: A detector more, on a bus: ``--set payload.calibration_s=10``.
     payload: PayloadConfig | None = None
     variants: Annotated[dict[str, VariantConfig], Field(min_length=1)]
+
+
+class JointConfig(Config):
+    """One classifier over several data sets: the experiment of each, resolved, and the variant whose classifier it is."""
+
+    variant: str
+    experiments: dict[str, ExperimentConfig]

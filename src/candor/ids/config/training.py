@@ -227,6 +227,25 @@ class TemporalTask(Config):
     seed: int
 
 
+class JointTask(Config):
+    """One classifier over several domains: a projection of features for each, all else shared."""
+
+    model: GatConfig
+    training: TrainingConfig
+    domains: Annotated[tuple[str, ...], Field(min_length=1)]
+    seed: int
+
+
+class JointScoreTask(Config):
+    """Score one domain's validation and test windows."""
+
+    variant: str
+    domain: str
+    seed: int
+    device: Annotated[Literal["auto", "cpu", "cuda"], Runtime] = "auto"
+    threads: Annotated[int, Runtime, Field(ge=0)] = 0
+
+
 class ScoreTask(Config):
     """Score the validation and test windows with all detectors of one variant and seed."""
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from candor.ids.config import CurriculumConfig, DistillationConfig, TrainingConfig
+from candor.ids.config import CurriculumConfig, DistillationConfig, LossConfig, TrainingConfig
 from candor.ids.models.gat import Gat, attack_probability
 from candor.ids.models.vgae import Vgae
 from candor.learn.batching import GraphBatch
@@ -150,6 +150,17 @@ class VgaeTraining(Training):
         self._record("val_feature_error", output.feature_error_N.mean(), batch)
 
 
+def window_loss(config: LossConfig, logits_GC: Tensor, y_G: Tensor, attack_weight: float) -> Tensor:
+    """The configured loss on window labels; scalar. ``attack_weight``: where the loss leaves it open."""
+    match config.kind:
+        case "cross_entropy":
+            return F.cross_entropy(logits_GC, y_G.long())
+        case "weighted":
+            return weighted_cross_entropy(logits_GC, y_G, config.attack_weight or attack_weight)
+        case "focal":
+            return focal(logits_GC, y_G, config.gamma, config.alpha)
+
+
 class GatTraining(Training):
     """The configured loss on window labels, mixed with the softened teacher where there is one.
 
@@ -178,14 +189,7 @@ class GatTraining(Training):
 
     def loss(self, logits_GC: Tensor, y_G: Tensor) -> Tensor:
         """The configured loss; scalar."""
-        config = self.config.loss
-        match config.kind:
-            case "cross_entropy":
-                return F.cross_entropy(logits_GC, y_G.long())
-            case "weighted":
-                return weighted_cross_entropy(logits_GC, y_G, config.attack_weight or self._attack_weight)
-            case "focal":
-                return focal(logits_GC, y_G, config.gamma, config.alpha)
+        return window_loss(self.config.loss, logits_GC, y_G, self._attack_weight)
 
     def training_step(self, batch: GraphBatch, batch_idx: int) -> Tensor:
         logits_GC = self.model(batch).logits_GC
