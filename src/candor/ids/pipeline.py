@@ -221,11 +221,18 @@ def with_explanation(config: ExperimentConfig, explain: ExplainTask) -> list[Tas
 
 def _refuse_unexplained(config: ExperimentConfig, explain: ExplainTask) -> None:
     if explain.detector not in EXPLAINED:
-        hint = "Its causes.parquet names the ID and the view behind every window's score."
+        hint = f"Explained: {', '.join(EXPLAINED)}."
+        if explain.detector == "payload":
+            hint = "Its causes.parquet names the ID and the view behind every window's score."
+        union = next((u for u in config.evaluation.unions if u.name == explain.detector), None)
+        if union is not None:
+            own = [m for m in union.members if m in EXPLAINED]
+            told = f" Of its members explained: {', '.join(own)}." if own else ""
+            hint = f"It is the OR of {', '.join(union.members)}.{told}"
         raise ConfigError(
             f"'{explain.detector}' is none of the detectors that can be explained",
             place="--detector",
-            hint=hint if explain.detector == "payload" else f"Explained: {', '.join(EXPLAINED)}.",
+            hint=hint,
         )
     variant = config.variants.get(explain.variant)
     if explain.detector == "temporal" and variant is not None and variant.temporal is None:

@@ -28,6 +28,9 @@ from candor.ids.config import (
     FusionTask,
     GatConfig,
     GraphConfig,
+    JointTask,
+    TemporalConfig,
+    TemporalTask,
     TrainingConfig,
     UnionConfig,
     VgaeConfig,
@@ -36,7 +39,9 @@ from candor.ids.evaluation.stage import evaluate
 from candor.ids.graphs.builder import build
 from candor.ids.graphs.calibration import calibrate
 from candor.ids.graphs.store import GraphStore
+from candor.ids.joint import train_joint
 from candor.ids.scoring import score_frame, window_rows
+from candor.ids.temporal import train_temporal
 from candor.ids.training import train_autoencoder, train_curriculum, train_fusion
 
 TRAINING = TrainingConfig(max_epochs=1, threads=1, device="cpu")
@@ -111,6 +116,13 @@ def test_everything_that_trains_runs_where_no_test_graph_exists(
         train_curriculum(task, Inputs(lane), gat)
         policy = FusionTask(model=DqnConfig(episodes=1), training=TRAINING, seed=1)
         train_fusion(policy, Inputs({**lane, "gat": gat.path}), fusion)
+        sequences = TemporalTask(model=TemporalConfig(windows=2, hidden=8), training=TRAINING, seed=1)
+        train_temporal(sequences, Inputs(graphs), output(tmp_path / "temporal"))
+        joint = JointTask(
+            model=GatConfig.model_validate(SMALL), training=TRAINING, domains=("a", "b"), seed=1
+        )
+        both = {f"build_train.{name}": bare.build_train for name in joint.domains}
+        train_joint(joint, Inputs(both), output(tmp_path / "joint"))
     assert any(str(bare.build_train) in path for path in heard)
     assert not any(str(world.build_test) in path for path in heard)
     assert not any(capture in path for path in heard for capture in test_captures(world))
@@ -122,6 +134,8 @@ def test_controls_and_baselines_learn_where_no_test_capture_exists(bare: TinyWor
     config = BaselinesConfig(boosting_rounds=5, forest_trees=5, pygod_windows=8, pygod_epochs=1)
     for kind in ("boosted_trees", "isolation_forest", "transitions"):
         assert np.isfinite(fit(kind, config, bare.build_train).score(bare.build_train / "val")).all()
+    longer = fit("transitions", BaselinesConfig(ngram_order=3), bare.build_train, bare.ingest / "frames")
+    assert np.isfinite(longer.score(bare.build_train / "val")).all()
     pytest.importorskip("pygod")
     Outliers("ocgnn", config, bare.build_train).fit(
         GraphStore.open(bare.build_train / "train"), lambda done: None

@@ -90,6 +90,8 @@ def test_an_explanation_reads_the_models_of_its_own_lane(tmp_path):
         pipeline.with_explanation(config, other)
     with pytest.raises(ConfigError, match="none of the detectors that can be explained"):
         pipeline.with_explanation(config, other.model_copy(update={"detector": "novelty"}))
+    with pytest.raises(ConfigError, match="Of its members explained: vgae"):
+        pipeline.with_explanation(config, other.model_copy(update={"detector": "unsupervised_or"}))
     stated, _ = resolve("kd", "synthetic", sets=["temporal.windows=4"], settings=settings)
     specs = pipeline.with_explanation(stated, other)
     assert render("x", specs).task("explain").inputs["temporal"] == "temporal.student_kd.s1"
