@@ -81,7 +81,9 @@ VERSIONS = {
 }
 
 #: Detectors whose decisions ``explain`` can explain.
-EXPLAINED = ("fusion", "gat", "vgae", "temporal")
+EXPLAINED = ("fusion", "gat", "vgae", "temporal", "payload")
+#: What stands for the variant of the payload detector, which is of none and has no seed (ids.payload.VARIANT).
+LABEL_FREE = "label_free"
 
 #: Stages whose scores stand beside those of the models.
 _BESIDE_MODELS = ("controls", "controls_flows", "specialists", "baselines", "baselines_pygod")
@@ -199,6 +201,13 @@ def with_explanation(config: ExperimentConfig, explain: ExplainTask) -> list[Tas
     Raises ConfigError if the experiment has no such variant or seed, or the detector cannot be explained.
     """
     _refuse_unexplained(config, explain)
+    judged = {name: name for name in ("evaluate", "ingest", "build_test")}
+    if explain.detector == "payload":
+        task = explain.model_copy(update={"variant": LABEL_FREE, "seed": 0})
+        return [
+            *plan(config),
+            _task("explain", "explain", task, {**judged, "score_payload": "score_payload"}),
+        ]
     if explain.variant not in config.variants or explain.seed not in config.seeds:
         raise ConfigError(
             f"no variant '{explain.variant}' with seed {explain.seed}",
@@ -207,9 +216,7 @@ def with_explanation(config: ExperimentConfig, explain: ExplainTask) -> list[Tas
         )
     lane = f"{explain.variant}.s{explain.seed}"
     inputs = {
-        "evaluate": "evaluate",
-        "ingest": "ingest",
-        "build_test": "build_test",
+        **judged,
         "vgae": f"autoencoder.{lane}",
         "gat": f"curriculum.{lane}",
         "fusion": f"fusion.{lane}",
@@ -222,8 +229,6 @@ def with_explanation(config: ExperimentConfig, explain: ExplainTask) -> list[Tas
 def _refuse_unexplained(config: ExperimentConfig, explain: ExplainTask) -> None:
     if explain.detector not in EXPLAINED:
         hint = f"Explained: {', '.join(EXPLAINED)}."
-        if explain.detector == "payload":
-            hint = "Its causes.parquet names the ID and the view behind every window's score."
         union = next((u for u in config.evaluation.unions if u.name == explain.detector), None)
         if union is not None:
             own = [m for m in union.members if m in EXPLAINED]
@@ -233,6 +238,12 @@ def _refuse_unexplained(config: ExperimentConfig, explain: ExplainTask) -> None:
             f"'{explain.detector}' is none of the detectors that can be explained",
             place="--detector",
             hint=hint,
+        )
+    if explain.detector == "payload" and config.payload is None:
+        raise ConfigError(
+            "the run has no payload detector",
+            place="--detector",
+            hint="Run it with --set payload.calibration_s=10.",
         )
     variant = config.variants.get(explain.variant)
     if explain.detector == "temporal" and variant is not None and variant.temporal is None:

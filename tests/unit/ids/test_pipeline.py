@@ -92,6 +92,13 @@ def test_an_explanation_reads_the_models_of_its_own_lane(tmp_path):
         pipeline.with_explanation(config, other.model_copy(update={"detector": "novelty"}))
     with pytest.raises(ConfigError, match="Of its members explained: vgae"):
         pipeline.with_explanation(config, other.model_copy(update={"detector": "unsupervised_or"}))
+    by_payload = other.model_copy(update={"detector": "payload"})
+    with pytest.raises(ConfigError, match="no payload detector"):
+        pipeline.with_explanation(config, by_payload)
+    with_payload, _ = resolve("kd", "synthetic", sets=["payload.calibration_s=10"], settings=settings)
+    task = render("x", pipeline.with_explanation(with_payload, by_payload)).task("explain")
+    assert (task.config["variant"], task.inputs["score_payload"]) == ("label_free", "score_payload")
+    assert "gat" not in task.inputs
     stated, _ = resolve("kd", "synthetic", sets=["temporal.windows=4"], settings=settings)
     specs = pipeline.with_explanation(stated, other)
     assert render("x", specs).task("explain").inputs["temporal"] == "temporal.student_kd.s1"

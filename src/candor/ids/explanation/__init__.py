@@ -7,6 +7,7 @@ Files:
     autoencoder  the VGAE: its reconstruction errors
     sequence     the temporal detector: gradients on its last window, attention over windows
     fused        a fused decision taken apart: who decided, and what set the weight
+    causes       the payload detector, by what it says itself
     detectors    which of them answers for a decision
     tables       rows of the tables
     stage        the stage function `explain`

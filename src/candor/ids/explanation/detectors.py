@@ -42,16 +42,18 @@ class Explanation:
         answers: whose importance it is, a value of ANSWERS. verdict: how the fused score came about, for the fusion alone.
         gat_probability, vgae_probability: what both say. vgae_error_N: feature error of every node.
         window_share_T: attention over the windows up to this one, for the temporal detector alone.
+        cause: (view, ID key) behind the score, for the payload detector alone, which has none of the rest.
     """
 
     graph: PackedBatch
     answers: str
     importance: Importance
-    gat_probability: float
-    vgae_probability: float
-    vgae_error_N: F64
+    gat_probability: float | None = None
+    vgae_probability: float | None = None
+    vgae_error_N: F64 | None = None
     verdict: Verdict | None = None
     window_share_T: F64 | None = None
+    cause: tuple[str, int] | None = None
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ import polars as pl
 
 from candor.flow.stage import Inputs, Output, Result
 from candor.ids.config import ExplainTask
+from candor.ids.explanation.causes import Causes
 from candor.ids.explanation.choose import choose
 from candor.ids.explanation.detectors import UNITS, Detectors, Explanation
 from candor.ids.explanation.tables import Names, Rows, drivers, rows_of
@@ -35,7 +36,7 @@ def explain(config: ExplainTask, inputs: Inputs, out: Output) -> Result:
     """Explain the detector on chosen windows: by the classifier, the autoencoder or the sequence, whichever decided.
 
     Inputs: ``evaluate`` (predictions.parquet), ``ingest`` (events.parquet), ``build_test`` (test/), ``vgae``, ``gat``,
-    ``fusion``; ``temporal`` where that is explained.
+    ``fusion``; ``temporal`` where that is explained; for the payload detector ``score_payload`` instead of the models.
 
     Writes windows.parquet (one row per window, with its fidelity), nodes.parquet, edges.parquet, features.parquet,
     state.parquet (what every field of the fusion state did to the weight), graphs/*.svg and index.html.
@@ -49,7 +50,11 @@ def explain(config: ExplainTask, inputs: Inputs, out: Output) -> Result:
     folder = inputs.path("build_test") / "test"
     store, rows = GraphStore.open(folder), window_rows(folder, "test")
     place = {key: i for i, key in enumerate(rows.select("capture", "window").iter_rows())}
-    detectors = Detectors.load(inputs, store, rows["window"].to_numpy())
+    detectors: Detectors | Causes
+    if config.detector == "payload":
+        detectors = Causes.load(inputs, store)
+    else:
+        detectors = Detectors.load(inputs, store, rows["window"].to_numpy())
     names = Names.of(config.dbc, store.meta.get("domain", "can"))
     (out.path / "graphs").mkdir()
     tables: dict[str, Rows] = {}

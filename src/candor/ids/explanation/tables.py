@@ -60,7 +60,7 @@ def rows_of(
             "id": keys[n],
             "name": said[n],
             "importance": float(i.node_N[n]),
-            "vgae_error": float(one.vgae_error_N[n]),
+            "vgae_error": None if one.vgae_error_N is None else float(one.vgae_error_N[n]),
             "attack": int(graph.node_y_N[n]),
         }
         for n in range(len(keys))
@@ -76,7 +76,7 @@ def rows_of(
         }
         for e, (s, t) in enumerate(graph.edge_index_2E.T.tolist())
     ]
-    features = [
+    features: Rows = [
         {
             **at,
             "id": keys[n],
@@ -92,6 +92,11 @@ def rows_of(
         for d, feature in enumerate(node_features)
         if i.x_ND[n, d] != 0 or i.effect_ND[n, d] > 0
     ]
+    if one.cause is not None:
+        view, key = one.cause
+        cause = {"id": key, "name": names(key), "feature": f"{view} of bytes", "signal": ""}
+        told = {"deviation_sd": None, "expected_sd": None, "importance": 1.0, "effect": row["score"]}
+        features.append({**at, **cause, **told})
     state = [{**at, **asdict(f)} for f in one.verdict.fields] if one.verdict else []
     window = _window(one, row)
     return {"windows": [window], "nodes": nodes, "edges": edges, "features": features, "state": state}
@@ -112,7 +117,7 @@ def _window(one: Explanation, row: Mapping[str, Any]) -> dict[str, Any]:
         "window_share": None if share_T is None else [round(float(s), 4) for s in share_T],
         "decided": i.decided,
         "margin": i.margin,
-        "unit": UNITS[one.answers],
+        "unit": UNITS.get(one.answers, "score"),
         "masked_edges_lost": i.masked_edges,
         "named_edges_lost": i.named_edges,
         "random_edges_lost": i.random_edges,

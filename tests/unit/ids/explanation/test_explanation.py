@@ -33,6 +33,8 @@ from candor.ids.models.gat import Gat
 from candor.ids.models.store import save_model
 from candor.ids.models.temporal import Temporal
 from candor.ids.models.vgae import Vgae
+from candor.ids.payload import VARIANT
+from candor.ids.pipeline import LABEL_FREE
 from candor.ids.scoring import score_frame, window_rows
 from candor.ids.temporal import score_windows
 from candor.ids.training import scoring_batches
@@ -222,6 +224,38 @@ def test_the_temporal_detector_is_explained_on_the_window_it_judges(
         assert sum(shares) == pytest.approx(1, abs=1e-3)
     assert "Attention over the windows up to this one" in (folder / "index.html").read_text()
     assert pl.read_parquet(folder / "state.parquet").is_empty()
+
+
+def test_the_payload_detector_is_explained_by_the_id_and_view_it_names(
+    artifacts: Inputs, world: TinyWorld, tmp_path: Path
+) -> None:
+    assert VARIANT == LABEL_FREE
+    rows = window_rows(world.build_test / "test", "test")
+    store, rng = world.store("test"), np.random.default_rng(0)
+    key = int(store.gather([0]).node_id_N[0])
+    (tmp_path / "score").mkdir()
+    causes = rows.with_columns(
+        split=pl.lit("test"),
+        node_id=pl.lit(key, pl.Int64),
+        view=pl.when(pl.col("y") == 1).then(pl.lit("step")).otherwise(pl.lit("value")),
+    )
+    causes.write_parquet(tmp_path / "score" / "causes.parquet")
+    score = store.y_G + rng.random(len(store)) * 1.2
+    judged = score_frame(rows, score, detector="payload", variant=VARIANT).with_columns(
+        threshold=pl.lit(1.0), prediction=(pl.col("score") >= 1.0).cast(pl.UInt8)
+    )
+    (tmp_path / "evaluate").mkdir()
+    judged.write_parquet(tmp_path / "evaluate" / "predictions.parquet")
+    kept = {name: artifacts.path(name) for name in ("ingest", "build_test")}
+    inputs = Inputs({**kept, "evaluate": tmp_path / "evaluate", "score_payload": tmp_path / "score"})
+    task = TASK.model_copy(update={"detector": "payload", "variant": VARIANT, "seed": 0})
+    out = output(tmp_path)
+    assert explain(task, inputs, out).summary["fidelity"] == {}
+    windows = pl.read_parquet(out.path / "windows.parquet")
+    assert {"true alarm", "false alarm"} <= set(windows["kind"])
+    for kind, driven in windows.select("kind", "driven_by").iter_rows():
+        assert driven == f"{'value' if kind == 'false alarm' else 'step'} of bytes of 0x{key:X}"
+    assert "The payload detector leans to attack; driven by: step" in (out.path / "index.html").read_text()
 
 
 def test_the_part_of_who_is_overruled_never_decides() -> None:
