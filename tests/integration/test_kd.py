@@ -83,7 +83,8 @@ def test_every_detector_is_scored_on_the_same_windows_and_thresholds_come_from_v
     predictions = pl.read_parquet(candor.artifact("evaluate") / "predictions.parquet")
     counts = predictions.group_by("detector", "variant", "seed").len()
     assert counts["len"].n_unique() == 1
-    assert len(counts) == 3 * 3 + 5 + 3 + 4  # Models, specialists and their OR, baselines, controls.
+    # Models and the OR of the unsupervised, specialists and their OR, baselines, controls.
+    assert len(counts) == 3 * 4 + 5 + 3 + 4
     assert (
         predictions.group_by("detector", "variant", "seed")
         .agg(pl.col("threshold").n_unique())["threshold"]
