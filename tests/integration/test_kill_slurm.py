@@ -16,9 +16,10 @@ from slurm_kit import FAST, PASS_ENV
 pytestmark = pytest.mark.slow
 
 #: CANDOR_KILL_ROUNDS=20 is the long version.
-ROUNDS = int(os.environ.get("CANDOR_KILL_ROUNDS", "3"))
-#: A node's slurmd is the first process of its namespaces: "node" kills it and everything else there.
-KINDS = ("node", "task", "launcher")
+ROUNDS = int(os.environ.get("CANDOR_KILL_ROUNDS", "5"))
+#: ``node``: everything on it dies, and SLURM is told. ``silence``: nobody tells it; it has to miss the node.
+#: ``slurmd``: the daemon alone dies, and comes back some seconds later.
+KINDS = ("node", "task", "launcher", "silence", "slurmd")
 STEP_S = "0.3"
 
 
@@ -38,10 +39,14 @@ def strike(kind: str, launcher: int, slurm: SlurmCluster, rng: random.Random) ->
     elif kind == "task":
         victims = slurm.processes("task run")
         os.kill(rng.choice(victims), signal.SIGKILL) if victims else None
+    elif kind == "slurmd":
+        slurm.kill_slurmd(number)
     else:
-        slurm.kill_node(number)
-        time.sleep(5)
-        slurm.start_node(number)
+        slurm.kill_node(number, told=kind == "node")
+        try:
+            time.sleep(5) if kind == "node" else slurm.missed(number)
+        finally:
+            slurm.start_node(number)
 
 
 @pytest.mark.timeout(400)

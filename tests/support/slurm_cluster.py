@@ -54,11 +54,25 @@ class SlurmCluster:
                 found.append(int(path.parent.name))
         return sorted(found)
 
-    def kill_node(self, number: int) -> None:
-        """Pull the plug: every process of the node is gone at once, and SLURM is told."""
+    def kill_node(self, number: int, *, told: bool = True) -> None:
+        """Pull the plug: every process of the node is gone at once. SLURM is told, or has to find out by itself."""
         pid = int((self.state / "run" / f"node{number}.pid").read_text())
         os.kill(pid, 9)
-        self.call("scontrol", "update", f"nodename=node{number}", "state=down", "reason=pulled")
+        if told:
+            self.call("scontrol", "update", f"nodename=node{number}", "state=down", "reason=pulled")
+
+    def kill_slurmd(self, number: int) -> None:
+        """The daemon alone dies, as by a bug or for want of memory; its jobs live on, and it is started again."""
+        line = f"slurmd -D -f {self.state}/slurm.conf -N node{number}"
+        for pid in self.processes(line) + self.processes(line.replace("-D", "-b -D")):
+            os.kill(pid, 9)
+
+    def missed(self, number: int, timeout_s: float = 90.0) -> None:
+        """Wait until SLURM itself has noticed that a node is gone."""
+        until = time.monotonic() + timeout_s
+        while "down" not in self.call("sinfo", "-h", "-n", f"node{number}", "-o", "%T"):
+            assert time.monotonic() < until, f"SLURM never missed node{number}"
+            time.sleep(0.5)
 
     def start_node(self, number: int) -> None:
         """Plug it in again, and wait until it takes jobs."""

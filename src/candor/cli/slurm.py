@@ -126,19 +126,32 @@ def run_allocation(
 
 def cancel(
     ctx: typer.Context,
-    run_name: Annotated[str, typer.Argument(metavar="RUN", help="The run.", show_default=False)],
+    name: Annotated[
+        str, typer.Argument(metavar="RUN|STUDY", help="The run, or the study.", show_default=False)
+    ],
     as_json: options.AsJson = False,
 ) -> None:
-    """Take the jobs of a run off the queue of the cluster; what runs writes its checkpoint first."""
+    """Take the jobs of a run or a study off the queue of the cluster; what runs writes its checkpoint first."""
     from candor.executors.scheduler import Slurm
     from candor.executors.slurm import cancel as cancel_run
+    from candor.executors.worker_array import cancel_workers
     from candor.flow.run import find_run
 
-    run = find_run(session(ctx).settings.run_root, run_name)
-    ended = cancel_run(run, Slurm(patience_s=60.0))
+    root, slurm = session(ctx).settings.run_root, Slurm(patience_s=60.0)
+    study = root / "studies" / name
+    if (study / "study.json").is_file() and not (root / "runs" / name).is_dir():
+        workers = cancel_workers(study, slurm)
+        told = f"{output.count(len(workers), 'worker')} of {name}" if workers else ""
+        _tell_cancelled(told, f"No worker of {name}", {"study": name, "cancelled": workers}, as_json=as_json)
+        return
+    run = find_run(root, name)
+    ended = cancel_run(run, slurm)
+    told = f"{output.count(len(ended), 'task')} of {run.id}: {', '.join(ended)}" if ended else ""
+    _tell_cancelled(told, f"No job of {run.id}", {"run": run.id, "cancelled": ended}, as_json=as_json)
+
+
+def _tell_cancelled(told: str, none: str, facts: dict[str, object], *, as_json: bool) -> None:
     if as_json:
-        output.as_json({"run": run.id, "cancelled": ended})
-    elif not ended:
-        output.say(f"No job of {run.id} waits or runs.")
+        output.as_json(facts)
     else:
-        output.say(f"Cancelled {output.count(len(ended), 'task')} of {run.id}: {', '.join(ended)}.")
+        output.say(f"Cancelled {told}." if told else f"{none} waits or runs.")

@@ -54,6 +54,7 @@ def search(
 
     Raises:
         StageFailed: several arrays on end brought no trial.
+        KeyboardInterrupt: waiting was interrupted, or someone cancelled the array.
     """
     seen = {t.number for t in study.trials() if t.state != "running"}
     barren = 0
@@ -61,7 +62,7 @@ def search(
         job, fresh = array.submit(min(at_most, missing))
         output.note(f"{'Queued' if fresh else 'Joined'} job {job}, which works on {study.info().study}.")
         if not where.wait:
-            output.note(f"`candor study {study.info().study}` shows how far it is, `scancel {job}` ends it.")
+            output.note(f"`candor study {study.info().study}` shows how far it is, `candor cancel {study.info().study}` ends it.")
             return False
         before = len(seen)
         try:
@@ -70,8 +71,11 @@ def search(
             if array.site.on_stop == "cancel":
                 array.cancel()
             else:
-                output.note(f"Stopped waiting; job {job} goes on. `scancel {job}` ends it.")
+                output.note(f"Stopped waiting; job {job} goes on. `candor cancel {study.info().study}` ends it.")
             raise
+        if array.was_cancelled(job) and study.info().trials > len(seen):
+            output.note(f"Job {job} was cancelled.")
+            raise KeyboardInterrupt
         if len(seen) > before or not fresh:
             barren = 0
             continue
@@ -94,6 +98,7 @@ def _wait(array: WorkerArray, study: Study, seen: set[int], told: Callable[[Tria
             if trial.state != "running" and trial.number not in seen:
                 seen.add(trial.number)
                 told(trial)
-        if over:
+        # Enough trials are enough, whatever SLURM says of a worker whose node it cannot reach.
+        if over or len(seen) >= study.info().trials:
             return
         time.sleep(array.site.poll_s)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
 
 from candor.executors.batches import Batch
 from candor.executors.sbatch import job_name
 from candor.executors.scheduler import Queued
+from candor.flow.journal import JournalTail
 from candor.flow.run import Run
 
 #: Written before ``sbatch`` is called: if the answer is lost, the job is found again by its name.
@@ -38,13 +40,31 @@ def element_jobs(job: str, elements: Mapping[int, str]) -> dict[str, str]:
     return {task_id: f"{job}_{number}" for number, task_id in elements.items()}
 
 
-def jobs_of(run: Run) -> dict[str, str]:
+@dataclass
+class Jobs:
+    """Which job each task of a run was last submitted as, for who asks again and again: only new lines are read."""
+
+    run: Run
+    _jobs: dict[str, str] = field(default_factory=dict)
+    _tail: JournalTail = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._tail = JournalTail(self.run.journal)
+
+    def now(self) -> Mapping[str, str]:
+        """Task ID → job."""
+        events, anew = self._tail.read()
+        if anew:
+            self._jobs.clear()
+        for event in events:
+            if event["event"] == SUBMITTED:
+                self._jobs |= event["jobs"]
+        return self._jobs
+
+
+def jobs_of(run: Run) -> Mapping[str, str]:
     """Task ID → the job it was last submitted as."""
-    found: dict[str, str] = {}
-    for event in run.journal.read():
-        if event["event"] == SUBMITTED:
-            found |= event["jobs"]
-    return found
+    return Jobs(run).now()
 
 
 def earlier_jobs_of(run: Run, task_id: str) -> list[str]:

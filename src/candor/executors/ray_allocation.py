@@ -62,9 +62,9 @@ def render(context: ScriptContext, slurm: SlurmExecutor, *, nodes: int) -> str:
             'if [ -n "$warned" ] && [ "$rc" = 130 ] && [ "${SLURM_RESTART_COUNT:-0}" -lt '
             + str(site.max_requeues)
             + " ]; then",
-            '  scontrol requeue "$SLURM_JOB_ID" && sleep 120'
+            f'  if scontrol requeue "$SLURM_JOB_ID"; then sleep 120; else {_SUCCESSOR}; fi'
             if site.requeue
-            else '  sbatch "$logs/' + HEAD + '.sh"',
+            else f"  {_SUCCESSOR}",
             "fi",
             "exit $rc",
             "",
@@ -72,6 +72,7 @@ def render(context: ScriptContext, slurm: SlurmExecutor, *, nodes: int) -> str:
     )
 
 
+_SUCCESSOR = f'sbatch --chdir="$logs" "$logs/{HEAD}.sh"'
 _SETUP = [
     'head=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)',
     "host=$(getent hosts \"$head\" | awk '{print $1; exit}')",
@@ -109,8 +110,10 @@ def submit(
 
 
 def wait(slurm: SlurmExecutor, plan: Plan, run: Run, todo: Sequence[str], job: str) -> RunReport:
-    """How the tasks ended, after the allocation left the queue."""
+    """How the tasks ended, after all of them succeeded or the allocation left the queue."""
     while any(entry.job == job for entry in slurm.slurm.queue()):
+        if all(slurm.succeeded(plan, run, task_id) for task_id in todo):
+            break
         time.sleep(slurm.site.poll_s)
     results: dict[str, JobResult] = {}
     for task in [t for t in plan.tasks if t.id in todo]:

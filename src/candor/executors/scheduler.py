@@ -116,7 +116,7 @@ class Slurm:
         self._run(["scontrol", "requeue", job])
 
     def wait_for(self, job: str, dependency: str) -> None:
-        """Let a waiting job wait for something else."""
+        """Let a waiting job wait for something else; for nothing if ``dependency`` is empty."""
         self._run(["scontrol", "update", f"JobId={job}", f"Dependency={dependency}"])
 
     def state(self, job: str) -> str:

@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from candor.executors import ledger
@@ -17,6 +18,7 @@ from candor.executors.sbatch import ScriptContext, render
 from candor.executors.scheduler import Queued, Slurm
 from candor.executors.settling import explain_all, settle
 from candor.executors.site import SiteConfig, refuse_secrets
+from candor.executors.stuck import Stuck
 from candor.flow.artifact import ArtifactStore
 from candor.flow.attempt import Attempt
 from candor.flow.locks import key_lock
@@ -82,6 +84,11 @@ class SlurmExecutor:
     _runs: set[Path] = field(default_factory=set)
     _told: set[str] = field(default_factory=set)
     _queue: tuple[float, dict[str, Queued]] | None = None
+    _ledgers: dict[Path, ledger.Jobs] = field(default_factory=dict)
+    _stuck: Stuck = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._stuck = Stuck(self.slurm)
 
     def submit(self, plan: Plan, run: Run, task_id: str, after: Sequence[Job]) -> SlurmJob:
         """Note the task; ``flush`` submits it."""
@@ -178,7 +185,10 @@ class SlurmExecutor:
             yield Submission(batch, script, batch.after, batch.paired)
 
     def wait(self, job: SlurmJob) -> JobResult:
-        """How the task of ``job`` ended: after what it needs, and after SLURM is done with it."""
+        """How the task of ``job`` ended: after what it needs, and after its record or SLURM says so.
+
+        A published artifact counts whatever SLURM says: it calls a job running that ended on a node it cannot reach.
+        """
         self.flush()
         cause = _failed_cause(job.after)
         if cause is not None:
@@ -187,21 +197,37 @@ class SlurmExecutor:
             self.display.finished(skipped)
             return skipped
         while True:
-            told = ledger.jobs_of(job.run).get(job.task_id)
+            told = self._jobs(job.run).get(job.task_id)
+            if told and (self.succeeded(job.plan, job.run, job.task_id) or _failed(job, told)):
+                break
             entry = self._snapshot().get(told) if told else None
             if entry is None:
                 # Between looking at the queue and here, the job may have submitted its own successor.
-                if ledger.jobs_of(job.run).get(job.task_id) == told:
+                if self._jobs(job.run).get(job.task_id) == told:
                     break
                 self._queue = None
                 continue
             if entry.state == "RUNNING" and job.task_id not in self._told:
                 self._told.add(job.task_id)
                 self.display.started(job.plan.task(job.task_id))
+            if self._stuck.holds(entry):
+                jobs, live = self._jobs(job.run), self._snapshot()
+                self._stuck.free(job.plan, job.run, jobs, live, partial(self._published, job.plan))
+                self._queue = None
             time.sleep(self.site.poll_s)
         attempt = self._ended(job, told)
         self.display.finished(attempt)
         return attempt
+
+    def _jobs(self, run: Run) -> Mapping[str, str]:
+        return self._ledgers.setdefault(run.path, ledger.Jobs(run)).now()
+
+    def succeeded(self, plan: Plan, run: Run, task_id: str) -> bool:
+        """Whether the artifact is there, and an attempt of this run says so."""
+        key = plan.task(task_id).key
+        return self._published(plan, task_id) and any(
+            a.ok and a.record.key == key for a in run.attempts(task_id)
+        )
 
     def _snapshot(self) -> dict[str, Queued]:
         if self._queue is None or time.monotonic() - self._queue[0] >= self.site.poll_s:
@@ -236,6 +262,11 @@ class SlurmExecutor:
             reason=f"job {job or 'of this task'} left the queue and no trace; read {run.path / 'slurm'}",
             job=job,
         )
+
+
+def _failed(job: SlurmJob, told: str) -> bool:
+    """Whether the job has recorded a failure: it will not try again, whatever SLURM says of it."""
+    return any(a.record.job == told and a.record.outcome == "failed" for a in job.run.attempts(job.task_id))
 
 
 def _dependency(submission: Submission, jobs: Mapping[str, str], arrays: Mapping[str, str]) -> str:

@@ -29,11 +29,10 @@ def render(context: ScriptContext, site: SiteConfig, request: Request, *, worker
 
     Ahead of the time limit a worker lets its trial write a checkpoint, gives it back, and goes to the queue again.
     """
-    again = (
-        [f'  scontrol requeue "${JOB_VARIABLE}" && sleep 120']
-        if site.requeue
-        else [f'  sbatch --array="$SLURM_ARRAY_TASK_ID" "$logs/{HEAD}.sh"']
-    )
+    successor = f'sbatch --array="$SLURM_ARRAY_TASK_ID" --chdir="$logs" "$logs/{HEAD}.sh"'
+    again = [f"  {successor}"]
+    if site.requeue:  # It ends this script.
+        again = [f'  if scontrol requeue "${JOB_VARIABLE}"; then sleep 120; else {successor}; fi']
     return "\n".join(
         [
             "#!/bin/bash",
@@ -101,11 +100,38 @@ class WorkerArray:
 
     def live(self) -> Sequence[Queued]:
         """Workers that wait or run."""
-        name = job_name(self.context.run, HEAD)
-        return [entry for entry in self.slurm.queue() if entry.name == name]
+        return live_workers(self.context.run, self.slurm)
 
     def cancel(self) -> None:
         """End every worker; what it trains writes its checkpoint."""
-        jobs = sorted({entry.job for entry in self.live()})
-        if jobs:
-            self.slurm.cancel(jobs)
+        cancel_workers(self.context.run, self.slurm)
+
+    def was_cancelled(self, job: str) -> bool:
+        """Whether someone cancelled the array ``job``."""
+        try:
+            return job in (self.context.run / _CANCELLED).read_text(encoding="utf-8").split()
+        except FileNotFoundError:
+            return False
+
+
+#: Below the study's folder: arrays that were cancelled, so that who waits for one does not queue the next.
+_CANCELLED = "slurm/cancelled.txt"
+
+
+def live_workers(study: Path, slurm: Slurm) -> list[Queued]:
+    """Workers of the study in the folder ``study`` that wait or run."""
+    name = job_name(study, HEAD)
+    return [entry for entry in slurm.queue() if entry.name == name]
+
+
+def cancel_workers(study: Path, slurm: Slurm) -> list[str]:
+    """End every worker of a study; what it trains writes its checkpoint. Their jobs."""
+    jobs = sorted({entry.job for entry in live_workers(study, slurm)})
+    if jobs:
+        arrays = sorted({job.partition("_")[0] for job in jobs})
+        note = study / _CANCELLED
+        note.parent.mkdir(parents=True, exist_ok=True)
+        with note.open("a", encoding="utf-8") as f:
+            f.write("".join(f"{array}\n" for array in arrays))
+        slurm.cancel(jobs)
+    return jobs

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -34,15 +35,43 @@ class Journal:
             lines = self.path.read_bytes().split(b"\n")
         except FileNotFoundError:
             return []
-        events = []
-        for line in lines:
-            try:
-                event = json.loads(line)
-            except ValueError:  # Also an undecodable byte.
-                continue
-            if isinstance(event, dict):
-                events.append(event)
-        return events
+        return _events(lines)
+
+
+@dataclass
+class JournalTail:
+    """Reads a journal that grows, each line once."""
+
+    journal: Journal
+    _offset: int = 0
+
+    def read(self) -> tuple[list[dict[str, Any]], bool]:
+        """Whole events since the last reading, and whether the journal began anew, so that what was read before is void."""
+        try:
+            with self.journal.path.open("rb") as f:
+                again = os.fstat(f.fileno()).st_size < self._offset
+                if again:
+                    self._offset = 0
+                f.seek(self._offset)
+                fresh = f.read()
+        except FileNotFoundError:
+            again, self._offset = self._offset > 0, 0
+            return [], again
+        whole = fresh[: fresh.rfind(b"\n") + 1]  # The rest is being written.
+        self._offset += len(whole)
+        return _events(whole.split(b"\n")), again
+
+
+def _events(lines: Iterable[bytes]) -> list[dict[str, Any]]:
+    events = []
+    for line in lines:
+        try:
+            event = json.loads(line)
+        except ValueError:  # Also an undecodable byte.
+            continue
+        if isinstance(event, dict):
+            events.append(event)
+    return events
 
 
 def _torn(fd: int) -> bool:
