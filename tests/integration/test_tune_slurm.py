@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -62,3 +63,60 @@ def test_a_study_runs_as_an_array_is_joined_and_survives_a_worker(
     assert hosts <= {"node1", "node2"}
     assert submitted() == []
     assert (study / "best.yaml").is_file()
+
+
+@pytest.mark.timeout(560)
+def test_a_worker_goes_on_after_its_time_limit_and_a_study_can_be_cancelled(
+    tmp_path: Path, slurm: SlurmCluster
+) -> None:
+    candor = Candor(tmp_path / "tune")
+    command = ["tune", "gat", "-d", "synthetic", *SETS, "--set", "training.max_epochs=12",
+               "--set", "training.patience=0", "--prune", "none", "--trials", "2", "--json",
+               "--on", "slurm", *SITE]  # fmt: skip
+    study = candor.root / "studies/gat-kd-synthetic"
+    candor(*command, "--no-wait")
+    job = slurm.call("squeue", "-h", "-r", "-o", "%i|%j").partition("|candor.gat-kd-synthetic.tune.")[0]
+    job = job.splitlines()[-1]
+
+    def epochs() -> int:
+        rows = candor.root.glob("cache/scratch/curriculum/*/metrics.jsonl")
+        return max((p.read_text().count('"epoch"') for p in rows), default=0)
+
+    wait_until(lambda: epochs() >= 2, "two epochs of the first trial", 300)
+    (first,) = study.glob("trials/*.json")
+    values = json.loads(first.read_text())["values"]
+    with slurm.hurry():
+        # What SLURM sends --signal=B:USR1@S before the limit.
+        slurm.call("scancel", "--batch", "--signal=USR1", job)
+        wait_until(
+            lambda: "Restarts=1" in slurm.call("scontrol", "show", "job", job), "the second start", 120
+        )
+
+    def trials() -> list[dict[str, object]]:
+        found = [json.loads(p.read_text() or "{}") for p in study.glob("trials/*.json")]
+        return sorted(found, key=lambda t: int(t.get("number", -1)))
+
+    wait_until(lambda: any(t.get("state") == "complete" for t in trials()), "the first trial", 300)
+    done = next(t for t in trials() if t["state"] == "complete")
+    assert done["values"] == values
+    assert len(done["curve"]) == 12  # type: ignore[arg-type]
+    attempts = sorted(
+        candor.root.glob(f"runs/{done['run']}/tasks/curriculum.student.s1/attempt-*/record.json")
+    )
+    assert [json.loads(p.read_text())["outcome"] for p in attempts] == ["interrupted", "succeeded"]
+
+    with subprocess.Popen(
+        candor.argv(*command), env=candor.env, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as waiting:
+        wait_until(lambda: len(trials()) == 2, "the second trial", 120)
+        assert waiting.stderr is not None
+        while "Joined job" not in waiting.stderr.readline():
+            assert waiting.poll() is None
+        told = json.loads(candor("cancel", "gat-kd-synthetic", "--json").stdout)
+        assert told == {"study": "gat-kd-synthetic", "cancelled": [job]}
+        _, said = waiting.communicate(timeout=120)
+    assert waiting.returncode == 130, said
+    assert "were cancelled" in said
+    assert [t["state"] for t in trials()] == ["complete", "running"]
+    assert "No worker of gat-kd-synthetic" in candor("cancel", "gat-kd-synthetic").stdout
+    assert [t["state"] for t in json.loads(candor(*command).stdout)["all"]] == ["complete"] * 2

@@ -70,7 +70,8 @@ class SlurmCluster:
     def missed(self, number: int, timeout_s: float = 90.0) -> None:
         """Wait until SLURM itself has noticed that a node is gone."""
         until = time.monotonic() + timeout_s
-        while "down" not in self.call("sinfo", "-h", "-n", f"node{number}", "-o", "%T"):
+        # sinfo calls a node completing that is down while jobs end on it.
+        while "State=DOWN" not in self.call("scontrol", "--oneliner", "show", "node", f"node{number}"):
             assert time.monotonic() < until, f"SLURM never missed node{number}"
             time.sleep(0.5)
 

@@ -227,20 +227,35 @@ def logs(
 
 
 def _await_start(run: Run, task_id: str) -> None:
-    """While the task's job waits in the queue, say so once and wait with it."""
+    """While the task's job waits in the queue, say so once and wait with it; if it leaves without an attempt, note why."""
     from candor.executors.slurm_status import QueueView, queue_word
 
     told = ""
     while True:
-        queued = QueueView().live(run).get(task_id)
-        begun = [a for a in run.attempts(task_id) if queued is None or a.record.job == queued.job]
-        if queued is None or any(a.record.outcome == "running" for a in begun):
+        view = QueueView()
+        queued = view.live(run).get(task_id)
+        if queued is None:
+            if not view.trouble:
+                _note_untried(run, task_id)
+            return
+        if any(a.record.outcome == "running" for a in run.attempts(task_id) if a.record.job == queued.job):
             return
         word, why = queue_word(queued)
         if word != told:
             output.note(f"{task_id} is {word}: {why}")
         told = word
         time.sleep(_FOLLOW_QUEUE_S)
+
+
+def _note_untried(run: Run, task_id: str) -> None:
+    """If the task's job ended before it began an attempt, record what SLURM says of that."""
+    from candor.executors import ledger
+    from candor.executors.scheduler import Slurm
+    from candor.executors.settling import settle
+
+    job = ledger.jobs_of(run).get(task_id)
+    if job is not None and not any(a.ok or a.record.job == job for a in run.attempts(task_id)):
+        settle(run, run.plan().task(task_id), job, Slurm(patience_s=_FOLLOW_QUEUE_S))
 
 
 def _find_attempt(state: Session, run: Run, task_id: str, number: int | None) -> Attempt:

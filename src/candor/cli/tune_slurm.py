@@ -62,19 +62,23 @@ def search(
         job, fresh = array.submit(min(at_most, missing))
         output.note(f"{'Queued' if fresh else 'Joined'} job {job}, which works on {study.info().study}.")
         if not where.wait:
-            output.note(f"`candor study {study.info().study}` shows how far it is, `candor cancel {study.info().study}` ends it.")
+            output.note(
+                f"`candor study {study.info().study}` shows how far it is, `candor cancel {study.info().study}` ends it."
+            )
             return False
-        before = len(seen)
+        before, cancelled = len(seen), array.cancelled()
         try:
             _wait(array, study, seen, told)
         except KeyboardInterrupt:
             if array.site.on_stop == "cancel":
                 array.cancel()
             else:
-                output.note(f"Stopped waiting; job {job} goes on. `candor cancel {study.info().study}` ends it.")
+                output.note(
+                    f"Stopped waiting; job {job} goes on. `candor cancel {study.info().study}` ends it."
+                )
             raise
-        if array.was_cancelled(job) and study.info().trials > len(seen):
-            output.note(f"Job {job} was cancelled.")
+        if array.cancelled() - cancelled and study.info().trials > len(seen):
+            output.note(f"The workers of {study.info().study} were cancelled.")
             raise KeyboardInterrupt
         if len(seen) > before or not fresh:
             barren = 0

@@ -129,7 +129,10 @@ class SlurmExecutor:
         with key_lock(folder / "submit.lock"):
             queue = self.slurm.queue()
             ledger.recover(run, queue)
-            live = self._joinable(plan, todo, ledger.live_jobs(run, queue))
+            queued = ledger.live_jobs(run, queue)
+            # What has failed only writes its epilog now.
+            over = {task for task, entry in queued.items() if _failed(run, task, entry.job)}
+            live = self._joinable(plan, todo, {t: e for t, e in queued.items() if t not in over})
             if live:
                 run.journal.append("slurm_joined", jobs=live)
             fresh = [t for t in todo if t not in live and not self._published(plan, t)]
@@ -198,7 +201,7 @@ class SlurmExecutor:
             return skipped
         while True:
             told = self._jobs(job.run).get(job.task_id)
-            if told and (self.succeeded(job.plan, job.run, job.task_id) or _failed(job, told)):
+            if told and (self.succeeded(job.plan, job.run, job.task_id) or _failed(job.run, job.task_id, told)):
                 break
             entry = self._snapshot().get(told) if told else None
             if entry is None:
@@ -264,9 +267,9 @@ class SlurmExecutor:
         )
 
 
-def _failed(job: SlurmJob, told: str) -> bool:
-    """Whether the job has recorded a failure: it will not try again, whatever SLURM says of it."""
-    return any(a.record.job == told and a.record.outcome == "failed" for a in job.run.attempts(job.task_id))
+def _failed(run: Run, task_id: str, job: str) -> bool:
+    """Whether ``job`` has recorded a failure: it will not try again, whatever SLURM says of it."""
+    return any(a.record.job == job and a.record.outcome == "failed" for a in run.attempts(task_id))
 
 
 def _dependency(submission: Submission, jobs: Mapping[str, str], arrays: Mapping[str, str]) -> str:

@@ -106,12 +106,12 @@ class WorkerArray:
         """End every worker; what it trains writes its checkpoint."""
         cancel_workers(self.context.run, self.slurm)
 
-    def was_cancelled(self, job: str) -> bool:
-        """Whether someone cancelled the array ``job``."""
+    def cancelled(self) -> set[str]:
+        """Arrays of this study that someone cancelled."""
         try:
-            return job in (self.context.run / _CANCELLED).read_text(encoding="utf-8").split()
+            return set((self.context.run / _CANCELLED).read_text(encoding="utf-8").split())
         except FileNotFoundError:
-            return False
+            return set()
 
 
 #: Below the study's folder: arrays that were cancelled, so that who waits for one does not queue the next.

@@ -40,7 +40,9 @@ class Zombies(Slurm):
         ids = [(f"{job}{part}", waits) for job, waits in jobs for part in ("", "_0", "_1")]
         free = {job for job, _ in self.freed}
         return [
-            Queued(job, "PENDING", "Dependency", "") if waits and job not in free else Queued(job, self.state, "None", "")
+            Queued(job, "PENDING", "Dependency", "")
+            if waits and job not in free
+            else Queued(job, self.state, "None", "")
             for job, waits in ids
         ]
 

@@ -77,6 +77,7 @@ def test_an_array_that_is_queued_is_joined_and_another_study_is_not(tmp_path: Pa
     first.cancel()
     assert isinstance(first.slurm, Queue)
     assert first.slurm.cancelled == ["7_0"]
+    assert (first.cancelled(), other.cancelled()) == ({"7"}, set())
 
 
 def test_a_name_that_would_smuggle_in_a_directive_is_refused(tmp_path: Path) -> None:
