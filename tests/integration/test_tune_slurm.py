@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import subprocess
-from pathlib import Path
 
 import pytest
 from kd_run import TINY, Candor
@@ -27,11 +26,16 @@ SITE = (
 )
 
 
+@pytest.fixture(scope="module")
+def candor(tmp_path_factory: pytest.TempPathFactory) -> Candor:
+    """What is generated and built for the first study serves the second, where one process runs both tests."""
+    return Candor(tmp_path_factory.mktemp("tune"))
+
+
 @pytest.mark.timeout(560)
 def test_a_study_runs_as_an_array_is_joined_and_survives_a_worker(
-    tmp_path: Path, slurm: SlurmCluster
+    candor: Candor, slurm: SlurmCluster
 ) -> None:
-    candor = Candor(tmp_path / "tune")
     command = ["tune", "gat", "-d", "synthetic", *SETS, "--prune", "none", "--trials", "4", "--json",
                "--on", "slurm", "--max-concurrent", "2", *SITE]  # fmt: skip
     study = candor.root / "studies/gat-kd-synthetic"
@@ -67,15 +71,14 @@ def test_a_study_runs_as_an_array_is_joined_and_survives_a_worker(
 
 @pytest.mark.timeout(560)
 def test_a_worker_goes_on_after_its_time_limit_and_a_study_can_be_cancelled(
-    tmp_path: Path, slurm: SlurmCluster
+    candor: Candor, slurm: SlurmCluster
 ) -> None:
-    candor = Candor(tmp_path / "tune")
-    command = ["tune", "gat", "-d", "synthetic", *SETS, "--set", "training.max_epochs=12",
+    command = ["tune", "gat", "-d", "synthetic", *SETS, "--set", "training.max_epochs=20",
                "--set", "training.patience=0", "--prune", "none", "--trials", "2", "--json",
-               "--on", "slurm", *SITE]  # fmt: skip
-    study = candor.root / "studies/gat-kd-synthetic"
+               "--name", "limited", "--on", "slurm", *SITE]  # fmt: skip
+    study = candor.root / "studies/limited"
     candor(*command, "--no-wait")
-    job = slurm.call("squeue", "-h", "-r", "-o", "%i|%j").partition("|candor.gat-kd-synthetic.tune.")[0]
+    job = slurm.call("squeue", "-h", "-r", "-o", "%i|%j").partition("|candor.limited.tune.")[0]
     job = job.splitlines()[-1]
 
     def epochs() -> int:
@@ -99,7 +102,7 @@ def test_a_worker_goes_on_after_its_time_limit_and_a_study_can_be_cancelled(
     wait_until(lambda: any(t.get("state") == "complete" for t in trials()), "the first trial", 300)
     done = next(t for t in trials() if t["state"] == "complete")
     assert done["values"] == values
-    assert len(done["curve"]) == 12  # type: ignore[arg-type]
+    assert len(done["curve"]) == 20  # type: ignore[arg-type]
     attempts = sorted(
         candor.root.glob(f"runs/{done['run']}/tasks/curriculum.student.s1/attempt-*/record.json")
     )
@@ -112,11 +115,10 @@ def test_a_worker_goes_on_after_its_time_limit_and_a_study_can_be_cancelled(
         assert waiting.stderr is not None
         while "Joined job" not in waiting.stderr.readline():
             assert waiting.poll() is None
-        told = json.loads(candor("cancel", "gat-kd-synthetic", "--json").stdout)
-        assert told == {"study": "gat-kd-synthetic", "cancelled": [job]}
+        told = json.loads(candor("cancel", "limited", "--json").stdout)
+        assert told == {"study": "limited", "cancelled": [job]}
         _, said = waiting.communicate(timeout=120)
     assert waiting.returncode == 130, said
     assert "were cancelled" in said
     assert [t["state"] for t in trials()] == ["complete", "running"]
-    assert "No worker of gat-kd-synthetic" in candor("cancel", "gat-kd-synthetic").stdout
-    assert [t["state"] for t in json.loads(candor(*command).stdout)["all"]] == ["complete"] * 2
+    assert "No worker of limited" in candor("cancel", "limited").stdout

@@ -61,7 +61,7 @@ def verdict(result: JobResult) -> tuple[str, str, str]:
         return "-", "yellow", f"skipped, because {result.cause} failed"
     record = result.record
     if record.outcome == "cached":
-        return "✓", "green", "published by another process"
+        return "✓", "green", "the same work was published meanwhile"
     if result.ok:
         memory = f", {record.peak_memory_bytes / 1e6:.0f} MB" if record.peak_memory_bytes else ""
         return "✓", "green", f"{seconds(record.duration_s or 0.0)}{memory}"

@@ -111,8 +111,11 @@ def submit(
 
 def wait(slurm: SlurmExecutor, plan: Plan, run: Run, todo: Sequence[str], job: str) -> RunReport:
     """How the tasks ended, after all of them succeeded or the allocation left the queue."""
+    left = list(reversed(todo))
     while any(entry.job == job for entry in slurm.slurm.queue()):
-        if all(slurm.succeeded(plan, run, task_id) for task_id in todo):
+        while left and slurm.succeeded(plan, run, left[-1]):
+            left.pop()
+        if not left:
             break
         time.sleep(slurm.site.poll_s)
     results: dict[str, JobResult] = {}

@@ -201,7 +201,9 @@ class SlurmExecutor:
             return skipped
         while True:
             told = self._jobs(job.run).get(job.task_id)
-            if told and (self.succeeded(job.plan, job.run, job.task_id) or _failed(job.run, job.task_id, told)):
+            if told and (
+                self.succeeded(job.plan, job.run, job.task_id) or _failed(job.run, job.task_id, told)
+            ):
                 break
             entry = self._snapshot().get(told) if told else None
             if entry is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -27,6 +27,7 @@ class Zombies(Slurm):
     state: str = "RUNNING"
     names: list[str] = dataclasses.field(default_factory=list)
     freed: list[tuple[str, str]] = dataclasses.field(default_factory=list)
+    cancelled: list[str] = dataclasses.field(default_factory=list)
 
     def submit(self, script: Path, *, dependency: str = "", array: str = "", name: str = "") -> str:
         self.names.append(dependency)
@@ -48,6 +49,9 @@ class Zombies(Slurm):
 
     def accounting(self, jobs: object) -> list[Accounted]:
         return []
+
+    def cancel(self, jobs: Sequence[str]) -> None:
+        self.cancelled.extend(jobs)
 
     def wait_for(self, job: str, dependency: str) -> None:
         self.freed.append((job, dependency))
@@ -84,8 +88,22 @@ def test_a_failure_on_record_is_one_though_slurm_calls_its_job_running(
             monkeypatch.setenv("CANDOR_JOB", "1_1")
             kit.run_task(plan, "right")
 
-    results = run(kit, plan, Zombies(then=fail))
+    first = Zombies(then=fail)
+    results = run(kit, plan, first)
     assert [type(r).__name__ for r in results.values()] == ["Attempt", "Attempt", "Skipped", "Skipped"]
+
+    # The next run does not join the jobs that failed, though they are in the queue still.
+    monkeypatch.delenv("TOY_FAIL")
+    again = dataclasses.replace(first, then=lambda: None)
+
+    def go_on() -> None:
+        for task in ("left", "right", "total", "report"):
+            if len(again.names) == 6 and not any(a.ok for a in kit.open(plan).attempts(task)):
+                kit.run_task(plan, task)
+
+    results = run(kit, plan, dataclasses.replace(again, then=go_on))
+    assert [a.ok for a in results.values() if isinstance(a, Attempt)] == [True] * 4
+    assert set(ledger.jobs_of(kit.open(plan)).values()) == {"4_0", "4_1", "5", "6"}
 
 
 def test_a_job_that_waits_for_one_that_is_done_is_let_go(kit: Kit, monkeypatch: pytest.MonkeyPatch) -> None:
