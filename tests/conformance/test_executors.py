@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -28,9 +29,38 @@ def platform(request: pytest.FixtureRequest) -> Iterator[Platform]:
         yield opened
 
 
+#: A folder whose name a shell would take apart.
+ODD = "röots of 'tests' $HOME & \"more\""
+
+
 @pytest.fixture
 def kit(tmp_path: Path) -> Kit:
-    return Kit(tmp_path / "röots of 'tests' $HOME & \"more\"")
+    return Kit(tmp_path / ODD)
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A run that several tests look at."""
+
+    kit: Kit
+    plan: Plan
+    report: RunReport
+
+
+@pytest.fixture(scope="module")
+def calm(platform: Platform, tmp_path_factory: pytest.TempPathFactory) -> Ended:
+    """Nothing goes wrong."""
+    kit, plan = Kit(tmp_path_factory.mktemp("calm") / ODD), toy_plan(left__value=5)
+    return Ended(kit, plan, run(kit, platform, plan))
+
+
+@pytest.fixture(scope="module")
+def failed(platform: Platform, tmp_path_factory: pytest.TempPathFactory) -> Ended:
+    """The third of four tasks fails."""
+    kit, plan = Kit(tmp_path_factory.mktemp("failed") / ODD), toy_plan()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TOY_FAIL", "total")
+        return Ended(kit, plan, run(kit, platform, plan))
 
 
 def run(kit: Kit, platform: Platform, plan: Plan) -> RunReport:
@@ -46,29 +76,23 @@ def outcomes(kit: Kit, plan: Plan, task_id: str) -> list[str]:
     return [a.record.outcome for a in kit.open(plan).attempts(task_id)]
 
 
-def test_a_plan_runs_to_its_end(kit: Kit, platform: Platform) -> None:
-    plan = toy_plan(left__value=5)
-    report = run(kit, platform, plan)
-    assert report.ok
-    assert list(report.results) == ["left", "right", "total", "report"]
-    assert json.loads((kit.artifact(plan, "total").path / "value.json").read_text()) == 7
+def test_a_plan_runs_to_its_end(calm: Ended) -> None:
+    assert calm.report.ok
+    assert list(calm.report.results) == ["left", "right", "total", "report"]
+    assert json.loads((calm.kit.artifact(calm.plan, "total").path / "value.json").read_text()) == 7
 
 
-def test_no_task_begins_before_those_it_needs_have_ended(kit: Kit, platform: Platform) -> None:
-    plan = toy_plan()
-    run(kit, platform, plan)
-    told = events(kit, plan)
-    for task in plan.tasks:
+def test_no_task_begins_before_those_it_needs_have_ended(calm: Ended) -> None:
+    told = events(calm.kit, calm.plan)
+    for task in calm.plan.tasks:
         for source in task.inputs.values():
             begun = told.index(("task_started", task.id, None))
             assert told.index(("task_finished", source, "succeeded")) < begun
 
 
-def test_every_task_leaves_one_record_of_its_success(kit: Kit, platform: Platform) -> None:
-    plan = toy_plan()
-    run(kit, platform, plan)
-    for task in plan.tasks:
-        records = [a.record for a in kit.open(plan).attempts(task.id)]
+def test_every_task_leaves_one_record_of_its_success(calm: Ended) -> None:
+    for task in calm.plan.tasks:
+        records = [a.record for a in calm.kit.open(calm.plan).attempts(task.id)]
         assert [(r.outcome, r.key, r.config) for r in records] == [("succeeded", task.key, task.config)]
 
 
@@ -87,15 +111,11 @@ def test_what_another_process_published_meanwhile_is_used(kit: Kit, platform: Pl
     assert outcomes(kit, plan, "total") == ["succeeded"]
 
 
-def test_a_failure_stops_only_what_depends_on_it(
-    kit: Kit, platform: Platform, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("TOY_FAIL", "total")
-    report = run(kit, platform, toy_plan())
-    assert [a.record.task for a in report.failed] == ["total"]
-    assert "told to fail" in (report.failed[0].record.reason or "")
-    assert report.skipped == [Skipped("report", "total")]
-    assert kit.states(toy_plan()) == {
+def test_a_failure_stops_only_what_depends_on_it(failed: Ended) -> None:
+    assert [a.record.task for a in failed.report.failed] == ["total"]
+    assert "told to fail" in (failed.report.failed[0].record.reason or "")
+    assert failed.report.skipped == [Skipped("report", "total")]
+    assert failed.kit.states(failed.plan) == {
         "left": "cached",
         "right": "cached",
         "total": "to run",
@@ -103,12 +123,8 @@ def test_a_failure_stops_only_what_depends_on_it(
     }
 
 
-def test_a_stage_that_raises_is_not_tried_again(
-    kit: Kit, platform: Platform, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("TOY_FAIL", "total")
-    run(kit, platform, toy_plan())
-    assert outcomes(kit, toy_plan(), "total") == ["failed"]
+def test_a_stage_that_raises_is_not_tried_again(failed: Ended) -> None:
+    assert outcomes(failed.kit, failed.plan, "total") == ["failed"]
 
 
 def test_a_skipped_task_names_the_failure_at_the_root(
@@ -132,10 +148,8 @@ def test_after_a_failure_the_next_run_resumes_from_there(
     assert kit.artifact(toy_plan(), "left").record.summary["resumed_from"] == 2
 
 
-def test_the_journal_tells_the_story(kit: Kit, platform: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TOY_FAIL", "total")
-    run(kit, platform, toy_plan())
-    told = events(kit, toy_plan())
+def test_the_journal_tells_the_story(failed: Ended) -> None:
+    told = events(failed.kit, failed.plan)
     assert told[0] == ("run_started", None, None)
     assert ("task_finished", "left", "succeeded") in told
     assert ("task_finished", "total", "failed") in told
