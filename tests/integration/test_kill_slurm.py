@@ -43,9 +43,12 @@ def strike(kind: str, launcher: int, slurm: SlurmCluster, rng: random.Random) ->
     elif kind == "slurmd":
         slurm.kill_slurmd(number)
     else:
-        slurm.kill_node(number, told=kind == "node")
         try:
-            time.sleep(5) if kind == "node" else slurm.missed(number)
+            if kind == "silence":
+                slurm.silence_node(number)
+            else:
+                slurm.kill_node(number)
+                time.sleep(5)
         finally:
             slurm.start_node(number)
 

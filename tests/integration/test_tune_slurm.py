@@ -91,9 +91,12 @@ def test_a_worker_goes_on_after_its_time_limit_and_a_study_can_be_cancelled(
     with slurm.hurry():
         # What SLURM sends --signal=B:USR1@S before the limit.
         slurm.call("scancel", "--batch", "--signal=USR1", job)
-        wait_until(
-            lambda: "Restarts=1" in slurm.call("scontrol", "show", "job", job), "the second start", 120
-        )
+
+        def again() -> bool:
+            shown = slurm.call("scontrol", "show", "job", job)
+            return "Restarts=1" in shown and "JobState=RUNNING" in shown
+
+        wait_until(again, "the second start", 120)
 
     def trials() -> list[dict[str, object]]:
         found = [json.loads(p.read_text() or "{}") for p in study.glob("trials/*.json")]
