@@ -22,6 +22,8 @@ SCRIPTS = Path(__file__).parent / "slurm"
 PROGRAMS = ("slurmctld", "slurmd", "slurmdbd", "munged", "mariadbd", "ip", "nsenter", "unshare")
 #: One per machine: bridges and ports have fixed names.
 STATE = Path(tempfile.gettempdir()) / "candor-test-slurm"
+#: How long hurry() leaves a requeued job alone.
+_HELD_S = 6.0
 
 
 def available() -> bool:
@@ -98,8 +100,13 @@ class SlurmCluster:
 
     @contextmanager
     def hurry(self) -> Iterator[None]:
-        """SLURM holds a requeued job for two minutes; here it starts at once."""
+        """SLURM holds a requeued job for two minutes; here it starts after some seconds.
+
+        Not at once: SLURM's order to end the job's first start may reach the node after the second, which then ends
+        without SLURM hearing of it, or never begins ("already killed, do not launch").
+        """
         done = threading.Event()
+        since: dict[str, float] = {}
 
         def release() -> None:
             while not done.wait(0.5):
@@ -109,9 +116,15 @@ class SlurmCluster:
                     text=True,
                     check=False,
                 ).stdout
-                for line in listed.splitlines():
-                    job, _, reason = line.partition("|")
-                    if reason == "BeginTime":
+                held = {
+                    job
+                    for job, _, why in (li.partition("|") for li in listed.splitlines())
+                    if why == "BeginTime"
+                }
+                for job in since.keys() - held:
+                    del since[job]
+                for job in held:
+                    if time.monotonic() - since.setdefault(job, time.monotonic()) > _HELD_S:
                         subprocess.run(
                             ["scontrol", "update", f"jobid={job}", "StartTime=now"],
                             capture_output=True,
