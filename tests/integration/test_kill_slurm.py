@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import signal
@@ -74,6 +75,8 @@ def test_a_run_with_a_killed_part_completes_on_the_next_try(
             second, _ = again.communicate(timeout=180)
     assert again.returncode == 0, f"{first}\n--- killed the {kind} ---\n{second}"
     assert artifacts(tmp_path) == undisturbed
-    records = [p.read_text() for p in tmp_path.glob("runs/*/tasks/*/attempt-*/record.json")]
-    assert sum('"outcome": "succeeded"' in text for text in records) == 12
-    assert not any('"outcome": "running"' in text for text in records)
+    records = [json.loads(p.read_text()) for p in tmp_path.glob("runs/*/tasks/*/attempt-*/record.json")]
+    # A node can die between a task's publishing and its word of it: the next attempt finds the artifact there.
+    ended = {r["task"] for r in records if r["outcome"] in ("succeeded", "cached")}
+    assert len(ended) == 12
+    assert not any(r["outcome"] == "running" for r in records)
