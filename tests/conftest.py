@@ -45,6 +45,17 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> object:
     return make_world(tmp_path_factory.mktemp("world"))
 
 
+@pytest.fixture
+def empty_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A root of its own without files or artifacts, which is the working folder too; wide tables."""
+    for name in ("CANDOR_DATA_ROOT", "CANDOR_CACHE_ROOT", "CANDOR_RUN_ROOT", "CANDOR_SHARED_DATA"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("CANDOR_ROOT", str(tmp_path))
+    monkeypatch.setenv("COLUMNS", "240")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
 @pytest.fixture(scope="session")
 def slurm(needs: Callable[[bool, str], None]) -> Iterator[object]:
     """A SlurmCluster (see support/slurm_cluster.py), shared by all workers."""

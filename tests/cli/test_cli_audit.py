@@ -8,10 +8,10 @@ from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 
+import cli_kit
 import numpy as np
 import pytest
 
-from candor.cli.main import main
 from candor.errors import AuditFailed
 
 PRESET = """\
@@ -41,13 +41,8 @@ def csv(seed: int, *, attack: bool) -> str:
 
 
 @pytest.fixture(autouse=True)
-def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    for name in ("CANDOR_DATA_ROOT", "CANDOR_CACHE_ROOT", "CANDOR_RUN_ROOT", "CANDOR_SHARED_DATA"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("CANDOR_ROOT", str(tmp_path))
-    monkeypatch.setenv("COLUMNS", "240")
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
+def root(empty_machine: Path) -> Path:
+    return empty_machine
 
 
 def dataset(root: Path, name: str, *, tested: str) -> None:
@@ -61,13 +56,8 @@ def dataset(root: Path, name: str, *, tested: str) -> None:
 
 
 def run(capsys: pytest.CaptureFixture[str], verb: str, *argv: str, code: int = 0) -> tuple[str, str]:
-    capsys.readouterr()
     sets = [part for value in SMALL for part in ("--set", value)]
-    with pytest.raises(SystemExit) as done:
-        main([verb, *argv, *sets])
-    said = capsys.readouterr()
-    assert (done.value.code or 0) == code, said.err
-    return said.out, said.err
+    return cli_kit.run(capsys, verb, *argv, *sets, code=code)
 
 
 def test_a_leak_ends_with_code_4_until_it_is_allowed_by_name(

@@ -6,9 +6,8 @@ import json
 from pathlib import Path
 
 import pytest
+from cli_kit import run
 from flow_world import PRESET, make_traffic
-
-from candor.cli.main import main
 
 SMALL = (
     "gat.hidden=8",
@@ -26,26 +25,12 @@ SMALL = (
 
 
 @pytest.fixture(autouse=True)
-def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    for name in ("CANDOR_DATA_ROOT", "CANDOR_CACHE_ROOT", "CANDOR_RUN_ROOT", "CANDOR_SHARED_DATA"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("CANDOR_ROOT", str(tmp_path))
-    monkeypatch.setenv("COLUMNS", "240")
-    monkeypatch.chdir(tmp_path)
-    presets = tmp_path / "data" / "presets" / "datasets"
+def root(empty_machine: Path) -> Path:
+    presets = empty_machine / "data" / "presets" / "datasets"
     presets.mkdir(parents=True)
     (presets / "tiny_net.yaml").write_text(PRESET)
-    make_traffic(tmp_path / "data" / "tiny_net" / "traffic.csv")
-    return tmp_path
-
-
-def run(capsys: pytest.CaptureFixture[str], *argv: str, code: int = 0) -> tuple[str, str]:
-    capsys.readouterr()
-    with pytest.raises(SystemExit) as done:
-        main(list(argv))
-    said = capsys.readouterr()
-    assert (done.value.code or 0) == code, said.err
-    return said.out, said.err
+    make_traffic(empty_machine / "data" / "tiny_net" / "traffic.csv")
+    return empty_machine
 
 
 @pytest.mark.slow

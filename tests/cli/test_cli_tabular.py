@@ -7,8 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
-from candor.cli.main import main
+from cli_kit import run
 
 pytest.importorskip("sklearn")
 
@@ -28,13 +27,8 @@ SMALL = ("evaluation.bootstrap=20", "baselines.boosting_rounds=20", "baselines.f
 
 
 @pytest.fixture(autouse=True)
-def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    for name in ("CANDOR_DATA_ROOT", "CANDOR_CACHE_ROOT", "CANDOR_RUN_ROOT", "CANDOR_SHARED_DATA"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("CANDOR_ROOT", str(tmp_path))
-    monkeypatch.setenv("COLUMNS", "240")
-    monkeypatch.chdir(tmp_path)
-    presets, raw = tmp_path / "data" / "presets" / "datasets", tmp_path / "data" / "bare"
+def root(empty_machine: Path) -> Path:
+    presets, raw = empty_machine / "data" / "presets" / "datasets", empty_machine / "data" / "bare"
     presets.mkdir(parents=True)
     raw.mkdir(parents=True)
     (presets / "bare.yaml").write_text(PRESET)
@@ -45,16 +39,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         for k in range(600)
     ]
     (raw / "th1.csv").write_text(HEAD + "".join(rows))
-    return tmp_path
-
-
-def run(capsys: pytest.CaptureFixture[str], *argv: str, code: int = 0) -> tuple[str, str]:
-    capsys.readouterr()
-    with pytest.raises(SystemExit) as done:
-        main(list(argv))
-    said = capsys.readouterr()
-    assert (done.value.code or 0) == code, said.err
-    return said.out, said.err
+    return empty_machine
 
 
 def test_flows_without_addresses_are_refused_for_graphs_and_judged_one_by_one(

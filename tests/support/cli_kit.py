@@ -40,3 +40,13 @@ class Cli:
         return subprocess.Popen(
             [sys.executable, str(SCRIPT), *args], stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL
         )
+
+
+def run(captured: pytest.CaptureFixture[str], *argv: str, code: int = 0) -> tuple[str, str]:
+    """What candor's own command line prints to stdout and stderr; it must end with ``code``."""
+    captured.readouterr()
+    with pytest.raises(SystemExit) as done:
+        main(list(argv))
+    said = captured.readouterr()
+    assert (done.value.code or 0) == code, said.err
+    return said.out, said.err

@@ -98,15 +98,10 @@ def _run(
 ) -> Path:
     """Folder of the explanation, after running what of it, and of what it needs, is not published."""
     from candor.flow.plan import render
-    from candor.flow.survey import survey
     from candor.ids.pipeline import with_explanation
 
     plan = render(pipeline, with_explanation(config, task)).until("explain")
-    planned = Planned(config, origins, plan)
-    todo = [s.task.id for s in survey(plan, state.store) if s.state != "cached"]
-    if todo:
-        opened = run.open_planned(state, planned)
-        run.exit_if_failed(opened, run.execute_planned(state, planned, opened, todo))
+    run.complete(state, Planned(config, origins, plan))
     last = plan.task("explain")
     return state.store.open(last.stage, last.key).path
 

@@ -37,7 +37,6 @@ def joint(
     shared. Settings hold for all of the datasets.
     """
     from candor.flow.plan import render
-    from candor.flow.survey import survey
     from candor.ids import joint_pipeline
     from candor.ids.config import JointConfig
 
@@ -49,10 +48,7 @@ def joint(
         origins |= {f"experiments.{dataset}.{key}": origin for key, origin in of.items()}
     plan = render(f"joint-{'-'.join(configs)}", joint_pipeline.plan(configs, variant))
     planned = Planned(JointConfig(variant=variant, experiments=configs), origins, plan)
-    todo = [s.task.id for s in survey(plan, state.store) if s.state != "cached"]
-    if todo:
-        opened = run.open_planned(state, planned)
-        run.exit_if_failed(opened, run.execute_planned(state, planned, opened, todo))
+    run.complete(state, planned)
     found = {name: _found(state, planned, name) for name in configs}
     if as_json:
         output.as_json({"variant": variant, "datasets": found})
@@ -93,13 +89,7 @@ def _show(name: str, found: dict[str, Any]) -> None:
     from candor.report.gains import difference
 
     table = found["table"]
-    columns = [
-        output.Column(c["name"], c.get("unit") or "", c.get("align") or "left", whole=True)
-        for c in table["columns"]
-    ]
-    output.table(
-        columns, table["rows"], title=f"One classifier for all, and one for {name} alone", grouped=True
-    )
+    report.show_rows({**table, "title": f"One classifier for all, and one for {name} alone"})
     for row in found["differences"]:
         output.say(
             f"{row['metric']} in {row['scenario'] or 'all test captures'}: joint less alone {difference(row)}"

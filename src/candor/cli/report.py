@@ -52,15 +52,20 @@ def show(plan: Plan, store: ArtifactStore) -> None:
         return
     table = read_table(folder)
     if table is not None:
-        columns = [
-            output.Column(c["name"], c.get("unit") or "", c.get("align") or "left", whole=True)
-            for c in table["columns"]
-        ]
-        output.table(columns, table["rows"], title=table["title"], grouped=table["grouped"])
+        show_rows(table)
         for line in table["notes"]:
             output.say(line)
     if (folder / PAGE).is_file():
         output.say(f"Summary page: {folder / PAGE}")
+
+
+def show_rows(table: dict[str, Any]) -> None:
+    """Print a table as ``read_table`` gives it, without its notes."""
+    columns = [
+        output.Column(c["name"], c.get("unit") or "", c.get("align") or "left", whole=True)
+        for c in table["columns"]
+    ]
+    output.table(columns, table["rows"], title=table["title"], grouped=table["grouped"])
 
 
 def as_json(plan: Plan, store: ArtifactStore) -> dict[str, Any]:

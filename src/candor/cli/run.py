@@ -141,6 +141,16 @@ def open_planned(state: Session, planned: Planned) -> Run:
         raise full or ConfigError(f"cannot write: {e.strerror}", place=e.filename, hint=hint) from e
 
 
+def complete(state: Session, planned: Planned) -> None:
+    """Run what of a plan is not published, if anything; a failure ends the process with its code."""
+    from candor.flow.survey import survey
+
+    todo = [s.task.id for s in survey(planned.plan, state.store) if s.state != "cached"]
+    if todo:
+        opened = open_planned(state, planned)
+        exit_if_failed(opened, execute_planned(state, planned, opened, todo))
+
+
 def execute_planned(
     state: Session, planned: Planned, run: Run, todo: list[str], where: executors.Where | None = None
 ) -> RunReport:

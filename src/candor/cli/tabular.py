@@ -54,18 +54,13 @@ def tabular(
 def _run(state: Session, request: Request) -> tuple[Path, Path]:
     """Folders of the results and of the audit, after running what of them is not published."""
     from candor.flow.plan import render
-    from candor.flow.survey import survey
     from candor.ids import pipeline
     from candor.ids.config import ExperimentConfig
 
     config, origins = state.workload.resolve(request, state.settings)
     assert isinstance(config, ExperimentConfig)  # As resolved above.
     plan = render(f"tabular-{request.dataset}", pipeline.tabular(config))
-    todo = [s.task.id for s in survey(plan, state.store) if s.state != "cached"]
-    if todo:
-        planned = Planned(config, origins, plan)
-        opened = run.open_planned(state, planned)
-        run.exit_if_failed(opened, run.execute_planned(state, planned, opened, todo))
+    run.complete(state, Planned(config, origins, plan))
     tabular, audit = (plan.task(name) for name in ("tabular", "audit"))
     return state.store.path(tabular.stage, tabular.key), state.store.path(audit.stage, audit.key)
 

@@ -116,6 +116,12 @@ class GraphBatch:
     def num_edges(self) -> int:
         return self.edge_index.shape[1]
 
+    @property
+    def edge_ptr(self) -> Tensor:
+        """i64[B+1] first edge of each graph."""
+        edges = torch.bincount(self.batch[self.edge_index[0]], minlength=self.num_graphs)
+        return torch.cat([edges.new_zeros(1), edges.cumsum(0)])
+
     def to(self, device: torch.device | str, non_blocking: bool = False) -> GraphBatch:
         """The same batch on ``device``."""
         moved = {f.name: getattr(self, f.name).to(device, non_blocking=non_blocking) for f in fields(self)}
@@ -148,9 +154,7 @@ class GraphBatch:
 
 def to_pyg(batch: GraphBatch) -> Batch:
     """The batch as a PyG ``Batch`` that PyG's layers, transforms and ``to_data_list`` accept."""
-    ptr = batch.ptr
-    edges = torch.bincount(batch.batch[batch.edge_index[0]], minlength=batch.num_graphs)
-    edge_ptr = torch.cat([edges.new_zeros(1), edges.cumsum(0)])
+    ptr, edge_ptr = batch.ptr, batch.edge_ptr
     graphs = []
     for g in range(batch.num_graphs):
         nodes, own = slice(int(ptr[g]), int(ptr[g + 1])), slice(int(edge_ptr[g]), int(edge_ptr[g + 1]))

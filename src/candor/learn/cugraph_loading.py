@@ -91,9 +91,7 @@ class Components:
     @classmethod
     def of(cls, whole: GraphBatch, device: str) -> Components:
         """Those of a batch of all graphs."""
-        edges = torch.bincount(whole.batch[whole.edge_index[0]], minlength=whole.num_graphs)
-        edge_ptr = torch.cat([edges.new_zeros(1), edges.cumsum(0)])
-        return cls(whole.ptr.clone(), edge_ptr, whole.y.clone(), whole.attack.clone(), device)
+        return cls(whole.ptr.clone(), whole.edge_ptr, whole.y.clone(), whole.attack.clone(), device)
 
     def nodes(self, graphs_B: Tensor) -> Tensor:
         """i64 nodes of the graphs, graph by graph, in host memory."""

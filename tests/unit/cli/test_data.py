@@ -31,14 +31,8 @@ class Quiet:
 
 
 @pytest.fixture(autouse=True)
-def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty machine: no files, no artifacts."""
-    for name in ("CANDOR_DATA_ROOT", "CANDOR_CACHE_ROOT", "CANDOR_RUN_ROOT", "CANDOR_SHARED_DATA"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("CANDOR_ROOT", str(tmp_path))
-    monkeypatch.setenv("COLUMNS", "240")
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
+def root(empty_machine: Path) -> Path:
+    return empty_machine
 
 
 @pytest.fixture
