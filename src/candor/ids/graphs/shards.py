@@ -34,10 +34,10 @@ from candor.ids.graphs.writer import StoreWriter
 # D node features, F edge features, K blocks
 
 _FIT = "fit.npz"
-#: Entries (window × event) from which processes build the captures. Measured by benchmarks.preparation on two cores that
-#: others used too (load 3 to 5), 3.4 and 10.5 million entries, medians of 5: two processes 6.0 and 8.8 s, one with two
-#: threads (over window blocks) 1.9 and 5.4 s. So processes cost some 4.7 s and save some 0.1 s a million, and pay from about 40 million: by
-#: extrapolation. On idle cores they start faster and pay earlier, which is still to be measured.
+#: Entries (window × event) from which processes build the captures. Measured by benchmarks.preparation on two idle cores,
+#: 3.4 and 10.5 million entries: two processes 2.4 and 3.9 s, one with two threads 1.5 and 3.3 s. So processes cost some
+#: 1.2 s more and save 0.06 s a million, and break even at about 20 million, by extrapolation; with other work on the
+#: cores (load 3 to 5) at about 40 million.
 PARALLEL_ENTRIES = 40_000_000
 
 JobT = TypeVar("JobT")
