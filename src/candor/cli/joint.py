@@ -37,8 +37,8 @@ def joint(
     shared. Settings hold for all of the datasets.
     """
     from candor.flow.plan import render
-    from candor.ids import joint_pipeline
     from candor.ids.config import JointConfig
+    from candor.ids.pipeline import joint
 
     state = session(ctx)
     configs: dict[str, ExperimentConfig] = {}
@@ -46,7 +46,7 @@ def joint(
     for dataset in datasets:
         configs[dataset], of = _resolved(state, experiment, dataset, sets, seed, allow)
         origins |= {f"experiments.{dataset}.{key}": origin for key, origin in of.items()}
-    plan = render(f"joint-{'-'.join(configs)}", joint_pipeline.plan(configs, variant))
+    plan = render(f"joint-{'-'.join(configs)}", joint.plan(configs, variant))
     planned = Planned(JointConfig(variant=variant, experiments=configs), origins, plan)
     run.complete(state, planned)
     found = {name: _found(state, planned, name) for name in configs}

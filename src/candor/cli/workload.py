@@ -50,9 +50,9 @@ class IdsWorkload:
 
     def resolve(self, request: Request, settings: Settings) -> tuple[Config, dict[str, str]]:
         """The experiment's config on that dataset."""
-        from candor.ids import pipeline
+        from candor.ids.experiment import resolve
 
-        return pipeline.resolve(
+        return resolve(
             request.experiment,
             request.dataset,
             request.sets,

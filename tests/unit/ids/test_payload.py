@@ -12,8 +12,9 @@ from tiny_world import TinyWorld, output
 from candor.errors import ConfigError
 from candor.flow.stage import Inputs
 from candor.ids.config import PayloadConfig
+from candor.ids.experiment import resolve
 from candor.ids.payload import fit_payload, score_payload
-from candor.ids.pipeline import plan, resolve
+from candor.ids.pipeline import plan
 from candor.ids.scoring import read_scores
 from candor.learn.metrics import ranking_metrics
 

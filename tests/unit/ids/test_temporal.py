@@ -10,8 +10,9 @@ from tiny_world import Rows, TinyWorld, output
 from candor.errors import ConfigError
 from candor.flow.stage import Inputs
 from candor.ids.config import ScoreTask, TemporalConfig, TemporalTask, TrainingConfig
+from candor.ids.experiment import resolve
 from candor.ids.models.temporal import Temporal, histories
-from candor.ids.pipeline import plan, resolve
+from candor.ids.pipeline import plan
 from candor.ids.scoring import read_scores, window_rows
 from candor.ids.temporal import load_temporal, score_temporal, score_windows, train_temporal
 from candor.learn.metrics import ranking_metrics

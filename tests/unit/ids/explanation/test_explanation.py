@@ -34,7 +34,7 @@ from candor.ids.models.store import save_model
 from candor.ids.models.temporal import Temporal
 from candor.ids.models.vgae import Vgae
 from candor.ids.payload import VARIANT
-from candor.ids.pipeline import LABEL_FREE
+from candor.ids.pipeline.explanation import LABEL_FREE
 from candor.ids.scoring import score_frame, window_rows
 from candor.ids.temporal import score_windows
 from candor.ids.training import scoring_batches

@@ -13,9 +13,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from candor.errors import ConfigError
-from candor.flow.plan import Resources, TaskSpec
-from candor.ids import pipeline
+from candor.flow.plan import TaskSpec
 from candor.ids.config import ExperimentConfig, JointScoreTask, JointTask, ReportConfig, VariantConfig
+from candor.ids.pipeline import experiment
+from candor.ids.pipeline.tasks import make_task
 
 #: Tasks of a data set's own experiment that stay: from its captures to graphs, and the gate.
 _KEPT = ("generate", "ingest", "calibrate", "build_train", "build_test", "audit")
@@ -68,7 +69,7 @@ def _one_variant(configs: Mapping[str, ExperimentConfig], variant: str) -> Varia
 
 def _data(name: str, config: ExperimentConfig) -> list[TaskSpec]:
     """The data set's own tasks, with its name before theirs; their keys are those of its own runs."""
-    kept = [t for t in pipeline.plan(config) if t.id in _KEPT]
+    kept = [t for t in experiment.plan(config) if t.id in _KEPT]
     return [
         replace(t, id=f"{name}.{t.id}", inputs={k: f"{name}.{v}" for k, v in t.inputs.items()}) for t in kept
     ]
@@ -77,7 +78,7 @@ def _data(name: str, config: ExperimentConfig) -> list[TaskSpec]:
 def _training(task_id: str, variant: VariantConfig, names: tuple[str, ...], seed: int) -> TaskSpec:
     config = JointTask(model=variant.gat, training=variant.training, domains=names, seed=seed)
     inputs = {f"{kind}.{name}": f"{name}.{kind}" for name in names for kind in ("build_train", "audit")}
-    return TaskSpec(task_id, "joint", pipeline.VERSIONS["joint"], config, inputs, Resources(cpus=2))
+    return make_task(task_id, "joint", config, inputs, cpus=2)
 
 
 def _judged(
@@ -92,19 +93,15 @@ def _judged(
             task = JointScoreTask(
                 variant=lane, domain=name, seed=seed, device=training.device, threads=training.threads
             )
-            tasks.append(_task(task_id, "score_joint", task, {"joint": model, **graphs}))
+            tasks.append(make_task(task_id, "score_joint", task, {"joint": model, **graphs}))
             scores[f"scores.{lane}.s{seed}"] = task_id
             history[f"history.{JOINT}.{lane}.s{seed}"] = model
     evaluation = config.evaluation.model_copy(update={"compare": ((JOINT, ALONE),), "unions": ()})
     judged = {kind: f"{name}.{kind}" for kind in ("ingest", "audit")}
     inputs = {**judged, "build_train": graphs["build_train"], **scores}
-    tasks.append(_task(f"{name}.evaluate", "evaluate", evaluation, inputs))
+    tasks.append(make_task(f"{name}.evaluate", "evaluate", evaluation, inputs))
     report = ReportConfig(title=f"one classifier for several data sets, on {name}", headline=("gat",))
     tasks.append(
-        _task(f"{name}.report", "report", report, {"evaluate": f"{name}.evaluate", **judged, **history})
+        make_task(f"{name}.report", "report", report, {"evaluate": f"{name}.evaluate", **judged, **history})
     )
     return tasks
-
-
-def _task(task_id: str, stage: str, config: object, inputs: dict[str, str]) -> TaskSpec:
-    return TaskSpec(task_id, stage, pipeline.VERSIONS[stage], config, inputs, Resources(cpus=1))  # type: ignore[arg-type]
