@@ -4,32 +4,32 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Iterator
 
 import numpy as np
 
 from benchmarks import naive, traffic
 from benchmarks.timing import Measurement, save, seconds
+from candor.ids.captures.frame_file import FrameArray
 from candor.ids.graphs.blocks import build_blocks
 from candor.ids.graphs.packed import PackedGraphs
-from candor.ids.graphs.stream import prepare, relate
 
 FRAMES, NAIVE_FRAMES, WIDTH = 2_000_000, 60_000, 100
 
 
 def compiled(num_frames: int, threads: int) -> list[PackedGraphs]:
-    frames, begin = traffic.capture(num_frames), traffic.starts(num_frames, WIDTH)
-    stream = prepare(frames, threads=threads)
-    relative = relate(stream, traffic.profile())
-    return [g for _, g in build_blocks(stream, relative, (begin, begin + WIDTH), threads=threads)]
+    return [g for _, g in _blocks(num_frames, threads)]
 
 
 def consume(num_frames: int, threads: int) -> int:
     """As a writer would: each block is let go before the next."""
-    frames, begin = traffic.capture(num_frames), traffic.starts(num_frames, WIDTH)
-    stream = prepare(frames, threads=threads)
-    relative = relate(stream, traffic.profile())
-    blocks = build_blocks(stream, relative, (begin, begin + WIDTH), threads=threads)
-    return sum(len(g) for _, g in blocks)
+    return sum(len(g) for _, g in _blocks(num_frames, threads))
+
+
+def _blocks(num_frames: int, threads: int) -> Iterator[tuple[int, PackedGraphs]]:
+    begin = traffic.starts(num_frames, WIDTH)
+    frames = FrameArray(traffic.capture(num_frames))
+    return build_blocks(frames, traffic.profile(), (begin, begin + WIDTH), threads=threads)
 
 
 def check() -> None:

@@ -12,10 +12,10 @@ from benchmarks import naive, traffic
 from benchmarks.timing import Measurement, save, seconds
 from candor.ids.captures import can_train_and_test, formats
 from candor.ids.captures import frames as fr
+from candor.ids.captures.frame_file import FrameArray
 from candor.ids.captures.frames import FrameArrays
 from candor.ids.captures.stream import parse
 from candor.ids.graphs.blocks import build_blocks
-from candor.ids.graphs.stream import prepare, relate
 
 WIDTH, REPEATED, NAIVE_ROWS = 100, 4, 60_000
 
@@ -38,9 +38,9 @@ def imported(path: Path) -> int:
 
 
 def built(frames: FrameArrays) -> int:
-    stream = prepare(frames)
-    begin = traffic.starts(len(stream), WIDTH)
-    blocks = build_blocks(stream, relate(stream, traffic.profile()), (begin, begin + WIDTH))
+    capture = FrameArray(frames)
+    begin = traffic.starts(len(capture), WIDTH)
+    blocks = build_blocks(capture, traffic.profile(), (begin, begin + WIDTH))
     return sum(len(g) for _, g in blocks)
 
 

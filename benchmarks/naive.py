@@ -17,7 +17,6 @@ from candor.ids.captures.frames import FrameArrays
 from candor.ids.graphs import kernels_reference, stream_reference
 from candor.ids.graphs.packed import PackedGraphs
 from candor.ids.graphs.profile import Profile
-from candor.ids.graphs.stream import Stream
 
 
 def per_window(frames: FrameArrays, profile: Profile, starts: np.ndarray, width: int) -> list[PackedGraphs]:
@@ -34,8 +33,8 @@ def per_window(frames: FrameArrays, profile: Profile, starts: np.ndarray, width:
 
 
 def cut(columns: Any, start: int, width: int) -> Any:
-    """A Stream or Relative of one window: per-frame columns are views."""
-    assert isinstance(columns, Stream | stream_reference.RelativeColumns)
+    """The columns of one window: per-frame columns are views."""
+    assert isinstance(columns, stream_reference.StreamColumns | stream_reference.RelativeColumns)
     per_frame = [f.name for f in fields(columns) if f.name.endswith(("_n", "_n8"))]
     return replace(columns, **{name: getattr(columns, name)[start : start + width] for name in per_frame})
 

@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 
 from candor.ids.captures import frames as fr
+from candor.ids.captures.frame_file import FrameArray
 from candor.ids.captures.frames import FrameArrays
 from candor.ids.captures.synthetic import generate as g
 from candor.ids.captures.synthetic.vehicle import fleet
@@ -17,7 +18,7 @@ from candor.ids.graphs.blocks import build_blocks
 from candor.ids.graphs.calibration import measure
 from candor.ids.graphs.profile import Profile
 from candor.ids.graphs.store import GraphStore
-from candor.ids.graphs.stream import prepare, relate
+from candor.ids.graphs.stream import prepare
 from candor.ids.graphs.writer import StoreWriter
 
 ATTACKS = ("", "flooding", "fuzzing", "spoofing_gear")
@@ -66,17 +67,17 @@ def starts(num_frames: int, window_frames: int = 100, stride_frames: int = 100) 
 
 def store(folder: Path, num_frames: int, window_frames: int = 100, stride_frames: int = 100) -> GraphStore:
     """The capture's graphs as a store on disk."""
-    stream = prepare(capture(num_frames))
+    frames = FrameArray(capture(num_frames))
     begin = starts(num_frames, window_frames, stride_frames)
     with StoreWriter(folder) as writer:
-        writer.meta |= {"captures": [{"capture": "benchmark"}], "attacks": list(stream.attack_names)}
-        for first, graphs in build_blocks(stream, relate(stream, profile()), (begin, begin + window_frames)):
+        writer.meta |= {"captures": [{"capture": "benchmark"}], "attacks": list(frames.attack_names)}
+        for first, graphs in build_blocks(frames, profile(), (begin, begin + window_frames)):
             writer.append(
                 graphs,
                 capture=0,
                 first_index=first,
                 calibration_end_s=0.0,
                 profile=0,
-                attack_codes=list(range(len(stream.attack_names))),
+                attack_codes=list(range(len(frames.attack_names))),
             )
     return GraphStore.open(folder)

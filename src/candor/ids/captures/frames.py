@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import errno
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -237,15 +237,26 @@ class FrameArrays:
         return len(self.t)
 
 
-def to_arrays(df: pl.DataFrame) -> FrameArrays:
-    """Frame table of n rows → arrays."""
-    names = sorted(df.filter(pl.col("attack") != "")["attack"].unique().to_list())
+_PER_FRAME = ("t", "id", "data", "dlc", "y", "attack_code", "flags")
+
+
+def to_arrays(
+    df: pl.DataFrame, *, start_s: float | None = None, attack_names: Sequence[str] | None = None
+) -> FrameArrays:
+    """Frame table of n rows → arrays.
+
+    Args:
+        df: a capture, or a part of one.
+        start_s, attack_names: the capture's first timestamp and families, for a part; by default those of ``df``.
+    """
+    names = list(attack_names) if attack_names is not None else _attack_names(df)
     code = df["attack"].replace_strict(
         {name: i for i, name in enumerate(names)}, default=-1, return_dtype=pl.Int16
     )
     t = df["timestamp"].to_numpy()
+    first = start_s if start_s is not None else t[0] if len(t) else 0.0
     return FrameArrays(
-        t=t - t[0] if len(t) else t.copy(),
+        t=t - first,
         id=df["id"].to_numpy(),
         data=first_bytes(df["data"], MAX_CLASSIC_BYTES),
         dlc=df["dlc"].to_numpy(),
@@ -254,6 +265,33 @@ def to_arrays(df: pl.DataFrame) -> FrameArrays:
         attack_names=names,
         flags=df["flags"].to_numpy(),
     )
+
+
+def _attack_names(df: pl.DataFrame) -> list[str]:
+    return sorted(df.filter(pl.col("attack") != "")["attack"].unique().to_list())
+
+
+def rows(frames: FrameArrays, which: Any) -> FrameArrays:
+    """Some rows of a capture: views where ``which`` is a slice, copies where it is an index or a mask."""
+    return replace(frames, **{name: getattr(frames, name)[which] for name in _PER_FRAME})
+
+
+def bus_frames(frames: FrameArrays) -> NDArray[np.int64]:
+    """Rows that are no error frames: the frames that windows are cut from. Error frames carry no arbitration ID."""
+    return np.flatnonzero((frames.flags & ERROR) == 0)
+
+
+def without_errors(frames: FrameArrays) -> FrameArrays:
+    """The bus frames; no copy where there is no error frame."""
+    return rows(frames, bus_frames(frames)) if (frames.flags & ERROR).any() else frames
+
+
+def joined(pieces: Sequence[FrameArrays]) -> FrameArrays:
+    """Pieces of one capture, one after the other."""
+    columns: dict[str, Any] = {
+        name: np.concatenate([getattr(p, name) for p in pieces]) for name in _PER_FRAME
+    }
+    return replace(pieces[0], **columns)
 
 
 def first_bytes(data: pl.Series, width: int) -> NDArray[np.uint8]:

@@ -15,7 +15,7 @@ import numpy as np
 import polars as pl
 
 from candor.flow.stage import Inputs, Output, Result
-from candor.ids.captures.frames import FrameArrays, Frames
+from candor.ids.captures.frames import FrameArrays, Frames, bus_frames
 from candor.ids.config import AuditConfig
 from candor.ids.graphs import checks, common_checks, elsewhere, recorded_checks, shortcuts
 from candor.ids.graphs.containment import near_duplicates
@@ -24,7 +24,6 @@ from candor.ids.graphs.features import NODE_FEATURES
 from candor.ids.graphs.findings import Finding, Severity
 from candor.ids.graphs.gate import close
 from candor.ids.graphs.store import GraphStore
-from candor.ids.graphs.stream import bus_frames
 from candor.ids.graphs.telltale import Telltale, telltales
 
 

@@ -13,7 +13,7 @@ import polars as pl
 
 from candor.errors import CaptureRejected
 from candor.flow.stage import Inputs, Output, Result
-from candor.ids.captures.frames import Frames
+from candor.ids.captures.frame_file import FrameFile
 from candor.ids.config import GraphConfig
 from candor.ids.graphs import shards
 from candor.ids.graphs.blocks import build_blocks
@@ -31,9 +31,8 @@ from candor.ids.graphs.shards import (
     shard_writer,
     sharing,
 )
-from candor.ids.graphs.stream import Stream, prepare, relate
 from candor.ids.graphs.vocabulary import Vocabulary
-from candor.ids.graphs.windows import split_ranges
+from candor.ids.graphs.windows import ranges_of
 
 Split = Literal["train", "val", "test"]
 ProfileChoice = Literal["auto", "stream"]
@@ -52,8 +51,8 @@ class _Sources:
     def read(cls, ingest: Path, calibrate: Path) -> _Sources:
         return cls(ingest, calibrate, load_assignment(calibrate), pl.read_parquet(ingest / "events.parquet"))
 
-    def stream(self, capture: str, threads: int) -> Stream:
-        return prepare(Frames.arrays(self.ingest / "frames" / f"{capture}.parquet"), threads=threads)
+    def frames(self, capture: str) -> FrameFile:
+        return FrameFile(self.ingest / "frames" / f"{capture}.parquet")
 
     def profiles(self, capture: str, which: Sequence[ProfileChoice]) -> list[Profile]:
         """Profiles in the order asked, each once: without an attack-free capture ``auto`` is the stream's own."""
@@ -128,17 +127,17 @@ def _build_capture(job: _Job) -> None:
     """Publish the shard of one capture."""
     config, sources = job.config, _Sources.read(job.ingest, job.calibrate)
     capture, threads = job.row["capture"], job.threads
-    stream, assigned = sources.stream(capture, threads), sources.assignment[capture]
-    ranges = split_ranges(stream.t_n, job.split, config.window, config.split)
-    declared = sources.declared(capture, stream.attack_names)
-    families = list(dict.fromkeys([*stream.attack_names, *(name for name, _, _ in declared)]))
+    frames, assigned = sources.frames(capture), sources.assignment[capture]
+    ranges = ranges_of(len(frames), frames.times, job.split, config.window, config.split)
+    declared = sources.declared(capture, frames.attack_names)
+    families = list(dict.fromkeys([*frames.attack_names, *(name for name, _, _ in declared)]))
     intervals = [(families.index(name), a, b) for name, a, b in declared]
     profiles, fit = sources.profiles(capture, _profiles(config, job.split)), ShardFit()
     with shard_writer(job.folder, num_node_features=len(NODE_FEATURES)) as writer:
         for variant, profile in enumerate(profiles):
             blocks = build_blocks(
-                stream,
-                relate(stream, profile),
+                frames,
+                profile,
                 ranges,
                 min_attack_frames=config.min_attack_frames,
                 threads=threads,
@@ -159,7 +158,7 @@ def _build_capture(job: _Job) -> None:
             fit.save(writer.path)
         by_stream = any(p.kind == "stream" for p in profiles)
         facts = {k: job.row[k] for k in ("capture", "vehicle", "scenario", "base_capture", "attack")}
-        facts |= {"frames": len(stream), "error_frames": stream.num_errors, "windows": len(ranges[0])}
+        facts |= {"frames": len(frames), "error_frames": frames.num_errors, "windows": len(ranges[0])}
         facts |= {"profiles": [p.kind for p in profiles]}
         facts |= {"calibration_end_s": assigned.stream_end_s if by_stream else 0.0}
         writer.meta |= {"captures": [facts], "attacks": families}

@@ -19,11 +19,11 @@ import polars as pl
 
 from candor.errors import SourceMissing
 from candor.flow.stage import Inputs, Output, Result
-from candor.ids.captures.frames import FrameArrays, Frames
+from candor.ids.captures.frames import FrameArrays, Frames, bus_frames
 from candor.ids.config import CalibrationTask
 from candor.ids.graphs.contamination import Quiet, quiet
 from candor.ids.graphs.profile import Profile, dlc_code
-from candor.ids.graphs.stream import MIN_TIME_S, Stream, bus_frames, prepare
+from candor.ids.graphs.stream import MIN_TIME_S, Stream, prepare
 from candor.ids.graphs.windows import segments
 
 Kind = Literal["attack_free", "stream"]

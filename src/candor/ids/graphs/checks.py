@@ -11,12 +11,11 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from candor.ids.captures.frames import Frames
+from candor.ids.captures.frames import Frames, bus_frames
 from candor.ids.graphs.contents import U64, all_window_hashes, capture_digest, contained, window_hashes
 from candor.ids.graphs.features import EDGE_FEATURES, Feature
 from candor.ids.graphs.scaler import Moments, Scaler
 from candor.ids.graphs.store import GraphStore
-from candor.ids.graphs.stream import bus_frames
 from candor.ids.graphs.vocabulary import Vocabulary, id_key
 
 _BLOCK_GRAPHS = 8192

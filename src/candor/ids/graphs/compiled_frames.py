@@ -21,64 +21,99 @@ _jit = njit(**_OPTIONS)
 #: Columns of a frame's marks and of its reals, see ``relate``.
 KNOWN, TIMED, EARLY, LATE, COMPARED, DLC_NEW, OUTSIDE, BYTES = 0, 1, 2, 3, 4, 5, 6, 7
 LOG_RATIO, DEVIATION, DEVIATION_ABS, ENTROPY = 0, 1, 2, 3
-_DIRECT = 1 << 11
+#: IDs below this have a slot each.
+DIRECT = 1 << 11
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
-def number_ids(a, b, extended, extended_bit, id_n, flags_n, code_n, previous_n):  # type: ignore[no-untyped-def]
-    """Number the ID keys of frames ``[a, b)`` by first appearance, and find the previous frame of the same ID.
+class Frames(NamedTuple):
+    """What was recorded of each frame (n each); ``word`` is the payload as a little-endian number."""
 
-    Fills codes and previous frames (−1 none); returns the keys by code, and the first and last frame of each.
+    t: Any
+    id: Any
+    flags: Any
+    word: Any
+    dlc: Any
 
-    11-bit IDs have a slot each. The others go into an open-addressing table instead of a sort: a capture has few IDs
-    and many frames. It doubles when a quarter full.
+
+class Latest(NamedTuple):
+    """By code, of the IDs so far: the key, and the latest frame's time, payload and size (−1 without a payload)."""
+
+    key: Any
+    t: Any
+    word: Any
+    size: Any
+
+
+class Compared(NamedTuple):
+    """Per-frame results of ``number`` (n each), see Stream."""
+
+    code: Any
+    dt: Any
+    change: Any
+
+
+class Constants(NamedTuple):
+    """Flags of the frame table, and tables of few values.
+
+    ``log_88[k, s]`` is ln(k / s): logarithms of shares of eight bytes are few. ``payload[s]`` has the bits of s bytes.
     """
-    direct, table = np.full(_DIRECT, -1, np.int32), np.full(4 * _DIRECT, -1, np.int32)
-    keys = np.empty(_DIRECT, np.uint32)
-    first, last = np.empty(_DIRECT, np.int64), np.empty(_DIRECT, np.int64)
-    used, at = 0, a
-    while True:
-        frames = (id_n, flags_n, code_n, previous_n)
-        used, at = _number_until_full(
-            at, b, extended, extended_bit, frames, direct, table, keys, first, last, used
-        )
-        if at == b:
-            return keys[:used].copy(), first[:used].copy(), last[:used].copy()
-        table = np.full(2 * len(table), -1, np.int32)
-        _enter_again(table, keys, used)
-        keys = np.concatenate((keys, np.empty_like(keys)))
-        first = np.concatenate((first, np.empty_like(first)))
-        last = np.concatenate((last, np.empty_like(last)))
+
+    extended: int
+    extended_bit: Any
+    remote: int
+    log_88: Any
+    payload: Any
+    dlc_code: Any
+    min_time: float
+    clip: float
 
 
 @_jit
-def _number_until_full(a, b, extended, extended_bit, frames, direct, table, keys, first, last, used):  # type: ignore[no-untyped-def]
-    id_n, flags_n, code_n, previous_n = frames
-    for i in range(a, b):
-        key = id_n[i]
-        if flags_n[i] & extended:
-            key |= extended_bit
-        code = np.int64(direct[key] if key < _DIRECT else table[_slot(key, table, keys)])
+def number(at, used, f, c, direct, table, latest, out):  # type: ignore[no-untyped-def]
+    """Number the ID keys of frames ``[at, n)`` by first appearance, and compare each frame with its ID's latest one.
+
+    Returns the number of IDs, and where it stopped: at n, or where there is no room for another ID.
+
+    11-bit IDs have a slot each. The others go into an open-addressing table instead of a sort: a capture has few IDs
+    and many frames. The latest frame of each ID fits into the processor's cache; the frames themselves do not.
+    """
+    for i in range(at, len(out.code)):
+        key = f.id[i]
+        if f.flags[i] & c.extended:
+            key |= c.extended_bit
+        code: Any = np.int64(direct[key] if key < DIRECT else table[_slot(key, table, latest.key)])
+        size = np.int64(min(f.dlc[i], 8))
+        word = f.word[i] & c.payload[size]
+        if f.flags[i] & c.remote:
+            size, word = np.int64(-1), np.uint64(0)
+        dt, change = np.nan, np.float32(np.nan)
         if code < 0:
-            if used == len(keys):
+            if used == len(latest.key):
                 return used, i
             code = used
             used += 1
-            if key < _DIRECT:
+            if key < DIRECT:
                 direct[key] = code
             else:
-                table[_slot(key, table, keys)] = code
-            keys[code], first[code], last[code] = key, i, -1
-        code_n[i] = code
-        previous_n[i] = last[code]
-        last[code] = i
-    return used, b
+                table[_slot(key, table, latest.key)] = code
+            latest.key[code] = key
+        else:
+            dt = f.t[i] - latest.t[code]
+            before = np.int64(latest.size[code])
+            if size >= 0 and before >= 0:
+                change = np.float32(
+                    _popcount(word ^ latest.word[code]) / (8 * max(size, before, np.int64(1)))
+                )
+        latest.t[code], latest.word[code], latest.size[code] = f.t[i], word, size
+        out.code[i], out.dt[i], out.change[i] = code, dt, change
+    return used, len(out.code)
 
 
 @_jit
-def _enter_again(table, keys, used):  # type: ignore[no-untyped-def]
+def enter_again(table, keys, used):  # type: ignore[no-untyped-def]
+    """Fill an empty table with the keys it is for."""
     for code in range(used):
-        if keys[code] >= _DIRECT:
+        if keys[code] >= DIRECT:
             table[_slot(keys[code], table, keys)] = code
 
 
@@ -90,41 +125,6 @@ def _slot(key, table, keys):  # type: ignore[no-untyped-def]
     while table[at] >= 0 and keys[table[at]] != key:
         at = (at + 1) & mask
     return at
-
-
-class Measured(NamedTuple):
-    """Per-frame results of ``compare`` (n each), see Stream."""
-
-    code: Any
-    size: Any
-    dt: Any
-    change: Any
-    entropy: Any
-
-
-@_jit
-def compare(a, b, rank_U, log_88, payload, t, data64, dlc, has_data, previous_n, out):  # type: ignore[no-untyped-def]
-    """Frames ``[a, b)``: final code, payload size, time and bit change since the previous frame, byte entropy.
-
-    ``log_88[k, s]`` is ln(k / s): logarithms of shares of eight bytes are few. ``payload[s]`` has the bits of s bytes;
-    returns whether any frame has others.
-    """
-    nan, spilt = np.float32(np.nan), np.uint64(0)
-    for i in range(a, b):
-        out.code[i] = rank_U[out.code[i]]
-        size = np.int64(min(dlc[i], 8)) if has_data[i] else np.int64(0)
-        out.size[i] = size
-        spilt |= data64[i] & ~payload[size]
-        out.entropy[i] = _entropy(data64[i], size, log_88)
-        p = previous_n[i]
-        dt, change = np.nan, nan
-        if p >= 0:
-            dt = t[i] - t[p]
-            if has_data[i] and has_data[p]:
-                bits = 8 * max(size, np.int64(min(dlc[p], 8)), np.int64(1))
-                change = np.float32(_popcount(data64[i] ^ data64[p]) / bits)
-        out.dt[i], out.change[i] = dt, change
-    return spilt != 0
 
 
 @_jit
@@ -189,37 +189,60 @@ class Columns(NamedTuple):
     """What ``relate`` reads of a Stream (n each)."""
 
     code: Any
-    data: Any
-    size: Any
+    word: Any
     dlc: Any
+    flags: Any
     dt: Any
     change: Any
-    entropy: Any
+
+
+class Rows(NamedTuple):
+    """Frames as a window's pass reads them: payload, whether there is one, marks [8] and reals [4] (n each)."""
+
+    word: Any
+    has_data: Any
+    mark: Any
+    real: Any
 
 
 @_jit
-def relate(ids, s, dlc_code, min_time, clip, mark_n8, real_n4):  # type: ignore[no-untyped-def]
-    """The frames of ``s`` against the profile of their ID.
+def payloads(s, c, word_n, size_n, entropy_n):  # type: ignore[no-untyped-def]
+    """Payload, its size and the entropy of its bytes of every frame."""
+    for i in range(len(word_n)):
+        size = np.int64(0) if s.flags[i] & c.remote else np.int64(min(s.dlc[i], 8))
+        word_n[i], size_n[i] = s.word[i] & c.payload[size], size
+        entropy_n[i] = _entropy(word_n[i], size, c.log_88)
 
-    A frame's marks lie side by side, and so do its reals: a window's pass adds each row to its node's in one go.
+
+@_jit
+def relate(a, b, ids, s, c, out):  # type: ignore[no-untyped-def]
+    """Frames ``[a, b)`` against the profile of their ID.
+
+    By the block that is about to be built, so that nothing of it leaves the processor's cache. A frame's marks lie side
+    by side, and so do its reals: a window's pass adds each row to its node's in one go.
     """
-    for i in range(len(mark_n8)):
-        u = s.code[i]
+    mark_n8, real_n4 = out.mark, out.real
+    for i in range(a, b):
+        k, u = i - a, s.code[i]
+        has_data = s.flags[i] & c.remote == 0
+        size = np.int64(min(s.dlc[i], 8)) if has_data else np.int64(0)
+        word = s.word[i] & c.payload[size]
         known = ids.known[u]
         dt, change = s.dt[i], s.change[i]
         timed, compared = known and not np.isnan(dt), known and not np.isnan(change)
-        ratio = np.float32(max(dt, min_time) / ids.median[u] if timed else 1.0)
+        ratio = np.float32(max(dt, c.min_time) / ids.median[u] if timed else 1.0)
         deviation = np.float32(change - ids.bit_change[u]) if compared else np.float32(0.0)
-        outside = 0
+        outside: Any = 0
         for j in range(8):
-            byte = s.data[i, j]
-            outside += (byte < ids.low[u, j] or byte > ids.high[u, j]) and j < s.size[i]
-        mark_n8[i, KNOWN], mark_n8[i, TIMED], mark_n8[i, COMPARED] = known, timed, compared
-        mark_n8[i, EARLY] = timed and dt < ids.early[u]
-        mark_n8[i, LATE] = timed and dt > ids.late[u]
-        mark_n8[i, DLC_NEW] = known and (ids.dlc_mask[u] >> dlc_code[min(s.dlc[i], 64)]) & 1 == 0
-        mark_n8[i, OUTSIDE] = outside if known else 0
-        mark_n8[i, BYTES] = s.size[i] if known else 0
-        real_n4[i, LOG_RATIO] = min(max(math.log(ratio), -clip), clip)
-        real_n4[i, DEVIATION], real_n4[i, DEVIATION_ABS] = deviation, abs(deviation)
-        real_n4[i, ENTROPY] = s.entropy[i]
+            byte = (word >> np.uint64(8 * j)) & np.uint64(0xFF)
+            outside += (byte < ids.low[u, j] or byte > ids.high[u, j]) and j < size
+        out.word[k], out.has_data[k] = word, has_data
+        mark_n8[k, KNOWN], mark_n8[k, TIMED], mark_n8[k, COMPARED] = known, timed, compared
+        mark_n8[k, EARLY] = timed and dt < ids.early[u]
+        mark_n8[k, LATE] = timed and dt > ids.late[u]
+        mark_n8[k, DLC_NEW] = known and (ids.dlc_mask[u] >> c.dlc_code[min(s.dlc[i], 64)]) & 1 == 0
+        mark_n8[k, OUTSIDE] = outside if known else 0
+        mark_n8[k, BYTES] = size if known else 0
+        real_n4[k, LOG_RATIO] = min(max(math.log(ratio), -c.clip), c.clip)
+        real_n4[k, DEVIATION], real_n4[k, DEVIATION_ABS] = deviation, abs(deviation)
+        real_n4[k, ENTROPY] = _entropy(word, size, c.log_88)

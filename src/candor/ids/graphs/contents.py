@@ -7,8 +7,7 @@ import hashlib
 import numpy as np
 import numpy.typing as npt
 
-from candor.ids.captures.frames import FrameArrays
-from candor.ids.graphs.stream import bus_frames
+from candor.ids.captures.frames import FrameArrays, bus_frames
 from candor.ids.graphs.vocabulary import id_key
 
 # n frames, G windows

@@ -18,11 +18,12 @@ import polars as pl
 from candor.errors import CaptureRejected
 from candor.flow.stage import Inputs, Output, Result
 from candor.ids.captures.flows import schema
+from candor.ids.captures.flows.flow_file import FlowFile
 from candor.ids.config import GraphConfig
 from candor.ids.graphs import shards
 from candor.ids.graphs.features import EDGE_FEATURES, Feature
 from candor.ids.graphs.flow_features import flow_features
-from candor.ids.graphs.flow_graphs import flow_blocks, prepare_flows
+from candor.ids.graphs.flow_graphs import flow_blocks
 from candor.ids.graphs.shards import (
     Fit,
     ShardFit,
@@ -33,7 +34,7 @@ from candor.ids.graphs.shards import (
     shard_writer,
     sharing,
 )
-from candor.ids.graphs.windows import split_ranges
+from candor.ids.graphs.windows import ranges_of
 
 #: ``domain`` of scaler.json, by which models know that no feature and no edge belongs to a named node.
 DOMAIN = "flow"
@@ -108,12 +109,17 @@ def refuse_tabular(catalog: pl.DataFrame) -> None:
 def _build_capture(job: _Job) -> None:
     """Publish the shard of one capture."""
     row, config = job.row, job.config
-    flows = schema.to_arrays(schema.read(job.ingest / "flows" / f"{row['capture']}.parquet"))
-    stream = prepare_flows(flows, timed=row["clock"] == "time")
-    ranges = split_ranges(flows.t, job.split, config.window, config.split)
+    flows = FlowFile(job.ingest / "flows" / f"{row['capture']}.parquet")
+    ranges = ranges_of(len(flows), flows.times, job.split, config.window, config.split)
     fit = ShardFit()
     with shard_writer(job.folder, num_node_features=job.num_features) as writer:
-        blocks = flow_blocks(stream, ranges, min_attack_flows=config.min_attack_frames, threads=job.threads)
+        blocks = flow_blocks(
+            flows,
+            ranges,
+            timed=row["clock"] == "time",
+            min_attack_flows=config.min_attack_frames,
+            threads=job.threads,
+        )
         for first, graphs in blocks:
             writer.append(graphs, capture=0, first_index=first, attack_codes=range(len(flows.attack_names)))
             if job.split == "train":

@@ -11,13 +11,15 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from candor.ids.captures.flows.flow_file import FlowArray, FlowFile
 from candor.ids.captures.flows.schema import MEASURES, FlowArrays
 from candor.ids.graphs import compiled_events as compiled
-from candor.ids.graphs.blocks import cut, in_order
+from candor.ids.graphs.blocks import in_order
 from candor.ids.graphs.event_graphs import I64, Events
 from candor.ids.graphs.features import EDGE_NAMES
 from candor.ids.graphs.flow_features import HOST_FEATURES, QUANTITIES, VIEWS
 from candor.ids.graphs.packed import PackedGraphs, make_room
+from candor.ids.graphs.pieces import Piece, pieces
 from candor.learn.reuse import Buffers
 
 #: Entries (window × flow) built at a time, which bounds memory: its graphs take up to 400 B per entry.
@@ -54,16 +56,21 @@ class FlowStream:
         return len(self.events)
 
 
-def prepare_flows(flows: FlowArrays, *, timed: bool = True) -> FlowStream:
-    """Number the hosts of a capture and take logarithms of its quantities."""
-    n = len(flows)
-    host_U, code = np.unique(np.concatenate([flows.src, flows.dst]), return_inverse=True)
+def prepare_flows(
+    flows: FlowArrays, *, timed: bool = True, host_U: npt.NDArray[np.uint64] | None = None
+) -> FlowStream:
+    """Number the hosts of a capture and take logarithms of its quantities.
+
+    ``host_U``: the hosts of the whole capture, ascending, where ``flows`` are a piece of it.
+    """
+    if host_U is None:
+        host_U = np.unique(np.concatenate([flows.src, flows.dst]))
     common = flows.measures_nM[:, [MEASURES.index(name) for name in QUANTITIES]]
     quantity = np.concatenate([common, flows.features_nK.astype(np.float64)], axis=1)
     events = Events(
         t_n=flows.t,
-        source_n=code[:n].astype(np.int64),
-        target_n=code[n:].astype(np.int64),
+        source_n=np.searchsorted(host_U, flows.src),
+        target_n=np.searchsorted(host_U, flows.dst),
         quantity_nQ=np.sign(quantity) * np.log1p(np.abs(quantity)),
         y_n=flows.y,
         attack_n=flows.attack_code,
@@ -73,19 +80,28 @@ def prepare_flows(flows: FlowArrays, *, timed: bool = True) -> FlowStream:
 
 
 def flow_blocks(
-    stream: FlowStream, ranges: tuple[I64, I64], *, min_attack_flows: int = 1, threads: int = 1
+    capture: FlowFile | FlowArray,
+    ranges: tuple[I64, I64],
+    *,
+    timed: bool = True,
+    min_attack_flows: int = 1,
+    threads: int = 1,
 ) -> Iterator[tuple[int, PackedGraphs]]:
     """Graphs of the windows in order, with the ordinal of the first of each block; the same for any ``threads``.
 
-    See ``blocks.in_order`` for threads and memory.
+    ``timed``: False where row numbers stand in for seconds. See ``blocks.in_order`` for threads and memory.
     """
-    start_G, stop_G = ranges
-    flows = _flows(stream)
 
-    def build(block: slice, buffers: Buffers) -> PackedGraphs:
-        return _build(stream, flows, start_G[block], stop_G[block], min_attack_flows, buffers)
+    def make(flows: FlowArrays, _: int) -> tuple[FlowStream, compiled.Flows]:
+        stream = prepare_flows(flows, timed=timed, host_U=capture.host_U)
+        return stream, _flows(stream)
 
-    return in_order(cut(stop_G - start_G, BLOCK_ENTRIES), build, threads)
+    def build(
+        piece: Piece[tuple[FlowStream, compiled.Flows]], block: slice, buffers: Buffers
+    ) -> PackedGraphs:
+        return _build(*piece.made, piece.start_G[block], piece.stop_G[block], min_attack_flows, buffers)
+
+    return in_order(pieces(capture.cursor(), len(capture), ranges, make), build, BLOCK_ENTRIES, threads)
 
 
 def build_flow_windows(

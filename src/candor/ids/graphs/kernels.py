@@ -64,7 +64,7 @@ def build_ranges(
     edges = int(np.minimum(width_G - 1, distinct**2).sum())
     buffers = buffers or Buffers()
     room = make_room(len(start), nodes, edges, len(NODE_NAMES), buffers)
-    scratch = _scratch(int(width_G.max(initial=2)), distinct, len(stream.attack_names))
+    scratch = _scratch(int(width_G.max(initial=2)), distinct, len(stream.attack_names), buffers)
     a, b = (int(start.min()), int(stop.max())) if len(start) else (0, 0)
     num_nodes, num_edges = compiled.pack_windows(
         _frames(stream, relative, a, b, buffers),
@@ -77,32 +77,33 @@ def build_ranges(
 
 def _frames(stream: Stream, relative: Relative, a: int, b: int, into: Buffers) -> compiled.Frames:
     s, here = stream, slice(a, b)
-    mark_n8, real_n4 = relative.rows(a, b, into)
+    row = relative.rows(a, b, into)
+    data_n8 = row.word.view(np.uint8).reshape(b - a, 8)
     return compiled.Frames(
-        *(s.t_n[here], s.code_n[here], s.data_n8[here], s.dlc_n[here], s.has_data_n[here]),
-        *(s.y_n[here], s.attack_n[here], mark_n8, real_n4),
+        *(s.t_n[here], s.code_n[here], data_n8, s.dlc_n[here], row.has_data),
+        *(s.y_n[here], s.attack_n[here], row.mark, row.real),
     )
 
 
 def _usual(relative: Relative) -> compiled.Usual:
-    median_P = np.sort(relative.profile.median_interval_s_P)
-    # Summed from the largest median down: the small terms first, so that nothing cancels when two sums are subtracted.
-    rate_from = np.r_[np.cumsum(1.0 / median_P[::-1])[::-1], 0.0]
     return compiled.Usual(
-        median_P, rate_from, float(relative.profile.frames_per_s), PRIOR_FRAMES, LOG_CLIP, MIN_TIME_S
+        *relative.usual, float(relative.profile.frames_per_s), PRIOR_FRAMES, LOG_CLIP, MIN_TIME_S
     )
 
 
-def _scratch(width: int, distinct: int, families: int) -> compiled.Scratch:
+def _scratch(width: int, distinct: int, families: int, into: Buffers) -> compiled.Scratch:
     nodes = max(min(width, distinct), 1)
+    per_frame = ("local", "order", "trans", "leaves")
     per_node = ("code_of", "count", "begin", "into", "row", "in_edges", "out_edges", "first", "last")
+    node_of_code = into.empty("node_of_code", (distinct,), np.int32)
+    node_of_code.fill(-1)
     return compiled.Scratch(
-        node_of_code=np.full(distinct, -1, np.int32),
-        **{name: np.empty(width, np.uint32) for name in ("local", "order", "trans", "leaves")},
-        gaps=np.empty(max(width, 5)),
-        **{name: np.empty(nodes, np.uint32) for name in per_node},
-        median=np.empty(nodes),
-        tally=np.zeros((nodes, compiled.TALLIES), np.int32),
-        sums=np.zeros((nodes, len(compiled.REALS))),
-        votes=np.zeros(families, np.int64),
+        node_of_code=node_of_code,
+        **{name: into.empty(name, (width,), np.uint32) for name in per_frame},
+        gaps=into.empty("gaps", (max(width, 5),), np.float64),
+        **{name: into.empty(name, (nodes,), np.uint32) for name in per_node},
+        median=into.empty("median", (nodes,), np.float64),
+        tally=into.empty("tally", (nodes, compiled.TALLIES), np.int32),
+        sums=into.empty("sums", (nodes, len(compiled.REALS)), np.float64),
+        votes=into.empty("votes", (families,), np.int64),
     )

@@ -14,14 +14,16 @@ import numpy.typing as npt
 
 from candor.ids.graphs.features import EDGE_NAMES, LOG_CLIP, NODE_NAMES, PRIOR_FRAMES
 from candor.ids.graphs.packed import PackedGraphs
-from candor.ids.graphs.stream import MIN_TIME_S, Stream
+from candor.ids.graphs.stream import MIN_TIME_S
 from candor.ids.graphs.stream import Relative as Packed
-from candor.ids.graphs.stream_reference import RelativeColumns
+from candor.ids.graphs.stream import Stream as Capture
+from candor.ids.graphs.stream_reference import RelativeColumns, StreamColumns
 
 # n frames, G windows, W window_frames, M = G·W entries, N nodes, E edges, D node features, P profile IDs
 
 F64 = npt.NDArray[np.float64]
 I64 = npt.NDArray[np.int64]
+Stream = Capture | StreamColumns
 Relative = Packed | RelativeColumns
 
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from candor.ids.captures.frames import REMOTE, FrameArrays
+from candor.ids.captures.frames import REMOTE, FrameArrays, bus_frames
 from candor.ids.graphs.features import LOG_CLIP
 from candor.ids.graphs.profile import Profile, dlc_code
-from candor.ids.graphs.stream import MIN_TIME_S, Stream, bus_frames
+from candor.ids.graphs.stream import MIN_TIME_S, Stream
 from candor.ids.graphs.vocabulary import id_key
 
 # n frames, U distinct IDs of the capture, 8 payload bytes
@@ -19,7 +19,30 @@ F64 = npt.NDArray[np.float64]
 Bool = npt.NDArray[np.bool_]
 
 
-def prepare(frames: FrameArrays, start: int = 0, stop: int | None = None) -> Stream:
+@dataclass(frozen=True)
+class StreamColumns:
+    """What a ``Stream`` says, a column each."""
+
+    t_n: F64
+    key_U: npt.NDArray[np.uint32]
+    code_n: npt.NDArray[np.uint32]
+    data_n8: npt.NDArray[np.uint8]
+    dlc_n: npt.NDArray[np.uint8]
+    y_n: npt.NDArray[np.uint8]
+    attack_n: npt.NDArray[np.int16]
+    attack_names: tuple[str, ...]
+    has_data_n: Bool
+    size_n: npt.NDArray[np.uint8]
+    dt_n: F64
+    change_n: npt.NDArray[np.float32]
+    entropy_n: npt.NDArray[np.float32]
+    num_errors: int
+
+    def __len__(self) -> int:
+        return len(self.t_n)
+
+
+def prepare(frames: FrameArrays, start: int = 0, stop: int | None = None) -> StreamColumns:
     """Per-frame quantities of the bus frames ``[start, stop)``; a frame's past begins at ``start``."""
     rows = bus_frames(frames)
     num_errors = len(frames.t) - len(rows)
@@ -32,7 +55,7 @@ def prepare(frames: FrameArrays, start: int = 0, stop: int | None = None) -> Str
     size = np.where(has_data, np.minimum(dlc, 8), 0).astype(np.int64)
     both = has_previous & has_data & has_data[previous]
     change = np.where(both, _bit_change(data, size, previous), np.nan)
-    return Stream(
+    return StreamColumns(
         t_n=t,
         key_U=key_U,
         code_n=code.astype(np.uint32),
@@ -99,7 +122,7 @@ class RelativeColumns:
     dlc_new_n: Bool
 
 
-def relate(stream: Stream, profile: Profile) -> RelativeColumns:
+def relate(stream: Stream | StreamColumns, profile: Profile) -> RelativeColumns:
     """Compare every frame with the profile of its ID."""
     row_U, known_U = profile.lookup(stream.key_U)
     if not known_U.any():
@@ -130,7 +153,7 @@ def relate(stream: Stream, profile: Profile) -> RelativeColumns:
     )
 
 
-def unrelated(stream: Stream, profile: Profile, known_U: Bool) -> RelativeColumns:
+def unrelated(stream: Stream | StreamColumns, profile: Profile, known_U: Bool) -> RelativeColumns:
     """What ``relate`` gives if the profile knows none of the capture's IDs."""
     n = len(stream)
     no, zero, none = np.zeros(n, bool), np.zeros(n), np.zeros(n, np.uint8)

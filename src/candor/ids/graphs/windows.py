@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -74,21 +75,63 @@ def split_ranges(t_n: F64, side: Side, window: Window, split: SplitConfig) -> tu
     Windows of seconds begin anew with each segment. Those with less than two frames hold no transition and are left
     out: a silent bus is seen by the frames that return late.
     """
+    return ranges_of(len(t_n), lambda: [t_n], side, window, split)
+
+
+def ranges_of(
+    num_frames: int, times: Callable[[], Iterable[F64]], side: Side, window: Window, split: SplitConfig
+) -> tuple[I64, I64]:
+    """``split_ranges`` of a capture whose times come some at a time, and are asked for only if windows need them."""
     if isinstance(window, WindowConfig):
-        start = split_starts(len(t_n), side, window, split)
+        start = split_starts(num_frames, side, window, split)
         return start, start + window.window_frames
-    whole = [Segment(0, len(t_n), "test")] if len(t_n) else []
-    parts = whole if side == "test" else [s for s in segments(len(t_n), split) if s.side == side]
-    found = [_time_ranges(t_n, s.start, s.stop, window) for s in parts] or [np.zeros((2, 0), np.int64)]
-    start, stop = np.concatenate(found, axis=1)
+    whole = [Segment(0, num_frames, "test")] if num_frames else []
+    found = whole if side == "test" else [s for s in segments(num_frames, split) if s.side == side]
+    grids = [_TimeGrid(s, window) for s in found]
+    first = 0
+    for t in times():
+        for grid in grids:
+            grid.add(t, first)
+        first += len(t)
+    ranges = [grid.ranges() for grid in grids] or [np.zeros((2, 0), np.int64)]
+    start, stop = np.concatenate(ranges, axis=1)
     return start, stop
 
 
-def _time_ranges(t_n: F64, start: int, stop: int, window: TimeWindowConfig) -> I64:
-    """[2, G] frame ranges of the windows of seconds that lie wholly in ``[start, stop)``."""
-    # Loggers step back by microseconds; where a window ends is decided by the latest time so far.
-    t = np.maximum.accumulate(t_n[start:stop])
-    number = int(max((t[-1] - t[0] - window.window_s) / window.stride_s + 1, 0))
-    begin_s = t[0] + window.stride_s * np.arange(number)
-    ranges = start + np.searchsorted(t, np.stack([begin_s, begin_s + window.window_s]))
-    return ranges[:, ranges[1] - ranges[0] >= 2].astype(np.int64)
+class _TimeGrid:
+    """Windows of seconds that lie wholly in a segment: frames that they begin and end with, as the times come."""
+
+    def __init__(self, segment: Segment, window: TimeWindowConfig) -> None:
+        self._segment, self._window = segment, window
+        self._begin_s = self._latest_s = -np.inf
+        self._borders: tuple[list[I64], list[I64]] = ([], [])
+        self._placed = [0, 0]
+
+    def add(self, t_n: F64, first: int) -> None:
+        """The next times of the capture, of which the first is that of frame ``first``."""
+        a, b = max(self._segment.start, first), min(self._segment.stop, first + len(t_n))
+        if a >= b:
+            return
+        if a == self._segment.start:
+            self._begin_s = float(t_n[a - first])
+        # Loggers step back by microseconds; where a window ends is decided by the latest time so far.
+        t = np.maximum(np.maximum.accumulate(t_n[a - first : b - first]), self._latest_s)
+        self._latest_s = float(t[-1])
+        for end, offset_s in enumerate((0.0, self._window.window_s)):
+            reached = int((self._latest_s - self._begin_s - offset_s) / self._window.stride_s) + 2
+            at_s = self._at(np.arange(self._placed[end], max(reached, self._placed[end])), offset_s)
+            at_s = at_s[at_s <= self._latest_s]
+            self._borders[end].append(a + np.searchsorted(t, at_s))
+            self._placed[end] += len(at_s)
+
+    def _at(self, number: I64, offset_s: float) -> F64:
+        return np.asarray(self._begin_s + self._window.stride_s * number + offset_s, np.float64)
+
+    def ranges(self) -> I64:
+        """[2, G] frame ranges of two frames or more."""
+        length_s = self._latest_s - self._begin_s
+        number = int(max((length_s - self._window.window_s) / self._window.stride_s + 1, 0))
+        start, stop = (np.concatenate([*found, np.zeros(0, np.int64)])[:number] for found in self._borders)
+        # A border behind the last time by rounding alone lies behind the last frame.
+        stop = np.r_[stop, np.full(number - len(stop), self._segment.stop)]
+        return np.stack([start, stop])[:, stop - start >= 2].astype(np.int64)

@@ -7,6 +7,7 @@ import numpy.typing as npt
 import pytest
 from graph_cases import bus, flood
 
+from candor.ids.captures.frame_file import FrameArray
 from candor.ids.graphs import blocks
 from candor.ids.graphs.calibration import measure
 from candor.ids.graphs.kernels import build_windows
@@ -22,12 +23,12 @@ def both(
 ) -> tuple[Iterator[PackedGraphs], PackedGraphs]:
     """Many small blocks of a capture, and the same windows in one piece."""
     monkeypatch.setattr(blocks, "BLOCK_ENTRIES", 100)
-    stream = prepare(flood(bus(2.0), 0.3, 0.9))
-    relative = relate(
-        stream, measure([prepare(bus(2.0, seed=9))], kind="attack_free", vehicle="v", source=["c"])
-    )
+    frames = flood(bus(2.0), 0.3, 0.9)
+    stream = prepare(frames)
+    profile = measure([prepare(bus(2.0, seed=9))], kind="attack_free", vehicle="v", source=["c"])
+    relative = relate(stream, profile)
     start = np.arange(0, len(stream) - WIDTH, WIDTH)
-    made = blocks.build_blocks(stream, relative, (start, start + WIDTH), threads=request.param)
+    made = blocks.build_blocks(FrameArray(frames), profile, (start, start + WIDTH), threads=request.param)
     return (graphs for _, graphs in made), build_windows(stream, relative, start, window_frames=WIDTH)
 
 

@@ -9,7 +9,7 @@ from graph_cases import Case, bus, flood, frames, ingest_folder, inputs, output
 
 from candor.errors import CaptureRejected
 from candor.ids.config import CalibrationTask, GraphConfig, SplitConfig, WindowConfig
-from candor.ids.graphs import blocks
+from candor.ids.graphs import blocks, pieces
 from candor.ids.graphs.builder import build
 from candor.ids.graphs.calibration import calibrate
 from candor.ids.graphs.scaler import Scaler
@@ -104,9 +104,12 @@ def test_short_captures_give_no_window_and_are_reported(tmp_path: Path) -> None:
     assert GraphStore.open(out.path / "train").meta["captures"][-1]["frames"] == 1
 
 
-def test_the_size_of_a_block_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_sizes_of_pieces_and_blocks_change_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     whole = GraphStore.open(run(tmp_path / "a") / "train")
     monkeypatch.setattr(blocks, "BLOCK_ENTRIES", 60)
+    monkeypatch.setattr(pieces, "PIECE_EVENTS", 100)
     parts = GraphStore.open(run(tmp_path / "b") / "train")
     for name in ("x", "edge_attr", "edge_index", "node_ptr", "window", "y"):
         np.testing.assert_array_equal(whole._arrays[name], parts._arrays[name])

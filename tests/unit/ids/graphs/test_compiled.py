@@ -10,16 +10,17 @@ from graph_cases import bus, flood, frames
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from candor.ids.captures.frames import FrameArrays
+from candor.ids.captures.frame_file import FrameArray
+from candor.ids.captures.frames import ERROR, FrameArrays
 from candor.ids.config import SplitConfig, TimeWindowConfig
-from candor.ids.graphs import blocks, kernels_reference, stream_reference
+from candor.ids.graphs import blocks, kernels_reference, pieces, stream_reference
 from candor.ids.graphs.blocks import build_blocks
 from candor.ids.graphs.calibration import measure
 from candor.ids.graphs.kernels import build_ranges, build_windows
 from candor.ids.graphs.packed import PackedGraphs
 from candor.ids.graphs.profile import Profile
 from candor.ids.graphs.stream import prepare, relate
-from candor.ids.graphs.windows import split_ranges
+from candor.ids.graphs.windows import Side, ranges_of, split_ranges
 
 
 def profile_of(f: FrameArrays) -> Profile:
@@ -61,7 +62,7 @@ def test_compiled_graphs_equal_the_numpy_reference(
     f: FrameArrays, calibration: FrameArrays, width: int, stride: int, min_attack_frames: int
 ) -> None:
     profile = profile_of(calibration)
-    stream, reference = prepare(f, threads=2), stream_reference.prepare(f)
+    stream, reference = prepare(f), stream_reference.prepare(f)
     assert_same(stream, reference)
     relative, expected = relate(stream, profile), stream_reference.relate(reference, profile)
     assert_same(relative, expected)
@@ -109,6 +110,27 @@ def test_time_windows_equal_the_reference_window_by_window() -> None:
         node, edge = node + nodes, edge + edges
 
 
+@settings(max_examples=200, deadline=None)
+@given(
+    st.lists(st.sampled_from([-2e-4, 0.0, 1e-3, 0.01, 0.3]), min_size=1, max_size=80),
+    st.lists(st.integers(1, 80), max_size=6),
+    st.sampled_from([(0.1, 0.1), (0.1, 0.03), (0.02, 0.05)]),
+    st.sampled_from(["train", "val", "test"]),
+)
+def test_time_windows_do_not_depend_on_how_the_times_come(
+    steps: list[float], cuts: list[int], window: tuple[float, float], side: Side
+) -> None:
+    t = np.cumsum(steps)
+    config = TimeWindowConfig(window_s=window[0], stride_s=window[1])
+    split = SplitConfig(blocks=3, validation_every=2, validation_offset=1, embargo_frames=1)
+    parts = np.split(t, sorted({c for c in cuts if c < len(t)}))
+    whole = split_ranges(t, side, config, split)
+    np.testing.assert_array_equal(ranges_of(len(t), lambda: parts, side, config, split), whole)
+    for a, b in zip(*whole, strict=True):
+        assert b - a >= 2
+        assert np.maximum.accumulate(t[a:b])[-1] - t[a] <= window[0] + 1e-9
+
+
 def test_time_windows_stay_on_their_side_of_the_split_and_skip_silence() -> None:
     t = np.r_[np.arange(0, 1, 0.01), np.arange(3, 4, 0.01)]
     split = SplitConfig(blocks=4, validation_every=2, validation_offset=1, embargo_frames=3)
@@ -125,14 +147,20 @@ def test_time_windows_stay_on_their_side_of_the_split_and_skip_silence() -> None
     assert len(split_ranges(t[:1], "test", window, split)[0]) == 0
 
 
+@pytest.mark.parametrize("piece_events", [1 << 18, 333, 1])
 @pytest.mark.parametrize("threads", [1, 3])
-def test_blocks_and_threads_change_nothing(threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    stream = prepare(flood(bus(3.0), 1.0, 1.5))
-    relative = relate(stream, profile_of(bus(2.0, seed=1)))
-    start = np.arange(0, len(stream) - 50, 7)
+def test_pieces_blocks_and_threads_change_nothing(
+    threads: int, piece_events: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    f, profile = flood(bus(3.0), 1.0, 1.5), profile_of(bus(2.0, seed=1))
+    f.flags[100:110] |= ERROR
+    stream = prepare(f)
+    relative = relate(stream, profile)
+    start = np.r_[np.arange(0, 900, 7), np.arange(1300, len(stream) - 50, 7)]
     whole = build_windows(stream, relative, start, window_frames=50)
     monkeypatch.setattr(blocks, "BLOCK_ENTRIES", 1000)
-    parts = list(build_blocks(stream, relative, (start, start + 50), threads=threads))
+    monkeypatch.setattr(pieces, "PIECE_EVENTS", piece_events)
+    parts = list(build_blocks(FrameArray(f), profile, (start, start + 50), threads=threads))
     assert len(parts) > 5
     assert [first for first, _ in parts] == np.cumsum([0, *(len(g) for _, g in parts)])[:-1].tolist()
     for name in [f.name for f in fields(PackedGraphs)]:

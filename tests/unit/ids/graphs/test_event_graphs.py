@@ -12,6 +12,7 @@ from flow_world import FlowWorld, make_flow_world
 from graph_cases import bus
 
 from candor.ids.captures.flows import schema
+from candor.ids.captures.flows.flow_file import FlowArray
 from candor.ids.graphs.calibration import first_seconds
 from candor.ids.graphs.event_graphs import Events, edges, entries, window_labels
 from candor.ids.graphs.flow_features import HOST_FEATURES, QUANTITIES, VIEWS, flow_features
@@ -112,23 +113,26 @@ def naive(flows: schema.FlowArrays, a: int, b: int, host: int, nodes: int) -> di
     return found
 
 
+@pytest.mark.parametrize("piece_events", [1 << 18, 77])
 @pytest.mark.parametrize("threads", [1, 2, 5])
 def test_blocks_are_the_whole_cut_in_pieces(
-    flow_world: FlowWorld, monkeypatch: pytest.MonkeyPatch, threads: int
+    flow_world: FlowWorld, monkeypatch: pytest.MonkeyPatch, threads: int, piece_events: int
 ):
-    from candor.ids.graphs import flow_graphs
+    from candor.ids.graphs import flow_graphs, pieces
 
-    stream = prepare_flows(arrays(flow_world, "early"))
+    monkeypatch.setattr(pieces, "PIECE_EVENTS", piece_events)
+    flows = arrays(flow_world, "early")
+    stream = prepare_flows(flows)
     start = np.arange(0, 800, 10)
     whole = build_flow_windows(stream, start, start + 20)
     monkeypatch.setattr(flow_graphs, "BLOCK_ENTRIES", 300)
-    parts = list(flow_blocks(stream, (start, start + 20), threads=threads))
+    parts = list(flow_blocks(FlowArray(flows), (start, start + 20), threads=threads))
     assert len(parts) > 3
     assert [first for first, _ in parts] == np.cumsum([0, *(len(p) for _, p in parts[:-1])]).tolist()
     for name, value in vars(whole).items():
         joined = np.concatenate([getattr(p, name) for _, p in parts], axis=int(name == "edge_index_2E"))
         assert joined.tobytes() == value.tobytes(), name
-    assert list(flow_blocks(stream, (start[:0], start[:0]))) == []
+    assert list(flow_blocks(FlowArray(flows), (start[:0], start[:0]))) == []
 
 
 def test_a_window_is_named_by_its_most_frequent_family():

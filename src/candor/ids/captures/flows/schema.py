@@ -6,9 +6,10 @@ Legend: n flows of one capture, in order of time; K domain features.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import pandera.polars as pa
@@ -149,14 +150,26 @@ class FlowArrays:
         return len(self.t)
 
 
-def to_arrays(df: pl.DataFrame) -> FlowArrays:
-    """Flow table of n rows with addresses → arrays."""
-    names = sorted(df.filter(pl.col("attack") != "")["attack"].unique().to_list())
-    codes = {name: i for i, name in enumerate(names)}
+_PER_FLOW = ("t", "src", "dst", "dport", "proto", "measures_nM", "features_nK", "y", "attack_code")
+
+
+def to_arrays(
+    df: pl.DataFrame, *, start_s: float | None = None, attack_names: Sequence[str] | None = None
+) -> FlowArrays:
+    """Flow table of n rows with addresses → arrays.
+
+    Args:
+        df: a capture, or a part of one.
+        start_s, attack_names: the capture's first start and families, for a part; by default those of ``df``.
+    """
+    if attack_names is None:
+        attack_names = sorted(df.filter(pl.col("attack") != "")["attack"].unique().to_list())
+    codes = {name: i for i, name in enumerate(attack_names)}
     own = [name for name in df.columns if name.startswith(FEATURE)]
     t = df["t_start"].to_numpy()
+    first = start_s if start_s is not None else t[0] if len(t) else 0.0
     return FlowArrays(
-        t=t - t[0] if len(t) else t.copy(),
+        t=t - first,
         src=df["src"].to_numpy(),
         dst=df["dst"].to_numpy(),
         dport=df["dport"].to_numpy(),
@@ -166,8 +179,19 @@ def to_arrays(df: pl.DataFrame) -> FlowArrays:
         feature_names=tuple(name.removeprefix(FEATURE) for name in own),
         y=df["label"].fill_null(0).to_numpy(),
         attack_code=df["attack"].replace_strict(codes, default=-1, return_dtype=pl.Int16).to_numpy(),
-        attack_names=names,
+        attack_names=list(attack_names),
     )
+
+
+def rows(flows: FlowArrays, which: slice) -> FlowArrays:
+    """Some flows of a capture, as views."""
+    return replace(flows, **{name: getattr(flows, name)[which] for name in _PER_FLOW})
+
+
+def joined(pieces: Sequence[FlowArrays]) -> FlowArrays:
+    """Pieces of one capture, one after the other."""
+    columns: dict[str, Any] = {name: np.concatenate([getattr(p, name) for p in pieces]) for name in _PER_FLOW}
+    return replace(pieces[0], **columns)
 
 
 def read(path: Path) -> pl.DataFrame:
