@@ -75,8 +75,8 @@ def max_f1(y: NDArray[np.bool_], score: Floats) -> tuple[float | None, str | Non
     with at most one standard error more wrong windows (the root of the best one's, at least 1), after Breiman et al.,
     Classification and Regression Trees (1984), 3.4.3, and at most one in a hundred attack windows: one odd window of validation must not move the threshold to the
     edge of the benign scores. Neighbours among them join; of several intervals the widest counts, then the highest: it
-    leaves most room to both sides. Flagging everything is not a threshold: where nothing beats it, the scores do not
-    separate.
+    leaves most room to both sides. Flagging everything is not a threshold, and neither is what errs as often, give or take
+    a standard error: where nothing beats it, the scores do not separate.
     """
     if not y.any():
         return None, "validation holds no attack windows"
@@ -91,6 +91,9 @@ def max_f1(y: NDArray[np.bool_], score: Floats) -> tuple[float | None, str | Non
     if f1_U[best] < f1_U[0]:
         return None, "no validation threshold has a better F1 than flagging every window"
     wrong_U = flagged_U + y.sum() - 2 * tp_U
+    # Flagging all but three of a thousand benign windows has a better F1 than flagging all.
+    if wrong_U[best] + np.sqrt(wrong_U[best]) > wrong_U[0]:
+        return None, "no validation threshold errs less than flagging every window, beyond chance"
     # A hundredth of the attacks at most: of a few windows each is evidence.
     error = min(max(1.0, float(np.sqrt(wrong_U[best]))), float(y.sum()) / 100)
     # Among wrong windows misses cost F1 most.

@@ -20,6 +20,7 @@ from candor.report.gains import gain_table
 from candor.report.html import document, plain, section
 from candor.report.look import Palette
 from candor.report.policy import policy_pictures
+from candor.report.raised import adapted_table
 from candor.report.tables import Table, markdown, summary_table
 from candor.report.verdicts import read_thresholds
 
@@ -92,6 +93,10 @@ def _page(
     if policies:
         parts.append(("policy", "Fusion policy", policy_pictures(policies)))
     parts.append(("thresholds", "Thresholds", sections.threshold_table(thresholds)))
+    if (evaluated / "adapted.parquet").is_file():
+        moved = pl.read_parquet(evaluated / "adapted.parquet")
+        if len(moved):
+            parts.append(("adapted", "Adapted thresholds", adapted_table(moved)))
     if catalog is not None:
         table_of = sections.capture_table(pl.read_parquet(catalog / "catalog.parquet"))
         parts.append(("captures", "Captures", table_of))

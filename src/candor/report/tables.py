@@ -8,6 +8,7 @@ from typing import Any, TypedDict
 
 import polars as pl
 
+from candor.report.adapted import threshold_notes
 from candor.report.numbers import UNDEFINED, estimate, quantity, share
 
 #: Order of variants: what was trained first, then what is derived from it, controls last.
@@ -80,7 +81,8 @@ def summary_table(
         "fpr",
         *(f"{m}{rate}" for m in ("event_recall", "false_alarms_per_hour", "time_to_alarm_s")),
     ]
-    shown = headline(results).filter(pl.col("metric").is_in(wanted), capture="", attack="")
+    everything = headline(results).filter(capture="", attack="")
+    shown = everything.filter(pl.col("metric").is_in(wanted))
     cells: dict[tuple[str, str, str], dict[str, dict[str, Any]]] = {}
     for row in shown.iter_rows(named=True):
         cells.setdefault((row["scenario"], row["detector"], row["variant"]), {})[row["metric"]] = row
@@ -105,7 +107,7 @@ def summary_table(
         Column(name=name, unit=unit, align="left" if i < 3 else "right")
         for i, (name, unit) in enumerate(names)
     ]
-    said = [*verdict(whole), *notes(shown)]
+    said = [*verdict(whole), *notes(shown, threshold_notes(everything))]
     return Table(title=heading, columns=columns, rows=rows, notes=said, grouped=True)
 
 
@@ -149,8 +151,8 @@ def verdict(results: pl.DataFrame) -> list[str]:
     return said
 
 
-def notes(shown: pl.DataFrame) -> list[str]:
-    """What the cells mean, and why some are empty."""
+def notes(shown: pl.DataFrame, thresholds: Sequence[str]) -> list[str]:
+    """What the cells mean, and why some are empty. ``thresholds``: where they come from, first what holds for all."""
     seeds = max(shown["seeds"].to_list(), default=1)
     confidences = shown["confidence"].drop_nulls().to_list()
     found = []
@@ -159,9 +161,10 @@ def notes(shown: pl.DataFrame) -> list[str]:
     if confidences:
         found.append(f"[low, high]: {100 * confidences[0]:g} % interval within one seed{intervals(shown)}.")
     found.append(
-        "Thresholds come from validation alone. Event recall is at the threshold that validation puts at that many "
+        f"{thresholds[0]} Event recall is at the threshold that validation puts at that many "
         "false alarms per hour (FA/h) of benign traffic; FA/h seen is what it came to on test traffic."
     )
+    found += thresholds[1:]
     empty = shown.filter(pl.col("value").is_null())["undefined_reason"].drop_nulls().unique().sort().to_list()
     if empty:
         found.append(f"{UNDEFINED} undefined: {'; '.join(empty)}.")

@@ -11,10 +11,12 @@ from candor.ids.config.captures import CaptureSource as CaptureSource
 from candor.ids.config.captures import IngestConfig as IngestConfig
 from candor.ids.config.captures import SyntheticConfig as SyntheticConfig
 from candor.ids.config.evaluation import AlarmConfig as AlarmConfig
+from candor.ids.config.evaluation import CalibrationAdaptation as CalibrationAdaptation
 from candor.ids.config.evaluation import ControlsConfig as ControlsConfig
 from candor.ids.config.evaluation import CurveConfig as CurveConfig
 from candor.ids.config.evaluation import CurveTask as CurveTask
 from candor.ids.config.evaluation import EvaluationConfig as EvaluationConfig
+from candor.ids.config.evaluation import NoAdaptation as NoAdaptation
 from candor.ids.config.evaluation import UnionConfig as UnionConfig
 from candor.ids.config.experiment import ExperimentConfig as ExperimentConfig
 from candor.ids.config.experiment import JointConfig as JointConfig

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, Tag, model_validator
 
 from candor.config.base import Config
+from candor.config.fields import by_kind
 from candor.ids.config.types import PositiveInt, Share
 
 
@@ -45,12 +46,38 @@ class UnionConfig(Config):
     grid: Annotated[int, Field(ge=1, le=20)] = 8
 
 
+class NoAdaptation(Config):
+    """Thresholds of validation, on every vehicle."""
+
+    kind: Literal["none"] = "none"
+
+
+class CalibrationAdaptation(Config):
+    """Where a capture is calibrated on its own first seconds, their scores may raise a threshold (candor.ids.adaptation)."""
+
+    kind: Literal["calibration"] = "calibration"
+    #: Above the typical highest score of the calibration seconds, in spreads of validation's benign scores (highest less median).
+    margin: Annotated[float, Field(ge=0)] = 2.0
+    #: Chunks that the seconds are cut into; an attack that fills fewer than half of them is outvoted.
+    chunks: Annotated[int, Field(ge=3)] = 20
+    #: With fewer calibration windows the threshold stays where validation put it.
+    min_windows: Annotated[int, Field(ge=3)] = 40
+
+
+AnyAdaptation = Annotated[
+    Annotated[NoAdaptation, Tag("none")] | Annotated[CalibrationAdaptation, Tag("calibration")],
+    by_kind("adaptation_kind", "none", "calibration", default="calibration"),
+]
+
+
 class EvaluationConfig(Config):
     """Thresholds from validation, metrics per scenario and family, events, controls."""
 
     #: ``max_f1``: middle of the widest score interval whose validation F1 is the best, give or take a standard error. ``max_fpr``: lowest threshold whose validation false-positive rate stays within ``fpr``.
     threshold: Literal["max_f1", "max_fpr"] = "max_f1"
     fpr: Share = 0.001
+    #: Whether thresholds may be raised on vehicles that validation never saw, by their own calibration seconds.
+    adaptation: AnyAdaptation = CalibrationAdaptation()
     bootstrap: PositiveInt = 200
     confidence: Annotated[float, Field(gt=0, lt=1)] = 0.95
     #: Neighbouring windows are alike: the bootstrap draws runs of this many windows of one class, never single ones.

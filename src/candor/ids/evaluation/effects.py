@@ -46,10 +46,10 @@ EFFECTS: Final = {
 
 @dataclass(frozen=True)
 class Scored:
-    """What is kept of a judged detector: test scores in the order of its rows, and its threshold."""
+    """What is kept of a judged detector: test scores in the order of its rows, and what each must reach."""
 
     score: Floats
-    threshold: float
+    threshold: Floats
     slices: Sequence[Slice]
 
 
@@ -138,4 +138,4 @@ def _whole(of: Scored, scenario: str) -> Slice | None:
 def _draws(of: Scored, part: Slice, metric: str) -> Floats:
     """The metric on every replicate of the windows of ``part``: [B]."""
     score = of.score[part.rows]
-    return binary_replicates(part.y, score, score >= of.threshold, part.resamples, metric)
+    return binary_replicates(part.y, score, score >= of.threshold[part.rows], part.resamples, metric)

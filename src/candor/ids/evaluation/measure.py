@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from candor.ids.config import AlarmConfig, EvaluationConfig
+from candor.ids.evaluation.adapted import Adapted
 from candor.ids.evaluation.timeline import PLAIN, Timeline, detected, false_alarms, times_to_alarm
 from candor.ids.evaluation.truth import Slice
 from candor.learn.bootstrap import median_interval, poisson, wilson
@@ -25,9 +26,13 @@ def at_rate(metric: str, per_hour: float) -> str:
     return f"{metric}@{per_hour:g}/h"
 
 
+#: Ends the name of a window metric at validation's own threshold, where an adapted one stands beside it.
+PLAIN_SUFFIX = "@plain"
+
+
 def measure(
     part: Slice,
-    score: Floats,
+    adapted: Adapted,
     threshold: float,
     rates: dict[float, float | None],
     config: EvaluationConfig,
@@ -35,22 +40,28 @@ def measure(
     """Window and event rows of one slice, without the columns that name the detector.
 
     Args:
-        score: test scores of the detector, all rows.
+        adapted: test scores of the detector, all rows, and what calibration seconds ask of them.
         threshold: of the detector, from validation.
         rates: false alarms per hour → threshold from validation, None where validation could not give one.
     """
     found: list[tuple[str, dict[str, Estimate], float | None]] = []
-    found.append(("window", _windows(part, score, threshold, config.confidence), threshold))
-    line_score = score[part.line_rows]
+    least = adapted.least(threshold)
+    at_most = float(least[part.rows].max(initial=threshold))
+    found.append(("window", _windows(part, adapted.score, least, config.confidence), at_most))
+    if adapted.own[part.rows].any():
+        everywhere = np.full_like(least, threshold)
+        plain = _windows(part, adapted.plain, everywhere, config.confidence)
+        found.append(("window", {m + PLAIN_SUFFIX: e for m, e in plain.items()}, threshold))
+    line_score, line_floor = adapted.score[part.line_rows], adapted.floor[part.line_rows]
     how: dict[str, Any] = {"confidence": config.confidence, "place": part.place, "alarms": config.alarms}
-    plain = event_metrics(part.line, line_score, threshold, **how)
-    found.append(("event", plain, threshold))
+    events = event_metrics(part.line, line_score, np.maximum(threshold, line_floor), **how)
+    found.append(("event", events, at_most))
     for per_hour, at in rates.items():
         if at is None:
             none = Estimate(None, reason="validation holds no benign traffic to count false alarms in")
             events = dict.fromkeys(EVENT_METRICS, none)
         else:
-            events = event_metrics(part.line, line_score, at, **how)
+            events = event_metrics(part.line, line_score, np.maximum(at, line_floor), **how)
         found.append(("event", {at_rate(m, per_hour): e for m, e in events.items()}, at))
     return [
         _row(part, level, metric, e, at, config.confidence)
@@ -84,19 +95,20 @@ def _row(
     }
 
 
-def _windows(part: Slice, score: Floats, threshold: float, confidence: float) -> dict[str, Estimate]:
+def _windows(part: Slice, score: Floats, least: Floats, confidence: float) -> dict[str, Estimate]:
+    """``score``, ``least``: of all rows; a window is flagged from ``least`` on."""
     if not part.labelled:
         return dict.fromkeys(METRICS, Estimate(None, reason=NO_LABELS))
     s = score[part.rows]
     return binary_metrics(
-        part.y, s, s >= threshold, resamples=part.resamples, confidence=confidence, place=part.place
+        part.y, s, s >= least[part.rows], resamples=part.resamples, confidence=confidence, place=part.place
     )
 
 
 def event_metrics(
     line: Timeline,
     score: Floats,
-    threshold: float,
+    threshold: float | Floats,
     *,
     confidence: float,
     place: str,

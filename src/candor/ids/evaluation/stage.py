@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -16,13 +16,14 @@ import pyarrow.parquet as pq
 from candor.errors import DataError, SourceMissing
 from candor.flow.stage import Inputs, Output, Result
 from candor.ids.config import EvaluationConfig
+from candor.ids.evaluation.adapted import ADAPTED, adapt
 from candor.ids.evaluation.effects import Scored, effects
 from candor.ids.evaluation.measure import Row, measure
 from candor.ids.evaluation.scope import refuse_foreign, validation_windows
 from candor.ids.evaluation.seeds import over_seeds
 from candor.ids.evaluation.timeline import operating_curve, rate_threshold, timeline
 from candor.ids.evaluation.truth import Slice, event_only, fingerprint, slices
-from candor.ids.evaluation.union import form
+from candor.ids.evaluation.union import Member, form, members
 from candor.ids.scoring import DETECTOR_KEY, read_scores
 from candor.ids.thresholds import Threshold, choose
 from candor.lake.schemas import METRICS, PREDICTIONS
@@ -49,6 +50,7 @@ class _Judged:
     predictions: pl.DataFrame
     curves: pl.DataFrame
     thresholds: dict[str, Any]
+    adapted: list[dict[str, Any]]
     scored: Scored
 
 
@@ -60,7 +62,8 @@ def evaluate(config: EvaluationConfig, inputs: Inputs, out: Output) -> Result:
 
     Writes results.parquet (lake METRICS), predictions.parquet (lake PREDICTIONS), operating.parquet (event recall
     against false alarms per hour over test thresholds: to look at, not to choose from), thresholds.json (the choices,
-    from validation alone, with their reasons), table.json (the per-scenario table), effects.parquet (what the variants of
+    from validation alone, with their reasons), adapted.parquet (where calibration seconds of unknown vehicles raised them,
+    see evaluation.adapted), table.json (the per-scenario table), effects.parquet (what the variants of
     ``config.compare`` gained against each other), unions.json (how validation split the budgets).
 
     Raises:
@@ -68,17 +71,17 @@ def evaluate(config: EvaluationConfig, inputs: Inputs, out: Output) -> Result:
         AuditFailed: windows scored as validation are none of the validation graphs.
     """
     scores = read_scores(path / "scores.parquet" for path in inputs.group("scores").values())
-    scores, unions = form(scores, config.unions)
+    whole, unions = form(scores, config.unions)
     known = read_ingest(inputs.path("ingest"))
     validation = validation_windows(inputs.path("build_train"))
     truths: dict[str, list[Slice]] = {}
     judged: list[_Judged] = []
-    groups = list(_detectors(scores))
+    groups = list(_detectors(whole))
     for name, rows in groups:
         refuse_foreign(rows.filter(pl.col("split") == "val"), validation, _place(name))
     for done, (name, rows) in enumerate(groups):
         out.progress(done, len(groups), " ".join(str(v) for v in name.values()))
-        judged.append(_judge(name, rows, known, truths, config))
+        judged.append(_judge(name, rows, known, truths, config, _members(name, scores, unions, config)))
     out.progress(len(groups), len(groups), "")
     per_seed = pl.DataFrame([row for j in judged for row in j.rows], infer_schema_length=None)
     per_seed = per_seed.with_columns(pl.lit(None, pl.Float64).alias("sd"), pl.lit(1, pl.Int64).alias("seeds"))
@@ -87,6 +90,8 @@ def evaluate(config: EvaluationConfig, inputs: Inputs, out: Output) -> Result:
     _write(pl.concat([j.predictions for j in judged]), PREDICTIONS, out.path / "predictions.parquet")
     pl.concat([j.curves for j in judged]).write_parquet(out.path / "operating.parquet")
     _write_json([j.thresholds for j in judged], out.path / "thresholds.json")
+    moved = [row for j in judged for row in j.adapted]
+    pl.DataFrame(moved, schema=ADAPTED, orient="row").write_parquet(out.path / "adapted.parquet")
     _write_json(unions, out.path / "unions.json")
     scored = {
         (n["detector"], n["variant"], n["seed"]): j.scored for (n, _), j in zip(groups, judged, strict=True)
@@ -115,6 +120,16 @@ def _detectors(scores: pl.DataFrame) -> Iterator[tuple[dict[str, Any], pl.DataFr
         yield part.select(DETECTOR_KEY).row(0, named=True), part
 
 
+def _members(
+    name: dict[str, Any], scores: pl.DataFrame, unions: list[dict[str, Any]], config: EvaluationConfig
+) -> Sequence[Member]:
+    """Members of a union that is adapted; none of any other detector."""
+    how = next((u for u in unions if all(u[k] == v for k, v in name.items())), None)
+    if how is None or config.adaptation.kind == "none":
+        return ()
+    return members(scores, next(u for u in config.unions if u.name == how["detector"]), how)
+
+
 def _place(name: dict[str, Any]) -> str:
     return f"detector {name['detector']} {name['variant']}, seed {name['seed']}"
 
@@ -125,35 +140,47 @@ def _judge(
     known: Known,
     truths: dict[str, list[Slice]],
     config: EvaluationConfig,
+    union: Sequence[Member],
 ) -> _Judged:
-    """All slices of one detector. ``truths`` caches slices: detectors on the same windows share them."""
+    """All slices of one detector. ``truths`` caches slices: detectors on the same windows share them.
+
+    ``union``: its members, of one that is adapted."""
     place = _place(name)
+    rows = rows.with_row_index("row")
+    everything = rows.filter(split="test")
     if config.exclude_calibration:
         rows = rows.filter(~pl.col("calibration"))
     val, test = (rows.filter(pl.col("split") == split) for split in ("val", "test"))
     for split, part in (("validation", val), ("test", test)):
         if part.is_empty():
             raise DataError(f"no {split} windows were scored", place=place, hint="Score both splits.")
-    threshold, rates, hours = _thresholds(val, known, config, place)
+    usable = val.filter(~event_only(val, known.events, alarm_s=config.alarm_s))
+    threshold, rates, hours = _thresholds(val, usable, known, config, place)
     key = fingerprint(test)
     if key not in truths:
         truths[key] = slices(test, known.events, known.unlabelled, config)
-    score = test["score"].to_numpy()
-    measured = [row for s in truths[key] for row in measure(s, score, threshold.value, rates, config)]
+    moved = adapt(usable, everything, threshold.value, config.adaptation, union)
+    told = moved.captures
+    moved = moved.only(everything["row"].is_in(test["row"].implode()).to_numpy())
+    measured = [row for s in truths[key] for row in measure(s, moved, threshold.value, rates, config)]
+    least = moved.least(threshold.value)
     return _Judged(
         rows=[{**name, **row} for row in measured],
         predictions=test.with_columns(
-            pl.lit(threshold.value).alias("threshold"),
-            (pl.col("score") >= threshold.value).cast(pl.UInt8).alias("prediction"),
+            pl.Series("score", moved.score),
+            pl.Series("threshold", least),
+            pl.Series("prediction", moved.score >= least).cast(pl.UInt8),
         ),
-        curves=_curves(name, truths[key], score, config),
-        scored=Scored(score, threshold.value, truths[key]),
+        curves=_curves(name, truths[key], moved.score, config),
+        adapted=[{**name, **row} for row in told],
+        scored=Scored(moved.score, least, truths[key]),
         thresholds={
             **name,
             **asdict(threshold),
             "chosen_on": CHOSEN_ON,
             "validation_sha256": fingerprint(val),
             "validation_benign_hours": hours,
+            "adaptation": moved.units,
             "at_rates": [
                 {"false_alarms_per_hour": r, "threshold": t, "reason": _coarse(r, hours)}
                 for r, t in rates.items()
@@ -163,10 +190,11 @@ def _judge(
 
 
 def _thresholds(
-    val: pl.DataFrame, known: Known, config: EvaluationConfig, place: str
+    val: pl.DataFrame, usable: pl.DataFrame, known: Known, config: EvaluationConfig, place: str
 ) -> tuple[Threshold, dict[float, float | None], float]:
-    """(threshold, thresholds by false-alarm rate, benign hours): validation is all this function sees."""
-    usable = val.filter(~event_only(val, known.events, alarm_s=config.alarm_s))
+    """(threshold, thresholds by false-alarm rate, benign hours): validation is all this function sees.
+
+    ``usable``: of it, windows that are either attack or benign."""
     threshold = choose(usable["y"].to_numpy(), usable["score"].to_numpy(), config, place=place)
     line = timeline(val, known.events, alarm_s=config.alarm_s)
     score = val["score"].to_numpy()

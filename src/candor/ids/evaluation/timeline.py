@@ -128,12 +128,16 @@ def _advance(t0: Floats, t1: Floats, neighbour: Bools) -> Floats:
     return np.maximum(seconds, 0.0)  # Clocks of real captures step back.
 
 
-def on_windows(line: Timeline, score: Floats, threshold: float, alarms: AlarmConfig = PLAIN) -> Bools:
-    """Windows with an alarm on, at one threshold: [n]."""
+def on_windows(
+    line: Timeline, score: Floats, threshold: float | Floats, alarms: AlarmConfig = PLAIN
+) -> Bools:
+    """Windows with an alarm on, at one threshold or at each window's own: [n]."""
     return alarmed(score >= threshold, line.neighbour_n, line.t1_n, alarms)
 
 
-def false_alarms(line: Timeline, score: Floats, threshold: float, alarms: AlarmConfig = PLAIN) -> int:
+def false_alarms(
+    line: Timeline, score: Floats, threshold: float | Floats, alarms: AlarmConfig = PLAIN
+) -> int:
     """Number of false alarms at one threshold. ``score``: [n]."""
     on = on_windows(line, score, threshold, alarms)
     raised = line.benign_n & on
@@ -192,13 +196,15 @@ def peaks(line: Timeline, score: Floats) -> Floats:
     return np.array([score[e.windows].max(initial=-np.inf) for e in line.events], np.float64)
 
 
-def detected(line: Timeline, score: Floats, threshold: float, alarms: AlarmConfig = PLAIN) -> Bools:
+def detected(line: Timeline, score: Floats, threshold: float | Floats, alarms: AlarmConfig = PLAIN) -> Bools:
     """Whether an alarm is on during each event."""
     on = on_windows(line, score, threshold, alarms)
     return np.array([on[e.windows].any() for e in line.events], np.bool_)
 
 
-def times_to_alarm(line: Timeline, score: Floats, threshold: float, alarms: AlarmConfig = PLAIN) -> Floats:
+def times_to_alarm(
+    line: Timeline, score: Floats, threshold: float | Floats, alarms: AlarmConfig = PLAIN
+) -> Floats:
     """Seconds from the start of each detected event to its alarm, in order of the events; missed ones are left out."""
     on, waits = on_windows(line, score, threshold, alarms), []
     for e in line.events:

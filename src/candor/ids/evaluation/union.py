@@ -65,6 +65,27 @@ class Surprise:
         beyond = np.log(n + 1) + (score_m - self.benign_n[-1]) / self.spread
         return np.where(as_high > 0, -np.log(np.maximum(as_high, 1) / n), beyond)
 
+    def inverse(self, surprise: float) -> float:
+        """Lowest score that surprises so much, and the lowest benign one where any does."""
+        n, top = len(self.benign_n), float(self.benign_n[-1])
+        if surprise > np.log(n):
+            return max(
+                float(np.nextafter(top, np.inf)), top + (surprise - float(np.log(n + 1))) * self.spread
+            )
+        allowed = int(np.floor(n * np.exp(-surprise) * (1 + 1e-12)))
+        lower = n - allowed - 1
+        return float(np.nextafter(self.benign_n[lower], np.inf)) if lower >= 0 else float(self.benign_n[0])
+
+
+@dataclass(frozen=True)
+class Member:
+    """A detector of a union: its scores on the union's rows, what they mean, and its share of the budget."""
+
+    name: str
+    score_m: Floats
+    surprise: Surprise
+    share: float
+
 
 def splits(members: int, grid: int) -> Iterator[tuple[float, ...]]:
     """Positive shares of one, in parts of one ``grid``-th (finer where the members are more), the evenest first."""
@@ -124,6 +145,20 @@ def form(scores: pl.DataFrame, unions: Sequence[UnionConfig]) -> tuple[pl.DataFr
             told.append(how)
     whole = pl.concat(tables)
     return (validate(whole).sort([*DETECTOR_KEY, *_WINDOW]) if told else scores), told
+
+
+def members(scores: pl.DataFrame, union: UnionConfig, how: dict[str, Any]) -> list[Member]:
+    """Members of one union that `form` formed, ``how`` being what it told of it; rows in the order of the score table."""
+    lane = (how["variant"], how["seed"])
+    parts = next(parts for found, parts in _lanes(scores, union) if found == lane)
+    first = parts[0]
+    is_val = (first["split"] == "val").to_numpy()
+    benign = is_val & (first["y"].to_numpy() == 0)
+    found = []
+    for part, share in zip(parts, how["shares"], strict=True):
+        s = part["score"].to_numpy()
+        found.append(Member(part["detector"].to_numpy()[0], s, Surprise.fit(s[benign], s[is_val]), share))
+    return found
 
 
 def _lanes(scores: pl.DataFrame, union: UnionConfig) -> Iterator[tuple[tuple[str, int], list[pl.DataFrame]]]:
