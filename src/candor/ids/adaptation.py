@@ -24,7 +24,9 @@ Legend: n validation windows, m calibration windows of one capture, K chunks.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -76,6 +78,15 @@ def unit(y: ArrayLike, score: ArrayLike, attack: ArrayLike, threshold: float) ->
     ceiling = max(seen, default=-np.inf)
     # A detector that is blind to validation's attacks scores them like benign traffic: that is no ceiling.
     return Unit(float(benign.max() - np.median(benign)), ceiling if ceiling >= threshold else None)
+
+
+def recorded(record: Mapping[str, Any]) -> tuple[Unit, CalibrationAdaptation] | None:
+    """What ``adaptation`` of a record of thresholds.json says; None where nothing is adapted, or a union's members are."""
+    if "spread" not in record:
+        return None
+    of = Unit(**{f.name: record[f.name] for f in fields(Unit)})
+    config = {name: record[name] for name in CalibrationAdaptation.model_fields}
+    return of, CalibrationAdaptation.model_validate(config)
 
 
 def floor(t0: ArrayLike, t1: ArrayLike, score: ArrayLike, of: Unit, config: CalibrationAdaptation) -> Floor:

@@ -11,7 +11,7 @@ Legend: n test windows of one detector, in the order of its score table.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Final
 
@@ -19,7 +19,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from candor.ids.adaptation import Floor, Unit, floor, unit
+from candor.ids.adaptation import Floor, Unit, floor, recorded, unit
 from candor.ids.config import CalibrationAdaptation, NoAdaptation
 from candor.ids.evaluation.union import Member
 
@@ -99,6 +99,15 @@ def adapt(
     measure = unit(val["y"], val["score"], val["attack"], threshold)
     floor_n, captures = _floors(seen, score, threshold, measure, config)
     return Adapted(score, score, floor_n, own, {**config.model_dump(), **asdict(measure)}, captures)
+
+
+def floors(test: pl.DataFrame, record: Mapping[str, Any]) -> Floats:
+    """[n]: floors of test windows, calibration windows among them, by what thresholds.json recorded of their detector."""
+    known = recorded(record)
+    seen = test.select(_SEEN)
+    if known is None:
+        return np.full(len(seen), -np.inf)
+    return _floors(seen, seen["score"].to_numpy(), -np.inf, *known)[0]
 
 
 def _adapt_union(

@@ -1,7 +1,7 @@
 """The stage that draws false alarms per hour against calibration seconds.
 
 Every test capture is calibrated on its own first seconds, of which there are more from point to point; the models and their
-thresholds are those of the run. The windows that calibrated the profile are left out, so the later points see a little less
+thresholds are those of the run, adapted as there (`candor.ids.adaptation`). The windows that calibrated the profile are left out, so the later points see a little less
 traffic; how much is in the table.
 """
 
@@ -18,6 +18,7 @@ import polars as pl
 from candor.errors import DataError
 from candor.flow.stage import Inputs, Output, Result
 from candor.ids.config import CurveTask
+from candor.ids.evaluation.adapted import floors
 from candor.ids.evaluation.measure import event_metrics
 from candor.ids.evaluation.stage import read_ingest
 from candor.ids.evaluation.timeline import timeline
@@ -52,35 +53,41 @@ def calibration_curve(config: CurveTask, inputs: Inputs, out: Output) -> Result:
         DataError: a detector has no threshold in the run.
     """
     known = read_ingest(inputs.path("ingest"))
-    thresholds = _thresholds(inputs.path("evaluate"))
+    thresholds, units = _thresholds(inputs.path("evaluate"))
     rows: list[dict[str, Any]] = []
     points = config.calibration_s
     for done, seconds in enumerate(points):
         out.progress(done, len(points), f"{seconds:g} s")
         folders = inputs.group(f"c{seconds:g}").values()
         scores = read_scores(folder / "scores.parquet" for folder in folders)
-        scores = scores.filter(pl.col("split") == "test", ~pl.col("calibration"))
+        scores = scores.filter(pl.col("split") == "test")
         scores = scores.filter(~pl.col("capture").is_in(sorted(known.unlabelled)))
         for part in scores.partition_by([*DETECTOR_KEY, "scenario"], maintain_order=True):
             name = part.select(*DETECTOR_KEY, "scenario").row(0, named=True)
             at = thresholds.get((name["detector"], name["variant"], name["seed"]))
             if at is None:
                 raise DataError(f"no threshold for {name['detector']} {name['variant']}", place="evaluate")
+            later = ~part["calibration"].to_numpy()
+            if not later.any():
+                continue
+            floor = floors(part, units[name["detector"], name["variant"], name["seed"]])[later]
+            part = part.filter(later)
             line = timeline(part, known.events, alarm_s=config.evaluation.alarm_s)
             # An attack inside the calibration seconds has no window left that could see it.
             line = replace(line, events=tuple(e for e in line.events if len(e.windows)))
             score = part["score"].to_numpy()
             for point, threshold in at.items():
+                least = np.maximum(threshold, floor)
                 found = event_metrics(
                     line,
                     score,
-                    threshold,
+                    least,
                     confidence=config.evaluation.confidence,
                     place=" outside the calibration seconds",
                     alarms=config.evaluation.alarms,
                 )
                 alarms = found["false_alarms_per_hour"]
-                flagged = score[line.benign_n] >= threshold
+                flagged = (score >= least)[line.benign_n]
                 rows.append(
                     {
                         **name,
@@ -101,13 +108,16 @@ def calibration_curve(config: CurveTask, inputs: Inputs, out: Output) -> Result:
     return Result({"rows": len(table), "calibration_s": list(points)})
 
 
-def _thresholds(folder: Path) -> dict[tuple[str, str, int], dict[str, float]]:
-    """Detector, variant and seed → the name of each threshold and its value."""
-    found = {}
+def _thresholds(
+    folder: Path,
+) -> tuple[dict[tuple[str, str, int], dict[str, float]], dict[tuple[str, str, int], dict[str, Any]]]:
+    """Detector, variant and seed → the name of each threshold and its value; → how it is adapted."""
+    found, units = {}, {}
     for row in json.loads((folder / "thresholds.json").read_text()):
         at = {"threshold": float(row["value"])}
         for rate in row["at_rates"]:
             if rate["threshold"] is not None:
                 at[f"{rate['false_alarms_per_hour']:g}/h"] = float(rate["threshold"])
         found[row["detector"], row["variant"], row["seed"]] = at
-    return found
+        units[row["detector"], row["variant"], row["seed"]] = row["adaptation"]
+    return found, units

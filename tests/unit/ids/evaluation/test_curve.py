@@ -20,7 +20,13 @@ from candor.report.look import Palette
 TRUTH = np.array([0] * 40 + [1] * 10 + [0] * 50)
 
 
-def inputs(folder: Path, alarms_at: dict[int, list[int]], *, detector: str = "gat") -> Inputs:
+def inputs(
+    folder: Path,
+    alarms_at: dict[int, list[int]],
+    *,
+    detector: str = "gat",
+    adaptation: dict[str, object] | None = None,
+) -> Inputs:
     """Point → benign windows that score high there. ``detector``: whose thresholds the run has."""
     ingest = world(folder, {"x": scored(windows("c", TRUTH), TRUTH)}, events(("c", "dos", 40.0, 49.9)))
     paths = {"ingest": ingest.path("ingest")}
@@ -33,7 +39,8 @@ def inputs(folder: Path, alarms_at: dict[int, list[int]], *, detector: str = "ga
         paths[f"c{seconds}.student"] = folder / f"c{seconds}"
     (folder / "evaluate").mkdir()
     at = [{"false_alarms_per_hour": 1.0, "threshold": 2.0}, {"false_alarms_per_hour": 5.0, "threshold": None}]
-    known = [{"detector": detector, "variant": "teacher", "seed": 1, "value": 0.5, "at_rates": at}]
+    of = {"detector": detector, "variant": "teacher", "seed": 1}
+    known = [{**of, "value": 0.5, "at_rates": at, "adaptation": adaptation or {"kind": "none"}}]
     (folder / "evaluate" / "thresholds.json").write_text(json.dumps(known))
     paths["evaluate"] = folder / "evaluate"
     return Inputs(paths)
@@ -53,6 +60,16 @@ def test_false_alarms_are_counted_outside_the_calibration_seconds(tmp_path: Path
     assert strict["false_alarms_per_hour"].to_list() == [0.0, 0.0]
     html = drawn(table, Palette([("gat", "teacher")]))
     assert "calibration seconds" in html
+
+
+def test_calibration_seconds_that_score_high_raise_the_threshold_of_their_point(tmp_path: Path) -> None:
+    out = output(tmp_path / "out")
+    rule = {"kind": "calibration", "margin": 0.5, "chunks": 5, "min_windows": 5, "spread": 1.0, "ceiling": None}
+    given = inputs(tmp_path, {20: [2, 6, 10, 14, 70]}, adaptation=rule)
+    calibration_curve(CurveTask(calibration_s=(20,)), given, out)
+    table = pl.read_parquet(out.path / "curve.parquet").filter(point="threshold")
+    assert table["false_alarms_per_hour"].to_list() == [0.0]
+    assert table["fpr"].to_list() == [0.0]
 
 
 def test_an_attack_inside_the_calibration_seconds_counts_neither_as_found_nor_as_missed(
