@@ -64,7 +64,14 @@ def test_false_alarms_are_counted_outside_the_calibration_seconds(tmp_path: Path
 
 def test_calibration_seconds_that_score_high_raise_the_threshold_of_their_point(tmp_path: Path) -> None:
     out = output(tmp_path / "out")
-    rule = {"kind": "calibration", "margin": 0.5, "chunks": 5, "min_windows": 5, "spread": 1.0, "ceiling": None}
+    rule = {
+        "kind": "calibration",
+        "margin": 0.5,
+        "chunks": 5,
+        "min_windows": 5,
+        "spread": 1.0,
+        "ceiling": None,
+    }
     given = inputs(tmp_path, {20: [2, 6, 10, 14, 70]}, adaptation=rule)
     calibration_curve(CurveTask(calibration_s=(20,)), given, out)
     table = pl.read_parquet(out.path / "curve.parquet").filter(point="threshold")
