@@ -13,8 +13,9 @@ on, where that is more than its threshold; a threshold is never lowered.
     spread    of benign validation scores, highest less median. One margin so does for scores of any scale.
 
 Chunks with clearly more frames per second than the calmer ones are left out first, as in the calibration of the profile
-(`candor.ids.graphs.contamination`). An attack that fills nearly all of the seconds cannot be told from a vehicle; so no
-floor lies above the ceiling: the median score of the attack family that the detector sees best in validation.
+(`candor.ids.graphs.contamination`). An attack that fills more than half of the rest cannot be told from a vehicle, and is
+learnt; at least no floor lies above the ceiling: the median score of the attack family that the detector sees best in
+validation.
 
 What validation contributes (`Unit`) is labelled; of the vehicle only times and scores are read. An offline evaluation and
 a live detector call the same `floor`.
