@@ -36,8 +36,16 @@ def test_without_an_unknown_vehicle_thresholds_are_validations_alone() -> None:
 
 def test_the_page_shows_a_member_without_a_floor_and_why() -> None:
     row = {
-        "detector": "or", "variant": "student", "seed": 1, "capture": "c", "member": "vgae",
-        "threshold": 0.5, "floor": None, "adapted": 0.5, "windows": 3, "used": 0,
+        "detector": "or",
+        "variant": "student",
+        "seed": 1,
+        "capture": "c",
+        "member": "vgae",
+        "threshold": 0.5,
+        "floor": None,
+        "adapted": 0.5,
+        "windows": 3,
+        "used": 0,
         "reason": "3 calibration windows are fewer than 40",
     }
     html = adapted_table(pl.DataFrame([row], schema=ADAPTED))
