@@ -47,8 +47,8 @@ lock:  ## Write requirements.lock anew from pyproject.toml
 readme: $(STAMP)  ## Put what the demo printed into the README
 	@$(BIN)/python docs/refresh.py demo
 
-results: $(STAMP)  ## Train on the real captures, three seeds (about twenty minutes), and write docs/results.md
-	@$(BIN)/python docs/refresh.py hcrl_sa set_01 unsw_nb15 cicids2017
+results: $(STAMP)  ## Train on the real captures, three seeds (about half an hour), and write docs/results.md
+	@$(BIN)/python docs/refresh.py hcrl_sa set_01 road_statgraph road_statgraph_reversed unsw_nb15 cicids2017
 
 clean:  ## Remove the environment and the demo's results
 	rm -rf $(VENV) $(DEMO)

@@ -78,19 +78,19 @@ def _evaluated(state: Session, planned: Planned) -> Path:
 
 
 def _print(rows: list[dict[str, Any]], metrics: list[str], title: str) -> None:
-    from candor.report.gains import difference
+    from candor.report.gains import SIZE, difference, size
     from candor.report.numbers import estimate
 
     heads = [output.Column(name) for name in ("scenario", "detector", "variant", "experiment")]
     for name in metrics:
-        heads += [output.Column(name, "", "right"), output.Column("difference", "", "right")]
+        heads += [output.Column(head, "", "right") for head in (name, "difference", "size d")]
     lines = []
     for row in rows:
         cells = [row["scenario"] or "all test captures", row["detector"], row["variant"], row["cell"]]
         for name in metrics:
             found = row["metrics"][name]
             cells.append(estimate({"value": found["value"], "sd": found["sd"]}))
-            cells.append(difference({**found, "value": found["difference"]}))
+            cells += [difference({**found, "value": found["difference"]}), size(found)]
         lines.append(cells)
     output.table(heads, lines, title=title, grouped=True)
     methods = {found["method"] for row in rows for found in row["metrics"].values() if found["method"]}
@@ -98,3 +98,5 @@ def _print(rows: list[dict[str, Any]], metrics: list[str], title: str) -> None:
         output.say(
             f"Difference from the experiment as it stands; 95 % interval: {'; '.join(sorted(methods))}."
         )
+    missing = {m["size_reason"] for row in rows for m in row["metrics"].values() if m["size_reason"]}
+    output.say(f"Size d: {SIZE}{''.join(f'; {why}' for why in sorted(missing))}.")

@@ -147,6 +147,7 @@ def _pick(rows: Sequence[dict[str, Any]], dataset: str, capture: str) -> dict[st
 
 def _show_capture(row: dict[str, Any], settings: Settings, *, as_json: bool) -> None:
     from candor.ids import catalog
+    from candor.ids.captures import derived
 
     ingested = catalog.ingested(row["dataset"], settings.cache_root)
     events = [e for e in ingested.events if e["capture"] == row["capture"]] if ingested else []
@@ -159,6 +160,9 @@ def _show_capture(row: dict[str, Any], settings: Settings, *, as_json: bool) -> 
         spans = [(e["attack"], f"{e['t_start']:.3f}", f"{e['t_end']:.3f}") for e in events]
         right = output.Column
         output.table(["attack", right("from", "s", "right"), right("to", "s", "right")], spans)
+        for told in derived.read_told(ingested.path) if ingested else []:
+            if told["capture"] == row["capture"]:
+                output.note(derived.note(told))
     if not row["ingested"]:
         output.note(f"{row['capture']}: {_NOT_INGESTED}.")
 

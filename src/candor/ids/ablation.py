@@ -16,7 +16,7 @@ import polars as pl
 from candor.errors import ConfigError
 from candor.ids.scoring import WINDOW_KEY
 from candor.learn.bootstrap import resample
-from candor.learn.effects import Effect, over_draws, over_seeds
+from candor.learn.effects import ONE_SEED, Effect, over_draws, over_seeds
 from candor.learn.metrics import METRICS, binary_replicates
 
 #: Name of the experiment without a change.
@@ -125,7 +125,7 @@ class _Evaluated:
 def _compared(
     cell: _Evaluated, base: _Evaluated, place: Mapping[str, str], metric: str, replicates: int
 ) -> dict[str, Any]:
-    """value, sd and seeds of the cell; difference, low, high, size, method and reason against the base."""
+    """value, sd and seeds of the cell; difference and size with their intervals, method and reasons against the base."""
     own, other = cell.values(place, metric), base.values(place, metric)
     found = {
         "value": float(np.mean(list(own.values()))) if own else None,
@@ -142,6 +142,9 @@ def _compared(
         "low": effect.low,
         "high": effect.high,
         "size": effect.size,
+        "size_low": effect.size_low,
+        "size_high": effect.size_high,
+        "size_reason": effect.size_reason,
         "method": effect.method,
         "reason": effect.reason,
     }
@@ -158,14 +161,14 @@ def _effect(
 ) -> Effect:
     seeds = sorted(own.keys() & other.keys())
     if not seeds:
-        return Effect(None, reason="undefined in one of the two")
+        return Effect(None, reason="undefined in one of the two", size_reason="undefined in one of the two")
     if len(seeds) > 1:
         return over_seeds([own[s] for s in seeds], [other[s] for s in seeds], 0.95)
     parts = [e.predictions.filter(**place, seed=seeds[0]).sort(WINDOW_KEY) for e in (cell, base)]
     windows = [part.select(*WINDOW_KEY, "t0", "y") for part in parts]
     value = own[seeds[0]] - other[seeds[0]]
     if not windows[0].equals(windows[1]):
-        return Effect(value, reason="no interval: other windows, and one seed")
+        return Effect(value, reason="no interval: other windows, and one seed", size_reason=ONE_SEED)
     y, capture = parts[0]["y"].to_numpy(), parts[0]["capture"].to_numpy()
     draws = resample(y, capture, replicates=replicates, block_windows=20, rng=np.random.default_rng(0))
     first, second = (

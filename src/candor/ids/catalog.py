@@ -19,7 +19,7 @@ from candor.config.settings import Settings
 from candor.errors import ArtifactCorrupted, ConfigError, SourceMissing
 from candor.ids.captures import capture_metadata, files
 from candor.ids.captures.flows.registry import FlowCapture
-from candor.ids.config import CaptureSource
+from candor.ids.config import Absence, AttackInterval, CaptureSource
 
 #: Names a variable that points to a pack of shared captures (``can/dataset=NAME/split=SPLIT/CAPTURE.parquet``).
 SHARED_DATA_VARIABLE: Final = "CANDOR_SHARED_DATA"
@@ -38,6 +38,7 @@ class DatasetCapture(Config):
         base_capture: recording it was derived from; itself where empty.
         attack: family of the file, "" attack-free.
         unlabelled_as: see CaptureSource.
+        events: intervals of the attack (s since the first frame), or ``{kind: absence}``; see CaptureSource.
     """
 
     capture: str
@@ -51,6 +52,7 @@ class DatasetCapture(Config):
     base_capture: str = ""
     attack: str = ""
     unlabelled_as: Literal["unknown", "benign"] = "unknown"
+    events: tuple[AttackInterval, ...] | Absence | None = None
 
 
 class DatasetPreset(Config):
@@ -182,9 +184,16 @@ def _source(known: DatasetCapture, path: Path, settings: Settings) -> CaptureSou
         base_capture=known.base_capture or known.capture,
         attack=known.attack,
         unlabelled_as=known.unlabelled_as,
-        events=capture_metadata.intervals(path, known.attack)
-        or capture_metadata.intervals(path.resolve(), known.attack),
+        events=_intervals(known, path),
     )
+
+
+def _intervals(known: DatasetCapture, path: Path) -> tuple[AttackInterval, ...] | Absence | None:
+    """Of the preset, else of a file beside the capture that tells of it, else from absence where the preset asks for it."""
+    if known.events is not None and not isinstance(known.events, Absence):
+        return known.events
+    told = capture_metadata.intervals(path, known.attack)
+    return told or capture_metadata.intervals(path.resolve(), known.attack) or known.events
 
 
 def digest(path: Path, cache_root: Path) -> str:

@@ -87,8 +87,9 @@ _DETECTOR = {"detector": _STRING, "variant": _STRING, "seed": _I64}
 
 #: ``results.parquet`` of evaluate. ``level``: window | event. ``capture`` "" = the whole scenario, ``attack`` "" = all families.
 #: ``value`` null = undefined, and ``undefined_reason`` says why; ``low``/``high`` bound its interval, and
-#: ``interval`` says what that is from: "captures" (bootstrap of captures, then of blocks of windows within them), "blocks" (of
-#: blocks within the one capture of a kind), or in closed form "binomial", "Wilson", "Poisson", "order statistics"; null: none.
+#: ``interval`` says what that is from: "captures" (bootstrap of captures, then within them of blocks of windows, or of events for
+#: recall and time to alarm; of event metrics, never narrower than the closed form), "blocks" (of blocks within the one capture
+#: of a kind), or in closed form "binomial", "Wilson", "Poisson", "order statistics"; null: none.
 #: ``seed`` null = the mean over ``seeds`` seeds, ``sd`` their standard deviation (null for one seed).
 METRICS = _schema(
     "metrics",

@@ -29,13 +29,38 @@ def gain_table(effects: pl.DataFrame) -> str:
         cells.append(word(_NAMES.get(r["metric"], r["metric"])))
         cells += [Cell(share(r[k]), repr(r[k]) if r[k] is not None else "") for k in ("first", "second")]
         cells += [Cell(escape(difference(r)), repr(r["value"]) if r["value"] is not None else "")]
-        cells += [Cell(quantity(r["size"])), html.count(r["seeds"]), word(r["reason"] or r["method"])]
+        cells += [_size(r), html.count(r["seeds"]), word(r["reason"] or r["method"])]
         rows.append(Row(cells, kind=r["metric"]))
     lead = (
         "First less second, on the same windows and seeds, with its interval; an interval that holds 0 shows no difference. "
-        "Of a distilled variant and the same model alone, it is what distillation gained. FPR: lower is better."
+        "Of a distilled variant and the same model alone, it is what distillation gained. FPR: lower is better. "
+        f"Size d: {SIZE}; rest the pointer on a dash for why there is none."
     )
     return section("gains", "Variants compared", lead, sortable("gains-table", heads, rows))
+
+
+def _size(row: dict[str, Any]) -> Cell:
+    if row["size"] is not None:
+        return Cell(escape(size(row)), repr(row["size"]))
+    reason = escape(row.get("size_reason") or row["reason"] or "undefined", quote=True)
+    return Cell(f'<abbr title="{reason}">{UNDEFINED}</abbr>')
+
+
+#: What stands in a column of sizes.
+SIZE = "Cohen's d of the pairs of seeds, with its interval from the noncentral t"
+
+
+def size(row: dict[str, Any]) -> str:
+    """``+1.2 [−0.42, +2.71]``, a dash without one."""
+    if row["size"] is None:
+        return UNDEFINED
+    low, high = row.get("size_low"), row.get("size_high")
+    value, *bounds = (
+        ("+" if v > 0 else "") + quantity(v).replace("-", "−")
+        for v in (row["size"], low, high)
+        if v is not None
+    )
+    return f"{value} [{', '.join(bounds)}]" if len(bounds) == 2 else value
 
 
 def difference(row: dict[str, Any]) -> str:

@@ -102,8 +102,8 @@ def _place_order(key: tuple[str, str, str, str, str]) -> tuple[Any, ...]:
     return scenario, bool(attack), bool(capture), capture, attack, rank(detector, variant)
 
 
-def event_table(results: pl.DataFrame) -> str:
-    """Event recall, false alarms really seen and time to alarm, at every rate."""
+def event_table(results: pl.DataFrame, remarks: Sequence[str] = ()) -> str:
+    """Event recall, false alarms really seen and time to alarm, at every rate. ``remarks``: on where events come from."""
     rates = sorted({m.partition("@")[2] for m in results["metric"].to_list() if m.endswith("/h")}, key=_rate)
     heads = [("scenario", "left"), ("capture / family", "left"), ("detector", "left"), ("variant", "left")]
     heads += [("events", "right")]
@@ -132,8 +132,10 @@ def event_table(results: pl.DataFrame) -> str:
         "An event is one attack interval; it is detected when a window that overlaps it is flagged. "
         "@1/h: the threshold that validation says costs one false alarm per hour; beside it, the false alarms "
         "per hour of benign test traffic that it really cost. Time runs from the start of the event to the end "
-        "of the first flagged window, median over detected events."
+        "of the first flagged window, median over detected events. "
+        "Rest the pointer on an interval for what it is from."
     )
+    lead = " ".join([lead, *remarks])
     return section("events", "Events", lead, bar + sortable("events-table", heads, rows))
 
 

@@ -44,10 +44,11 @@ def report(config: ReportConfig, inputs: Inputs, out: Output) -> Result:
     results = pl.read_parquet(evaluated / "results.parquet")
     findings = read_findings(inputs.paths.get("audit"))
     heading = config.title or "Detectors by scenario"
-    table = summary_table(results, heading=heading)
-    printed = summary_table(results, heading=heading, detectors=config.headline)
+    table = summary_table(results, heading=heading, metrics=config.metrics)
+    printed = summary_table(results, heading=heading, detectors=config.headline, metrics=config.metrics)
+    remarks = _remarks(evaluated)
     for each in (table, printed):
-        each["notes"] += allowed_notes(findings)
+        each["notes"] += [*remarks, *allowed_notes(findings)]
     out.progress(1, 3, "drawing")
     page = _page(config, inputs, results, table, findings)
     (out.path / "index.html").write_text(page, encoding="utf-8")
@@ -73,7 +74,7 @@ def _page(
         ("scenarios", "By scenario", sections.scenario_bars(results, colours)),
         ("scores", "Scores", sections.score_distributions(predictions, bins=config.bins)),
         ("windows", "Windows", sections.window_table(results)),
-        ("events", "Events", sections.event_table(results)),
+        ("events", "Events", sections.event_table(results, _remarks(evaluated))),
         (
             "operating",
             "Operating curves",
@@ -114,6 +115,12 @@ def _head(findings: list[dict[str, Any]]) -> str:
             text = allowed(f) if f["severity"] == "error" else f"Audit, {f['id']}: {f['message']}"
             shown.append(f'<div class="finding {f["severity"]}" role="note">{escape(text)}</div>')
     return "".join(shown)
+
+
+def _remarks(evaluated: Path) -> list[str]:
+    """What must be said of the truth that results rest on; evaluations of earlier versions said nothing."""
+    path = evaluated / "remarks.json"
+    return list(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else []
 
 
 def _history(inputs: Inputs) -> dict[str, pl.DataFrame]:

@@ -9,6 +9,7 @@ from typing import Any, TypedDict
 import polars as pl
 
 from candor.report.adapted import threshold_notes
+from candor.report.config import SHOWN
 from candor.report.numbers import UNDEFINED, estimate, quantity, share
 
 #: Order of variants: what was trained first, then what is derived from it, controls last.
@@ -61,47 +62,58 @@ def lowest_rate(results: pl.DataFrame) -> str:
     return rates[min(rates)] if rates else ""
 
 
+#: Heads of window metrics.
+NAMES = {
+    "f1": "F1",
+    "macro_f1": "macro-F1",
+    "precision": "precision",
+    "recall": "recall",
+    "fpr": "FPR",
+    "mcc": "MCC",
+    "auroc": "AUROC",
+    "auc_pr": "AUC-PR",
+}
+#: Window metrics written without spread or interval, or the row would not fit a terminal.
+_PLAIN = ("fpr",)
+
+
 def summary_table(
-    results: pl.DataFrame, *, heading: str = "Detectors by scenario", detectors: Sequence[str] = ()
+    results: pl.DataFrame,
+    *,
+    heading: str = "Detectors by scenario",
+    detectors: Sequence[str] = (),
+    metrics: Sequence[str] = SHOWN,
 ) -> Table:
     """The table the CLI prints: one row per scenario and detector, rivals at the bottom of each scenario.
 
     Args:
         results: lake METRICS rows; whole-scenario rows are used.
         detectors: only these, and the rivals; all if empty.
+        metrics: window metrics, in the order of their columns.
     """
     whole = results
     if detectors:
         results = results.filter(pl.col("detector").is_in(detectors) | pl.col("variant").is_in(RIVALS))
     rate = lowest_rate(results)
     label = rate.removeprefix("@").removesuffix("/h")
-    wanted = [
-        "f1",
-        "auroc",
-        "fpr",
-        *(f"{m}{rate}" for m in ("event_recall", "false_alarms_per_hour", "time_to_alarm_s")),
-    ]
+    of_events = [f"{m}{rate}" for m in ("event_recall", "false_alarms_per_hour", "time_to_alarm_s")]
     everything = headline(results).filter(capture="", attack="")
-    shown = everything.filter(pl.col("metric").is_in(wanted))
+    shown = everything.filter(pl.col("metric").is_in([*metrics, *of_events]))
     cells: dict[tuple[str, str, str], dict[str, dict[str, Any]]] = {}
     for row in shown.iter_rows(named=True):
         cells.setdefault((row["scenario"], row["detector"], row["variant"]), {})[row["metric"]] = row
     rows = []
     for scenario, detector, variant in sorted(cells, key=lambda k: (k[0], *rank(k[1], k[2]))):
         found = cells[scenario, detector, variant]
-        # The row must fit a terminal: the other intervals stand in the page's tables.
-        f1, auroc, *plain = (found.get(metric, {}) for metric in wanted)
-        fpr, recall, alarms, wait = (row.get("value") for row in plain)
         numbers = [
-            estimate(f1),
-            estimate(auroc),
-            share(fpr),
-            share(recall, 2),
-            quantity(alarms),
-            quantity(wait),
+            share(found.get(m, {}).get("value")) if m in _PLAIN else estimate(found.get(m, {}))
+            for m in metrics
         ]
+        # The row must fit a terminal: the intervals of events stand in the page's tables.
+        recall, alarms, wait = (found.get(m, {}).get("value") for m in of_events)
+        numbers += [share(recall, 2), quantity(alarms), quantity(wait)]
         rows.append([scenario, detector, variant, *numbers])
-    names = [("scenario", ""), ("detector", ""), ("variant", ""), ("F1", ""), ("AUROC", ""), ("FPR", "")]
+    names = [("scenario", ""), ("detector", ""), ("variant", ""), *((NAMES[m], "") for m in metrics)]
     names += [(f"event recall at {label} FA/h", ""), ("FA/h seen", ""), ("time to alarm", "s")]
     columns = [
         Column(name=name, unit=unit, align="left" if i < 3 else "right")

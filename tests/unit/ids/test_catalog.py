@@ -14,7 +14,7 @@ from candor.flow.stage import Inputs, Output
 from candor.ids import catalog
 from candor.ids.captures import files
 from candor.ids.captures.ingest import ingest
-from candor.ids.config import CaptureSource, IngestConfig
+from candor.ids.config import Absence, AttackInterval, CaptureSource, IngestConfig
 
 PRESET = """\
 name: mine
@@ -258,3 +258,32 @@ def test_what_is_planned_tells_present_from_missing_files(
         ("a", str(a), None),
         ("b", None, None),
     ]
+
+
+def test_events_of_a_preset_reach_the_source_and_win_over_a_file_beside_the_capture(
+    preset: catalog.DatasetPreset, settings: Settings
+) -> None:
+    own = settings.data_root / "mine" / "one"
+    for name in "ab":
+        put(own / f"{name}.csv")
+    (own / "capture_metadata.json").write_text(json.dumps({"b": {"injection_interval": [3, 4]}}))
+    interval = {"attack": "masquerade", "t_start": 1.0, "t_end": 2.0, "id": 0x6E0}
+
+    def told(**known: object) -> object:
+        captures = [c.model_dump() | known if c.capture == "b" else c.model_dump() for c in preset.captures]
+        given = catalog.DatasetPreset.model_validate(preset.model_dump() | {"captures": captures})
+        return next(source.events for source in discover(given, settings) if source.capture == "b")
+
+    assert told(attack="masquerade", events=[interval]) == (AttackInterval.model_validate(interval),)
+    # Absence is what is left where nobody wrote intervals down.
+    beside = told(attack="suppress", events={"kind": "absence"})
+    assert beside == (AttackInterval(attack="suppress", t_start=3.0, t_end=4.0),)
+    (own / "capture_metadata.json").unlink()
+    assert told(attack="suppress", events={"kind": "absence", "factor": 3}) == Absence(factor=3.0)
+
+
+def test_suppression_of_the_shipped_sets_is_told_by_absence() -> None:
+    for name in ("set_02", "set_04"):
+        mute = [c for c in catalog.dataset_preset(name).captures if c.attack == "suppress"]
+        assert mute
+        assert all(isinstance(c.events, Absence) for c in mute)

@@ -164,3 +164,9 @@ def test_a_detector_without_a_value_in_every_scenario_is_not_the_best_on_the_mea
     (line,) = verdict(_judged([*rows, ("volume", "control", "a", 0.8), ("volume", "control", "b", 0.8)]))
     assert "gat student" in line
     assert verdict(_judged(rows)) == []
+
+
+def test_a_data_set_may_show_other_metrics() -> None:
+    table = summary_table(results(), metrics=("f1", "auc_pr", "fpr"))
+    assert [c["name"] for c in table["columns"]][3:6] == ["F1", "AUC-PR", "FPR"]
+    assert all(len(row) == len(table["columns"]) for row in table["rows"])

@@ -6,6 +6,7 @@ Layout of the artifact:
     catalog.parquet               one row per capture (candor.lake.schemas.CAPTURES)
     events.parquet                one row per attack interval
     duplicates.json               captures dropped because an earlier training capture has the same content
+    truth.json                    how true events were derived from absence; only where a capture asks for it
 """
 
 from __future__ import annotations
@@ -22,9 +23,9 @@ from pydantic import TypeAdapter, ValidationError
 
 from candor.errors import DataError, SourceMissing
 from candor.flow.stage import Inputs, Json, Output, Result
-from candor.ids.captures import events, files, frames, progress, quarantine, transcript
+from candor.ids.captures import derived, events, files, frames, progress, quarantine, transcript
 from candor.ids.captures.sources import RawFile
-from candor.ids.config import CaptureSource, IngestConfig
+from candor.ids.config import Absence, CaptureSource, IngestConfig
 from candor.lake.schemas import CAPTURES
 
 #: A worker process costs about a second to start; below this much text a second one does not pay.
@@ -53,7 +54,8 @@ class _Ingested:
 def ingest(config: IngestConfig, inputs: Inputs, out: Output) -> Result:
     """Read, check and publish every source. Sources come from the config, else from the input ``captures``.
 
-    Raises DataError (missing, changed, unreadable or mostly malformed files) naming the file.
+    Raises DataError (missing, changed, unreadable or mostly malformed files) naming the file, and for a capture whose events
+    should come from absence and cannot.
     """
     sources = config.sources or read_sources(inputs.path("captures"))
     names = [source.capture for source in sources]
@@ -77,7 +79,9 @@ def ingest(config: IngestConfig, inputs: Inputs, out: Output) -> Result:
             out.progress(len(done), len(jobs), name)
     ordered = [done[name] for name in names]
     dropped = _drop_duplicates(ordered, out.path)
-    return _publish(config, [i for i in ordered if i.row["capture"] not in dropped], dropped, out.path)
+    kept = [i for i in ordered if i.row["capture"] not in dropped]
+    kept = _derive_events(config, {s.capture: s for s in sources}, kept, dropped, out.path)
+    return _publish(config, kept, dropped, out.path)
 
 
 def read_sources(folder: Path) -> tuple[CaptureSource, ...]:
@@ -117,7 +121,7 @@ def _ingest_one(job: _Job) -> _Ingested:
             max_quarantined_share=config.max_quarantined_share,
             told=told,
         )
-    if source.events is None:
+    if source.events is None or isinstance(source.events, Absence):
         labels = frames.parts(to, ["timestamp", "label", "attack"])
         found = events.from_labels(labels, source.capture, tally.first, config.event_gap_s)
     else:
@@ -131,13 +135,15 @@ class _Labels:
 
     def __init__(self, source: CaptureSource) -> None:
         self._source = source
-        self._telling = [interval for interval in source.events or () if interval.tells_frames]
+        declared = () if isinstance(source.events, Absence) else source.events or ()
+        self._telling = [interval for interval in declared if interval.tells_frames]
         self._start: float | None = None
 
     def __call__(self, table: pl.DataFrame) -> pl.DataFrame:
         if self._start is None and table.height:
             self._start = float(table["timestamp"][0])
-        known = self._source.unlabelled_as == "benign" or bool(self._telling)
+        # Whoever knows the attack's intervals knows the rest to be benign; windows of the intervals are told by these.
+        known = self._source.unlabelled_as == "benign" or self._source.events is not None
         label = pl.col("label").fill_null(0) if known else pl.col("label")
         named = pl.lit(self._source.attack or "attack")
         for interval in self._telling if self._start is not None else ():
@@ -193,6 +199,30 @@ def _drop_duplicates(ingested: list[_Ingested], out: Path) -> dict[str, str]:
             (out / "frames" / f"{name}.parquet").unlink()
             (out / "quarantine" / f"{name}.parquet").unlink(missing_ok=True)
     return dropped
+
+
+def _derive_events(
+    config: IngestConfig,
+    sources: dict[str, CaptureSource],
+    kept: list[_Ingested],
+    dropped: dict[str, str],
+    out: Path,
+) -> list[_Ingested]:
+    """The captures with the events that absence tells; needs the frames of the whole dataset, so it comes last."""
+    done, told = [], []
+    rows = [item.row for item in kept]
+    for item in kept:
+        source = sources[str(item.row["capture"])]
+        if isinstance(source.events, Absence):
+            absent, how = derived.derive(source, rows, dropped, out / "frames", gap_s=config.event_gap_s)
+            both = pl.concat([item.events, absent]).sort("t_start", maintain_order=True)
+            told.append(how)
+            done.append(_Ingested(item.row, both))
+        else:
+            done.append(item)
+    if told:
+        (out / derived.TOLD).write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+    return done
 
 
 def _publish(config: IngestConfig, kept: list[_Ingested], dropped: dict[str, str], out: Path) -> Result:

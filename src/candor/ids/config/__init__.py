@@ -4,6 +4,7 @@ from candor.ids.captures.flows.config import FlowIngestConfig as FlowIngestConfi
 from candor.ids.config.baselines import BaselinesConfig as BaselinesConfig
 from candor.ids.config.baselines import SpecialistsConfig as SpecialistsConfig
 from candor.ids.config.baselines import TabularConfig as TabularConfig
+from candor.ids.config.captures import Absence as Absence
 from candor.ids.config.captures import AnyIngest as AnyIngest
 from candor.ids.config.captures import AttackInterval as AttackInterval
 from candor.ids.config.captures import CaptureFormat as CaptureFormat

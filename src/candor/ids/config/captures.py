@@ -31,6 +31,22 @@ class AttackInterval(Config):
         return self.id is not None or bool(self.payload)
 
 
+class Absence(Config):
+    """Truth by absence: an attack lasts while an ID is silent for longer than attack-free captures of its vehicle allow.
+
+    For attacks that remove frames, of which no frame is labelled, where nobody wrote their intervals down. The rule, and
+    where its factor comes from: `candor.ids.captures.absence`.
+    """
+
+    kind: Literal["absence"] = "absence"
+    #: Attack-free captures of the vehicle to measure by; empty: all that the dataset has.
+    reference: tuple[str, ...] = ()
+    #: Silence allowed, in longest silences of the reference, for every ID alike. None: measured on the reference, by ID.
+    factor: Annotated[float, Field(ge=1)] | None = None
+    #: Fewer frames of an ID in the reference tell nothing of its silences.
+    min_frames: Annotated[int, Field(ge=3)] = 20
+
+
 #: "auto" is told by content; the others are the names of captures.formats.FORMATS.
 CaptureFormat: TypeAlias = Literal[
     "auto",
@@ -72,8 +88,9 @@ class CaptureSource(Config):
     attack: str = ""
     #: What a format without labels means: ``benign`` where the publisher says the recording is attack-free.
     unlabelled_as: Literal["unknown", "benign"] = "unknown"
-    #: Attack intervals known from elsewhere (an attack that removes frames labels none); None: from frame labels.
-    events: tuple[AttackInterval, ...] | None = None
+    #: Attack intervals known from elsewhere (an attack that removes frames labels none), or to be derived from absence;
+    #: None: from frame labels.
+    events: tuple[AttackInterval, ...] | Absence | None = None
 
 
 class IngestConfig(Config):

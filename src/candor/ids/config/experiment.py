@@ -29,6 +29,7 @@ from candor.ids.config.models import (
 )
 from candor.ids.config.training import CurriculumConfig, DistillationConfig, TrainingConfig
 from candor.ids.config.types import PositiveInt
+from candor.report.config import SHOWN, ShownMetric
 
 
 class VariantConfig(Config):
@@ -77,6 +78,8 @@ class ExperimentConfig(Config):
     controls: ControlsConfig = ControlsConfig()
     specialists: SpecialistsConfig = SpecialistsConfig()
     baselines: BaselinesConfig = BaselinesConfig()
+    #: Window metrics of the printed table: ``--set table=[f1,auc_pr,fpr]``. The page has all of them.
+    table: Annotated[tuple[ShownMetric, ...], Field(min_length=1)] = SHOWN
     #: A detector more, on a bus: ``--set payload.calibration_s=10``.
     payload: PayloadConfig | None = None
     variants: Annotated[dict[str, VariantConfig], Field(min_length=1)]

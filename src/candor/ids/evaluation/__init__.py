@@ -5,6 +5,7 @@ Files:
     alarms      from flagged windows to alarms: k of n, hysteresis, cooldown
     union       detectors OR-ed under one false-alarm budget
     timeline    events and false alarms of a stretch of traffic, at one threshold or at all of them
+    draws       bootstrap draws of events and of false alarms, by capture
     measure     one detector on one slice
     effects     what one variant gains against another
     seeds       mean and spread over seeds

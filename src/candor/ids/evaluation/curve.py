@@ -19,6 +19,7 @@ from candor.errors import DataError
 from candor.flow.stage import Inputs, Output, Result
 from candor.ids.config import CurveTask
 from candor.ids.evaluation.adapted import floors
+from candor.ids.evaluation.draws import event_draws
 from candor.ids.evaluation.measure import event_metrics
 from candor.ids.evaluation.stage import read_ingest
 from candor.ids.evaluation.timeline import timeline
@@ -76,6 +77,7 @@ def calibration_curve(config: CurveTask, inputs: Inputs, out: Output) -> Result:
             # An attack inside the calibration seconds has no window left that could see it.
             line = replace(line, events=tuple(e for e in line.events if len(e.windows)))
             score = part["score"].to_numpy()
+            draws = event_draws(line, config.evaluation, f"{seconds:g}\0{name['scenario']}")
             for point, threshold in at.items():
                 least = np.maximum(threshold, floor)
                 found = event_metrics(
@@ -85,6 +87,7 @@ def calibration_curve(config: CurveTask, inputs: Inputs, out: Output) -> Result:
                     confidence=config.evaluation.confidence,
                     place=" outside the calibration seconds",
                     alarms=config.evaluation.alarms,
+                    draws=draws,
                 )
                 alarms = found["false_alarms_per_hour"]
                 flagged = (score >= least)[line.benign_n]

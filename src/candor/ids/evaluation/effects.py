@@ -17,7 +17,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from candor.ids.evaluation.truth import Slice
-from candor.learn.effects import Effect, over_draws, over_seeds
+from candor.learn.effects import ONE_SEED, Effect, over_draws, over_seeds
 from candor.learn.metrics import binary_replicates
 
 Floats = NDArray[np.float64]
@@ -41,6 +41,9 @@ EFFECTS: Final = {
     "confidence": pl.Float64,
     "method": pl.String,
     "reason": pl.String,
+    "size_low": pl.Float64,
+    "size_high": pl.Float64,
+    "size_reason": pl.String,
 }
 
 
@@ -119,13 +122,15 @@ def _effect(
     confidence: float,
 ) -> Effect:
     if not kept:
-        return Effect(None, reason="undefined for one of the two in every seed")
+        why = "undefined for one of the two in every seed"
+        return Effect(None, reason=why, size_reason=why)
     if len(kept) > 1:
         return over_seeds([a for _, a, _ in kept], [b for _, _, b in kept], confidence)
     ((seed, a, b),) = kept
     first, second = (scored[detector, variant, seed] for variant in pair)
     if first.slices is not second.slices or (part := _whole(first, scenario)) is None:
-        return Effect(a - b, reason="no interval: the two were scored on different windows")
+        why = "no interval: the two were scored on different windows"
+        return Effect(a - b, reason=why, size_reason=ONE_SEED)
     draws = (_draws(first, part, metric), _draws(second, part, metric))
     return over_draws(a, b, draws, confidence, level=part.resamples.level)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,9 +10,10 @@ from numpy.typing import NDArray
 
 from candor.ids.config import AlarmConfig, EvaluationConfig
 from candor.ids.evaluation.adapted import Adapted
-from candor.ids.evaluation.timeline import PLAIN, Timeline, detected, false_alarms, times_to_alarm
+from candor.ids.evaluation.draws import EventDraws
+from candor.ids.evaluation.timeline import PLAIN, Timeline, delays, detected, false_alarm_starts
 from candor.ids.evaluation.truth import Slice
-from candor.learn.bootstrap import median_interval, poisson, wilson
+from candor.learn.bootstrap import interval, median_interval, poisson, wilson
 from candor.learn.metrics import METRICS, Estimate, binary_metrics
 
 Floats = NDArray[np.float64]
@@ -53,7 +55,12 @@ def measure(
         plain = _windows(part, adapted.plain, everywhere, config.confidence)
         found.append(("window", {m + PLAIN_SUFFIX: e for m, e in plain.items()}, threshold))
     line_score, line_floor = adapted.score[part.line_rows], adapted.floor[part.line_rows]
-    how: dict[str, Any] = {"confidence": config.confidence, "place": part.place, "alarms": config.alarms}
+    how: dict[str, Any] = {
+        "confidence": config.confidence,
+        "place": part.place,
+        "alarms": config.alarms,
+        "draws": part.event_draws,
+    }
     events = event_metrics(part.line, line_score, np.maximum(threshold, line_floor), **how)
     found.append(("event", events, at_most))
     for per_hour, at in rates.items():
@@ -113,30 +120,66 @@ def event_metrics(
     confidence: float,
     place: str,
     alarms: AlarmConfig = PLAIN,
+    draws: EventDraws | None = None,
 ) -> dict[str, Estimate]:
-    """Event recall (Wilson), false alarms per benign hour (Poisson) and median time to alarm of detected events, s."""
-    out: dict[str, Estimate] = {}
-    found = int(np.sum(detected(line, score, threshold, alarms)))
-    if line.events:
-        low, high = wilson(found, len(line.events), confidence)
-        out["event_recall"] = Estimate(found / len(line.events), low, high, how="Wilson")
-    else:
-        out["event_recall"] = Estimate(None, reason=f"no attack event{place}")
-    if line.hours > 0:
-        count = false_alarms(line, score, threshold, alarms)
-        low, high = (bound / line.hours for bound in poisson(count, confidence))
-        out["false_alarms_per_hour"] = Estimate(count / line.hours, low, high, how="Poisson")
-    else:
-        out["false_alarms_per_hour"] = Estimate(None, reason=f"no benign traffic{place}")
-    waits = times_to_alarm(line, score, threshold, alarms)
+    """Event recall, false alarms per benign hour and median time to alarm of detected events, s.
+
+    Intervals are in closed form (Wilson, Poisson, order statistics) and, with several captures, of the bootstrap over them
+    (``draws``): of the two, the outer bound at either end. The closed form takes events for independent, and so knows
+    nothing of captures that differ; the bootstrap of two captures, or of two false alarms, knows too little of chance (on
+    hcrl_sa its intervals of false alarms were 0.7 times as wide as Poisson's, the median of 83).
+    """
+    return {
+        "event_recall": _recall(line, detected(line, score, threshold, alarms), confidence, place, draws),
+        "false_alarms_per_hour": _rate(
+            line, false_alarm_starts(line, score, threshold, alarms), confidence, place, draws
+        ),
+        "time_to_alarm_s": _wait(line, delays(line, score, threshold, alarms), confidence, place, draws),
+    }
+
+
+def _recall(
+    line: Timeline, found_E: NDArray[np.bool_], confidence: float, place: str, draws: EventDraws | None
+) -> Estimate:
     if not line.events:
-        out["time_to_alarm_s"] = Estimate(None, reason=f"no attack event{place}")
-    elif not len(waits):
-        out["time_to_alarm_s"] = Estimate(None, reason="no event was detected")
-    else:
-        median, bounds = float(np.median(waits)), median_interval(waits, confidence)
-        few = f"no interval: {len(waits)} detected events are too few"
-        out["time_to_alarm_s"] = (
-            Estimate(median, *bounds, how="order statistics") if bounds else Estimate(median, reason=few)
-        )
-    return out
+        return Estimate(None, reason=f"no attack event{place}")
+    found, of = int(found_E.sum()), len(line.events)
+    exact = Estimate(found / of, *wilson(found, of, confidence), how="Wilson")
+    return _widened(exact, draws.recall(found_E) if draws else None, confidence)
+
+
+def _rate(
+    line: Timeline, starts_n: NDArray[np.bool_], confidence: float, place: str, draws: EventDraws | None
+) -> Estimate:
+    if line.hours <= 0:
+        return Estimate(None, reason=f"no benign traffic{place}")
+    count = int(starts_n.sum())
+    low, high = (bound / line.hours for bound in poisson(count, confidence))
+    exact = Estimate(count / line.hours, low, high, how="Poisson")
+    return _widened(exact, draws.rate(starts_n, line.seconds_n) if draws else None, confidence)
+
+
+def _wait(
+    line: Timeline, wait_E: Floats, confidence: float, place: str, draws: EventDraws | None
+) -> Estimate:
+    if not line.events:
+        return Estimate(None, reason=f"no attack event{place}")
+    found = np.flatnonzero(~np.isnan(wait_E))
+    if not len(found):
+        return Estimate(None, reason="no event was detected")
+    median, bounds = float(np.median(wait_E[found])), median_interval(wait_E[found], confidence)
+    if bounds is None:
+        # No rule has an interval here: one from the least to the greatest value would hold the median less often.
+        return Estimate(median, reason=f"no interval: {len(found)} detected events are too few")
+    exact = Estimate(median, *bounds, how="order statistics")
+    return _widened(exact, draws.median_wait(wait_E) if draws else None, confidence)
+
+
+def _widened(exact: Estimate, replicates: Floats | None, confidence: float) -> Estimate:
+    """The exact interval, or further out where drawing captures leads there: ``how`` says which."""
+    if replicates is None or exact.value is None or exact.low is None or exact.high is None:
+        return exact
+    low, high, _ = interval(exact.value, replicates, confidence)
+    if low is None or high is None or (low >= exact.low and high <= exact.high):
+        return exact
+    return replace(exact, low=min(low, exact.low), high=max(high, exact.high), how="captures")

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 
 from candor.errors import DataError, SourceMissing
 from candor.flow.stage import Inputs, Output, Result
+from candor.ids.captures import derived
 from candor.ids.config import EvaluationConfig
 from candor.ids.evaluation.adapted import ADAPTED, adapt
 from candor.ids.evaluation.effects import Scored, effects
@@ -36,10 +37,11 @@ _EVENTS = {"capture": pl.String, "attack": pl.String, "t_start": pl.Float64, "t_
 
 @dataclass(frozen=True)
 class Known:
-    """What ingest says of the captures."""
+    """What ingest says of the captures. ``by_absence``: notes on those whose events are derived from absence."""
 
     events: pl.DataFrame
     unlabelled: set[str]
+    by_absence: dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,8 @@ def evaluate(config: EvaluationConfig, inputs: Inputs, out: Output) -> Result:
     against false alarms per hour over test thresholds: to look at, not to choose from), thresholds.json (the choices,
     from validation alone, with their reasons), adapted.parquet (where calibration seconds of unknown vehicles raised them,
     see evaluation.adapted), table.json (the per-scenario table), effects.parquet (what the variants of
-    ``config.compare`` gained against each other), unions.json (how validation split the budgets).
+    ``config.compare`` gained against each other), unions.json (how validation split the budgets), remarks.json (what every
+    table and page must say of the truth: events from absence).
 
     Raises:
         DataError: a detector has no validation or no test windows, or a score is not finite.
@@ -98,7 +101,11 @@ def evaluate(config: EvaluationConfig, inputs: Inputs, out: Output) -> Result:
     }
     gains = effects(per_seed, scored, config.compare, config.confidence)
     gains.write_parquet(out.path / "effects.parquet")
+    judged_captures = set(results["capture"].to_list())
+    remarks = [note for capture, note in known.by_absence.items() if capture in judged_captures]
+    _write_json(remarks, out.path / "remarks.json")
     table = summary_table(results)
+    table["notes"] += remarks
     table["notes"] += allowed_notes(read_findings(inputs.paths.get("audit")))
     _write_json(table, out.path / "table.json")
     scenarios = sorted({row["scenario"] for j in judged for row in j.rows})
@@ -112,7 +119,8 @@ def read_ingest(folder: Path) -> Known:
     events = pl.read_parquet(folder / "events.parquet").select(*_EVENTS).cast(pl.Schema(_EVENTS))
     catalog = pl.read_parquet(folder / "catalog.parquet", columns=["capture", "labelled"])
     bare = set(catalog.filter(~pl.col("labelled"))["capture"].to_list())
-    return Known(events, bare)
+    told = {str(t["capture"]): derived.note(t) for t in derived.read_told(folder)}
+    return Known(events, bare, told)
 
 
 def _detectors(scores: pl.DataFrame) -> Iterator[tuple[dict[str, Any], pl.DataFrame]]:

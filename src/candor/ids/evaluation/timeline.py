@@ -56,6 +56,8 @@ class Timeline:
         neighbour_n: window is the neighbour of the one before it, in one capture.
         t1_n: its end, s of its capture.
         alarm_s_n: earliest time, s of its capture, at which the window can raise an alarm.
+        capture_n: number of its capture, by name.
+        seconds_n: stream time that it adds, s.
         hours: benign time observed.
     """
 
@@ -65,6 +67,8 @@ class Timeline:
     neighbour_n: Bools
     t1_n: Floats
     alarm_s_n: Floats
+    capture_n: NDArray[np.int64]
+    seconds_n: Floats
     hours: float
     events: tuple[Event, ...]
 
@@ -97,6 +101,7 @@ def timeline(rows: pl.DataFrame, events: pl.DataFrame, *, alarm_s: float) -> Tim
     ready = np.zeros(capture.max() + 1 if len(t0) else 0)
     calibrating = rows["calibration"].to_numpy()
     np.maximum.at(ready, capture[calibrating], t1[calibrating])
+    seconds = _advance(t0, t1, neighbour)
     return Timeline(
         benign_n=benign,
         follows_n=follows,
@@ -104,7 +109,9 @@ def timeline(rows: pl.DataFrame, events: pl.DataFrame, *, alarm_s: float) -> Tim
         neighbour_n=neighbour,
         t1_n=t1,
         alarm_s_n=np.maximum(t1, ready[capture]),
-        hours=float(_advance(t0, t1, neighbour)[benign].sum()) / 3600,
+        capture_n=capture,
+        seconds_n=seconds,
+        hours=float(seconds[benign].sum()) / 3600,
         events=tuple(found),
     )
 
@@ -139,6 +146,11 @@ def false_alarms(
     line: Timeline, score: Floats, threshold: float | Floats, alarms: AlarmConfig = PLAIN
 ) -> int:
     """Number of false alarms at one threshold. ``score``: [n]."""
+    return int(np.sum(false_alarm_starts(line, score, threshold, alarms)))
+
+
+def false_alarm_starts(line: Timeline, score: Floats, threshold: float | Floats, alarms: AlarmConfig = PLAIN) -> Bools:
+    """Windows at which a false alarm is raised: [n]."""
     on = on_windows(line, score, threshold, alarms)
     raised = line.benign_n & on
     continued = np.zeros_like(raised)
@@ -146,7 +158,7 @@ def false_alarms(
         continued[1:] = line.follows_n[1:] & raised[:-1]
     else:
         continued[1:] = line.joined_n[1:] & on[:-1]
-    return int(np.sum(raised & ~continued))
+    return raised & ~continued
 
 
 def false_alarm_curve(line: Timeline, score: Floats) -> tuple[Floats, NDArray[np.int64]]:
@@ -202,16 +214,23 @@ def detected(line: Timeline, score: Floats, threshold: float | Floats, alarms: A
     return np.array([on[e.windows].any() for e in line.events], np.bool_)
 
 
-def times_to_alarm(
+def delays(
     line: Timeline, score: Floats, threshold: float | Floats, alarms: AlarmConfig = PLAIN
 ) -> Floats:
-    """Seconds from the start of each detected event to its alarm, in order of the events; missed ones are left out."""
-    on, waits = on_windows(line, score, threshold, alarms), []
-    for e in line.events:
+    """Seconds from the start of each event to its alarm; NaN for missed ones: [events]."""
+    on = on_windows(line, score, threshold, alarms)
+    out = np.full(len(line.events), np.nan)
+    for number, e in enumerate(line.events):
         raised = e.windows[on[e.windows]]
         if len(raised):
-            waits.append(float(line.alarm_s_n[raised].min()) - e.start_s)
-    return np.array(waits, np.float64)
+            out[number] = float(line.alarm_s_n[raised].min()) - e.start_s
+    return out
+
+
+def times_to_alarm(line: Timeline, score: Floats, threshold: float | Floats, alarms: AlarmConfig = PLAIN) -> Floats:
+    """Seconds from the start of each detected event to its alarm, in order of the events; missed ones are left out."""
+    found = delays(line, score, threshold, alarms)
+    return found[~np.isnan(found)]
 
 
 def operating_curve(

@@ -16,6 +16,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from candor.ids.config import EvaluationConfig
+from candor.ids.evaluation.draws import EventDraws, event_draws
 from candor.ids.evaluation.timeline import Timeline, timeline
 from candor.ids.scoring import WINDOW_KEY
 from candor.learn.bootstrap import Resamples, resample
@@ -29,7 +30,8 @@ class Slice:
         scenario, capture, attack: "" stands for all.
         rows: windows that window metrics look at, indices into the detector's test rows.
         y: their truth. resamples: their bootstrap draws, the same for every detector.
-        line_rows: windows of the timeline, indices into the same rows. line: their events.
+        line_rows: windows of the timeline, indices into the same rows. line: their events. event_draws: the timeline's
+            bootstrap draws.
         labelled: False where the captures carry no labels, so that nothing can be said.
     """
 
@@ -41,6 +43,7 @@ class Slice:
     resamples: Resamples
     line_rows: NDArray[np.int64]
     line: Timeline
+    event_draws: EventDraws
     labelled: bool = True
 
     @property
@@ -114,6 +117,7 @@ class _Cutter:
         """``name``: (scenario, capture, family). ``counted``: windows of the metrics. ``seen``: of the timeline."""
         config, chosen, line_rows = self._config, np.flatnonzero(counted & self._usable), np.flatnonzero(seen)
         line = timeline(self._rows[line_rows], self._events, alarm_s=config.alarm_s)
+        line = line.only(name[2]) if name[2] else line
         draws = resample(
             self._y[chosen],
             self._capture[chosen],
@@ -127,6 +131,7 @@ class _Cutter:
             y=self._y[chosen],
             resamples=draws,
             line_rows=line_rows,
-            line=line.only(name[2]) if name[2] else line,
+            line=line,
+            event_draws=event_draws(line, config, "\0".join(name)),
             labelled=bool(self.labelled[line_rows].all()),
         )

@@ -162,11 +162,17 @@ def members(scores: pl.DataFrame, union: UnionConfig, how: dict[str, Any]) -> li
 
 
 def _lanes(scores: pl.DataFrame, union: UnionConfig) -> Iterator[tuple[tuple[str, int], list[pl.DataFrame]]]:
-    """((variant, seed), table of each member)."""
+    """((variant, seed), table of each member).
+
+    Members that are all of one shared kind (the specialists) are one lane, whatever else has a member's name: payload
+    dynamics are called ``payload`` too.
+    """
     keys = scores.select(DETECTOR_KEY).unique(maintain_order=True).rows()
-    own = sorted({(v, s) for d, v, s in keys if d in union.members and v not in SHARED})
     shared = {d: (v, s) for d, v, s in keys if v in SHARED}
-    lanes = own or [shared[union.members[0]]]
+    alike = {shared[m] for m in union.members if m in shared}
+    together = len(alike) == 1 and all(m in shared for m in union.members)
+    own = sorted({(v, s) for d, v, s in keys if d in union.members and v not in SHARED})
+    lanes = own if own and not together else [shared[union.members[0]]]
     for variant, seed in lanes:
         places = [
             (m, variant, seed) if (m, variant, seed) in keys else (m, *shared[m])

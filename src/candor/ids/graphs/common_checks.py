@@ -31,8 +31,12 @@ def scaler_scope(folder: Path, train: GraphStore, nodes: Sequence[Feature]) -> I
         yield Finding("scaler_scope", "error", message, {"columns": wrong})
 
 
-def silent_attacks(catalog: pl.DataFrame, events: pl.DataFrame) -> Iterator[Finding]:
-    """Attack captures without one attack frame or flow: suppression removes frames, so events must be declared."""
+def silent_attacks(catalog: pl.DataFrame, events: pl.DataFrame, *, on_bus: bool = False) -> Iterator[Finding]:
+    """Attack captures without one attack frame or flow: suppression removes frames, so events must be declared.
+
+    Where frames are labelled, all benign, and no event is declared, a capture of an attack would be scored as benign
+    traffic: an error. A release of flows may name a capture after an attack that its file lacks: a warning.
+    """
     silent = catalog.filter((pl.col("attack") != "") & (pl.col("attack_frames") == 0))["capture"].to_list()
     if not silent:
         return
@@ -43,7 +47,10 @@ def silent_attacks(catalog: pl.DataFrame, events: pl.DataFrame) -> Iterator[Find
     message += (
         f"; no events declared either for {', '.join(bare)}: every window counts as benign" if bare else ""
     )
-    severity: Severity = "warning" if bare else "info"
+    wrong = catalog.filter(pl.col("capture").is_in(bare) & pl.col("labelled")).height > 0
+    severity: Severity = "error" if wrong and on_bus else "warning" if bare else "info"
+    if severity == "error":
+        message += "; declare their intervals, or events: {kind: absence}, in the preset, or leave them out"
     evidence = {"declared_events": declared, "unlabelled": bare}
     yield Finding("attack_without_positive_labels", severity, message, evidence)
 

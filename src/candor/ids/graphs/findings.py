@@ -34,7 +34,16 @@ CHECKS: Final[dict[str, tuple[str, str, str]]] = {
     "scaler_scope": ("", "error", "the scaler was fitted on other than benign training windows"),
     "vocabulary_scope": ("", "error", "the vocabulary knows names that no training window has"),
     "label_sanity": ("", "warning", "labels that cannot be right, or that contradict each other"),
-    "attack_without_positive_labels": ("", "warning", "an attack capture holds no attack frame"),
+    "attack_without_positive_labels": (
+        "",
+        "error where frames are labelled and no event is declared, else warning or info",
+        "an attack capture holds no attack frame",
+    ),
+    "events_from_absence": (
+        "can",
+        "warning",
+        "true events are those in which an ID is silent; the specialist `absence` looks for the same",
+    ),
     "unlabelled_captures": ("", "warning", "captures without labels count as benign"),
     "few_attacks": ("", "warning", "a test capture has so few attacks that only its events mean anything"),
     "time_reversals": ("", "info", "rows of the raw file are not in order of time"),

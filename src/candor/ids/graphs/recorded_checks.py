@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from candor.ids.captures import derived
 from candor.ids.captures.formats import FORMATS
 from candor.ids.captures.frames import FrameArrays
 from candor.ids.graphs.findings import Finding
@@ -28,6 +29,18 @@ def without_time(catalog: pl.DataFrame) -> Iterator[Finding]:
             "from the order of rows"
         )
         yield Finding("captures_without_time", "warning", message, {"captures": untimed})
+
+
+def from_absence(ingest: Path) -> Iterator[Finding]:
+    """Captures whose true events were derived from absence: a detector of silence is judged by what it looks for."""
+    told = derived.read_told(ingest)
+    if told:
+        named = ", ".join(str(t["capture"]) for t in told)
+        message = (
+            f"the true events of {named} are those in which an ID is silent for longer than attack-free captures allow; "
+            "the specialist absence, and unions with it, look for the same: what they reach there says little"
+        )
+        yield Finding("events_from_absence", "warning", message, {"captures": told})
 
 
 def overlapping_times(ingest: Path, catalog: pl.DataFrame) -> Iterator[Finding]:

@@ -53,7 +53,8 @@ def _verdict(
     shown = {"evaluate": "evaluate", "ingest": "ingest", "audit": "audit"}
     if curve:
         shown["curve"] = "calibration_curve"
-    report = ReportConfig(title=f"{config.experiment} on {config.dataset}", headline=headline)
+    title = f"{config.experiment} on {config.dataset}"
+    report = ReportConfig(title=title, headline=headline, metrics=config.table)
     return [
         make_task("evaluate", "evaluate", evaluation, {**judged, **scores}),
         *curve,

@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pytest
 
 from candor.ids.captures import files, formats, rows, stream
 from candor.ids.captures import frames as fr
+from candor.ids.captures.absence import Heard, find, measure
+from candor.ids.config import Absence
 
 PACK = Path(os.environ.get("CANDOR_SHARED_DATA") or Path(__file__).parents[5] / "shared" / "data")
 
@@ -135,3 +138,28 @@ def test_labelled_sets_are_read_whole(path: str, frames: int, attacks: int) -> N
     parsed = parse(path)
     assert (parsed.frames.height, int(parsed.frames["label"].sum())) == (frames, attacks)
     assert parsed.quarantined.is_empty()
+
+
+def heard(relative: str) -> Heard:
+    table = pl.read_parquet(PACK / "can" / f"{relative}.parquet", columns=["timestamp", "id"])
+    t = table["timestamp"].to_numpy()
+    return Heard(np.maximum.accumulate(t - t[0]), table["id"].to_numpy().astype(np.int64))
+
+
+def test_absence_finds_nothing_in_an_attack_free_drive_and_every_id_taken_out_of_one() -> None:
+    folder = "dataset=set_01/split=train_01_attack_free"
+    first, second = heard(f"{folder}/accessory-1"), heard(f"{folder}/accessory-2")
+    rule = measure([first], Absence())
+    assert len(rule.longest_s) == 51
+    assert find(second, rule, name="c", attack="suppress", gap_s=1.0).table.is_empty()
+    for key, at_s in zip(sorted(rule.longest_s)[::10], (20.0, 40.0, 60.0, 80.0, 100.0, 120.0), strict=True):
+        length_s = 3 * rule.allowed_s(key)
+        gone = (second.key_n == key) & (second.t_n >= at_s) & (second.t_n < at_s + length_s)
+        found = find(
+            Heard(second.t_n[~gone], second.key_n[~gone]), rule, name="c", attack="suppress", gap_s=1.0
+        )
+        assert list(found.silent) == [key]
+        ((_, _, start, end),) = found.table.rows()
+        slack = 2 * rule.median_s[key]
+        assert abs(start - at_s) <= slack
+        assert abs(end - at_s - length_s) <= slack

@@ -11,7 +11,7 @@ from evaluation_data import events, output, scored, windows, world
 
 from candor.ids.config import EvaluationConfig
 from candor.ids.evaluation import evaluate
-from candor.report.gains import difference, gain_table
+from candor.report.gains import difference, gain_table, size
 
 TRUTH = np.array([0] * 60 + [1] * 30 + [0] * 30)
 HAPPENED = events(("v", "dos", 60.2, 89.5), ("c", "dos", 60.2, 89.5))
@@ -41,10 +41,26 @@ def test_a_real_gain_has_an_interval_above_nothing(tmp_path: Path) -> None:
         assert len(seeds) > 1 or "one capture of a kind" in row["method"]
         assert row["value"] > 0.1
         assert row["low"] > 0
+        if len(seeds) == 1:
+            assert (row["size"], row["size_low"], row["size_reason"]) == (
+                None,
+                None,
+                "no size: one seed has no spread",
+            )
+        else:
+            assert 0 < row["size_low"] < row["size"] < row["size_high"]
         assert (
             row["first"] - row["second"] == row["value"]
             or abs(row["first"] - row["second"] - row["value"]) < 1e-9
         )
+
+
+def test_a_size_is_written_with_its_interval_or_with_why_there_is_none(tmp_path: Path) -> None:
+    assert size({"size": 1.2, "size_low": -0.42, "size_high": 2.71}) == "+1.2 [−0.42, +2.71]"
+    assert size({"size": None}) == "–"
+    assert '<abbr title="no size: one seed has no spread">–</abbr>' in gain_table(compared(tmp_path, (1,)))
+    several = gain_table(compared(tmp_path / "more", (1, 2, 3)))
+    assert re.search(r"\+[\d.]+ \[[+−][\d.]+, \+[\d.]+\]", several)
 
 
 def test_the_page_writes_differences_with_their_signs(tmp_path: Path) -> None:

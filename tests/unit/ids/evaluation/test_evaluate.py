@@ -16,6 +16,8 @@ from candor.flow.stage import Inputs
 from candor.ids.config import EvaluationConfig
 from candor.ids.evaluation import evaluate
 from candor.lake.schemas import METRICS, PREDICTIONS
+from candor.report.config import ReportConfig
+from candor.report.site import report
 
 FAST = EvaluationConfig(bootstrap=20, block_windows=1)
 TRUTH = np.array([0] * 30 + [1] * 10 + [0] * 20)
@@ -110,6 +112,28 @@ def test_an_allowed_error_is_a_note_of_the_table(tmp_path: Path) -> None:
     evaluate(FAST, Inputs({**inputs.paths, "audit": audit}), out)
     notes = json.loads((out.path / "table.json").read_text())["notes"]
     assert "The audit's error 'scaler_scope' was allowed: it saw more" in notes
+
+
+def test_events_from_absence_are_a_note_of_the_table_and_of_the_page(tmp_path: Path) -> None:
+    inputs = world(tmp_path, {"gat": good()}, HAPPENED)
+    told = {"capture": "c", "events": 2, "silent": {"1A0": 2}, "factors": [2.0, 2.0], "factor": "measured"}
+    other = told | {"capture": "elsewhere"}
+    (inputs.path("ingest") / "truth.json").write_text(
+        json.dumps([told | {"reference": ["free"]}, other | {"reference": ["free"]}])
+    )
+    out = output(tmp_path)
+    evaluate(FAST, inputs, out)
+    (note,) = [n for n in json.loads((out.path / "table.json").read_text())["notes"] if "absence" in n]
+    assert note.startswith("c: events from absence, not from labels: 2 in which an ID (1A0) is silent")
+    page = output(tmp_path / "page")
+    report(ReportConfig(), Inputs({"evaluate": out.path}), page)
+    text = (page.path / "index.html").read_text()
+    assert (
+        text.count("c: events from absence, not from labels") == 2
+    )  # Below the table, and above the events.
+    assert any(
+        "events from absence" in n for n in json.loads((page.path / "table.json").read_text())["notes"]
+    )
 
 
 def test_a_good_detector_gets_a_good_table(tmp_path: Path) -> None:

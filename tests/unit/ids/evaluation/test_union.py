@@ -94,6 +94,15 @@ def test_a_union_is_formed_for_every_seed_of_a_model_and_borrows_the_baselines()
     assert high > low  # type: ignore[operator]
 
 
+def test_the_specialists_or_is_of_the_specialists_though_payload_dynamics_share_a_name() -> None:
+    parts = [member(n, "specialist", False) for n in ("novelty", "early", "payload", "absence")]
+    parts.append(member("payload", "label_free", True))
+    union = UnionConfig(name="specialists_or", members=("novelty", "early", "payload", "absence"))
+    table, told = form(pl.concat(parts), [union])
+    assert table.filter(detector="specialists_or")["variant"].unique().to_list() == ["specialist"]
+    assert [t["members"] for t in told] == [["novelty", "early", "payload", "absence"]]
+
+
 def test_test_scores_do_not_move_the_split_or_a_validation_score() -> None:
     parts = [member("a", "specialist", True), member("b", "specialist", False)]
     shifted = [

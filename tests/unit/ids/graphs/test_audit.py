@@ -202,13 +202,25 @@ def test_an_attack_capture_without_attack_frames_is_named_with_what_labels_it(tm
         ]
         == "info"
     )
-    found = run(tmp_path / "b", pipeline(tmp_path / "b", [*HONEST, mute, bare]))[
-        "attack_without_positive_labels"
-    ]
+    folders = pipeline(tmp_path / "b", [*HONEST, mute, bare])
+    assert "no events declared either for bare" in stopped_by(tmp_path / "b", folders)
+    allowed = CONFIG.model_copy(update={"allow": ("attack_without_positive_labels",)})
+    found = run(tmp_path / "c", folders, allowed)["attack_without_positive_labels"]
     assert (found["severity"], found["evidence"]) == (
-        "warning",
+        "error",
         {"declared_events": ["mute"], "unlabelled": ["bare"]},
     )
+
+
+def test_events_from_absence_are_a_warning_that_names_the_specialist(tmp_path: Path) -> None:
+    mute = Case("mute", bus(4.0, seed=8), "test", attack="suppress", events=[("suppress", 1.0, 2.0)])
+    folders = pipeline(tmp_path, [*HONEST, mute])
+    assert "events_from_absence" not in run(tmp_path, folders)
+    (folders["ingest"] / "truth.json").write_text(json.dumps([{"capture": "mute"}]))
+    found = run(tmp_path / "again", folders)["events_from_absence"]
+    assert found["severity"] == "warning"
+    assert "of mute are those in which an ID is silent" in found["message"]
+    assert "the specialist absence" in found["message"]
 
 
 def test_a_family_without_validation_windows_is_named(tmp_path: Path) -> None:
