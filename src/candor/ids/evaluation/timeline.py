@@ -149,7 +149,9 @@ def false_alarms(
     return int(np.sum(false_alarm_starts(line, score, threshold, alarms)))
 
 
-def false_alarm_starts(line: Timeline, score: Floats, threshold: float | Floats, alarms: AlarmConfig = PLAIN) -> Bools:
+def false_alarm_starts(
+    line: Timeline, score: Floats, threshold: float | Floats, alarms: AlarmConfig = PLAIN
+) -> Bools:
     """Windows at which a false alarm is raised: [n]."""
     on = on_windows(line, score, threshold, alarms)
     raised = line.benign_n & on
@@ -214,9 +216,7 @@ def detected(line: Timeline, score: Floats, threshold: float | Floats, alarms: A
     return np.array([on[e.windows].any() for e in line.events], np.bool_)
 
 
-def delays(
-    line: Timeline, score: Floats, threshold: float | Floats, alarms: AlarmConfig = PLAIN
-) -> Floats:
+def delays(line: Timeline, score: Floats, threshold: float | Floats, alarms: AlarmConfig = PLAIN) -> Floats:
     """Seconds from the start of each event to its alarm; NaN for missed ones: [events]."""
     on = on_windows(line, score, threshold, alarms)
     out = np.full(len(line.events), np.nan)
@@ -227,7 +227,9 @@ def delays(
     return out
 
 
-def times_to_alarm(line: Timeline, score: Floats, threshold: float | Floats, alarms: AlarmConfig = PLAIN) -> Floats:
+def times_to_alarm(
+    line: Timeline, score: Floats, threshold: float | Floats, alarms: AlarmConfig = PLAIN
+) -> Floats:
     """Seconds from the start of each detected event to its alarm, in order of the events; missed ones are left out."""
     found = delays(line, score, threshold, alarms)
     return found[~np.isnan(found)]
