@@ -102,9 +102,7 @@ def _reference(
 
 def _refusal(fact: str, capture: str, hint: str) -> DataError:
     """The error of a capture whose events absence cannot tell: it must not count as benign."""
-    return DataError(
-        f"{capture}: no true events can be derived from absence, as {fact}", place=capture, hint=hint
-    )
+    return DataError(f"no true events can be derived from absence, as {fact}", place=capture, hint=hint)
 
 
 def read_told(ingest: Path) -> list[dict[str, Any]]:
