@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,6 +18,7 @@ from candor.errors import CandorError, NotFound
 
 if TYPE_CHECKING:
     from candor.executors.scheduler import Queued
+    from candor.executors.silence import Silence
     from candor.executors.slurm_status import QueueView
     from candor.flow.attempt import Attempt
     from candor.flow.plan import PlannedTask
@@ -27,7 +28,7 @@ _FOLLOW_S = 0.3
 #: The queue of a cluster is everybody's: it is asked less often than a file of our own.
 _FOLLOW_QUEUE_S = 5.0
 #: What a run counts as if one of its tasks is in this state; the first that applies.
-_WORST = ("running", "queued", "suspended", "failed", "killed", "interrupted")
+_WORST = ("silent", "running", "queued", "suspended", "failed", "killed", "interrupted")
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,8 @@ def task_rows(state: Session, run: Run, view: QueueView | None = None) -> list[T
 
     plan, view = run.plan(), view or QueueView()
     live = view.live(run)
-    rows = [_task_row(state, run, task, view, live.get(task.id)) for task in plan.tasks]
+    silent = view.silent(run) if live else {}
+    rows = [_task_row(state, run, task, view, live.get(task.id), silent) for task in plan.tasks]
     if live or view.trouble or not any(r.attempts for r in rows):
         return rows
     causes = skipped_because(plan, {r.task: r.state for r in rows}) if _was_submitted(run) else {}
@@ -114,8 +116,15 @@ def _was_submitted(run: Run) -> bool:
     return bool(ledger.jobs_of(run))
 
 
-def _task_row(state: Session, run: Run, task: PlannedTask, view: QueueView, queued: Queued | None) -> TaskRow:
-    from candor.executors.slurm_status import queue_word, shares_its_job
+def _task_row(
+    state: Session,
+    run: Run,
+    task: PlannedTask,
+    view: QueueView,
+    queued: Queued | None,
+    silent: Mapping[str, Silence],
+) -> TaskRow:
+    from candor.executors.slurm_status import queue_word, shares_its_job, silent_word
 
     attempts = view.settle(run, task, [a for a in run.attempts(task.id) if a.record.key == task.key])
     published = state.store.find(task.stage, task.key) is not None
@@ -132,6 +141,8 @@ def _task_row(state: Session, run: Run, task: PlannedTask, view: QueueView, queu
         begun = last is not None and last.outcome == "running"
         if word == "running" and not begun and shares_its_job(run, queued):
             word, why = ("queued", f"inside {why}") if last is None else (outcome, reason or why)
+        elif queued.job in silent:
+            word, why = silent_word(silent[queued.job], run.id)
         outcome, reason = word, why
     return TaskRow(
         task=task.id,
@@ -294,6 +305,7 @@ class _Follower:
     task: PlannedTask
     _asked: float = 0.0
     _gone: bool = False
+    _told: bool = False
 
     def running(self, attempt: Attempt) -> bool:
         from candor.executors.slurm_status import QueueView
@@ -304,10 +316,18 @@ class _Follower:
         if time.monotonic() - self._asked >= _FOLLOW_QUEUE_S:
             self._asked, view = time.monotonic(), QueueView()
             live = {entry.job for entry in view.live(self.run).values()}
+            self._tell_silence(view.silent(self.run).get(now.record.job))
             if not view.trouble and now.record.job not in live:
                 view.settle(self.run, self.task, [now])
                 self._gone = True
         return not self._gone
+
+    def _tell_silence(self, silence: Silence | None) -> None:
+        from candor.executors.slurm_status import silent_word
+
+        if silence is not None and not self._told:
+            output.note(f"{self.task.id} is silent: {silent_word(silence, self.run.id)[1]}")
+        self._told = silence is not None
 
 
 def _print_log(attempt: Attempt, follower: _Follower | None) -> None:
