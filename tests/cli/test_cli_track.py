@@ -11,6 +11,8 @@ import pytest
 from cli_kit import Cli
 from wandb_server import WandbServer, served_to_client
 
+from candor.flow.locks import held_if_free
+
 pytest.importorskip("wandb")
 
 
@@ -54,6 +56,21 @@ def test_an_online_run_is_shown_while_it_goes(
     while time.monotonic() < deadline and sum(r.exit_code == 0 for r in server.runs.values()) < 4:
         time.sleep(0.2)
     assert sum(r.exit_code == 0 for r in server.runs.values()) == 4
+
+
+def test_what_one_process_sends_no_other_one_does(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("candor.cli.track._PATIENCE_S", 0.0)
+    cli("run", "toy", "-d", "small")
+    ((run, _),) = json.loads(cli("track", "status", "--json").out).items()
+    folder = next(p for p in tmp_path.rglob("runs/*") if p.name == run) / "tracking"
+    with held_if_free(folder / "send.lock") as free:
+        assert free
+        told = cli("track", "sync", "--json")
+    assert told.code == 0
+    assert "another process" in told.err
+    assert {t["state"] for t in json.loads(told.out)[run]} == {"to send"}
 
 
 def test_off_means_never_unless_asked_by_name(cli: Cli) -> None:

@@ -30,6 +30,9 @@ app = typer.Typer(no_args_is_help=True, help="Show runs and studies at Weights &
 #: ``PID:N`` for a follower: the process that runs the run or the study, and how often the run had finished before.
 _FOLLOWS = "CANDOR_FOLLOWS"
 
+#: Who follows a run that has ended is done soon; who follows one that goes on is not waited for.
+_PATIENCE_S = 30.0
+
 RunName = Annotated[str | None, typer.Argument(metavar="[RUN]", help="A run; none takes the latest.")]
 StudyName = Annotated[str, typer.Option("--study", metavar="STUDY", help="A study, instead of a run.")]
 Project = Annotated[str, typer.Option("--project", help="W&B project, instead of the run's own.")]
@@ -70,10 +73,15 @@ def sync(
         with _synchroniser(subject, project, entity) as synchroniser:
             if dry_run:
                 told[subject.name] = synchroniser.pending()
-            elif follow:
-                told[subject.name] = _follow(subject, synchroniser, every_s)
-            else:
-                told[subject.name] = _once(subject, synchroniser)
+                continue
+            with _alone(subject, 0.0 if follow else _PATIENCE_S) as alone:
+                if not alone:
+                    output.note(f"{subject.name}: another process is sending it.")
+                    told[subject.name] = synchroniser.pending()
+                elif follow:
+                    told[subject.name] = _follow(subject, synchroniser, every_s)
+                else:
+                    told[subject.name] = _once(subject, synchroniser)
     _show(told, as_json=as_json)
     failed = [t for tasks in told.values() for t in tasks if t.state == "failed"]
     if failed:
@@ -227,6 +235,18 @@ def _synchroniser(subject: Subject, project: str, entity: str) -> Iterator[Synch
         yield made
     finally:
         made.close()
+
+
+@contextmanager
+def _alone(subject: Subject, patience_s: float) -> Iterator[bool]:
+    """Whether nobody else sends it by then: two senders would both begin after the last row that W&B has."""
+    from candor.flow.locks import held_if_free, is_free
+
+    lock, until = subject.source.folder / "send.lock", time.monotonic() + patience_s
+    while not is_free(lock) and time.monotonic() < until:
+        time.sleep(0.2)
+    with held_if_free(lock) as free:
+        yield free
 
 
 def _once(subject: Subject, synchroniser: Synchroniser) -> list[TaskSync]:
