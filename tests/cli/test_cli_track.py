@@ -11,6 +11,8 @@ import pytest
 from cli_kit import Cli
 from wandb_server import WandbServer, served_to_client
 
+from candor.flow.locks import held_if_free
+
 pytest.importorskip("wandb")
 
 
@@ -34,7 +36,6 @@ def test_a_run_is_offline_until_it_is_sent(cli: Cli) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("wandb")
 def test_sync_sends_a_run_and_says_so(cli: Cli, server: WandbServer) -> None:
     cli("run", "toy", "-d", "small")
     assert cli("track", "sync", "--project", "cars").code == 0
@@ -44,7 +45,6 @@ def test_sync_sends_a_run_and_says_so(cli: Cli, server: WandbServer) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("wandb")
 def test_an_online_run_is_shown_while_it_goes(
     cli: Cli, server: WandbServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -58,13 +58,27 @@ def test_an_online_run_is_shown_while_it_goes(
     assert sum(r.exit_code == 0 for r in server.runs.values()) == 4
 
 
+def test_what_one_process_sends_no_other_one_does(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("candor.cli.track._PATIENCE_S", 0.0)
+    cli("run", "toy", "-d", "small")
+    ((run, _),) = json.loads(cli("track", "status", "--json").out).items()
+    folder = next(p for p in tmp_path.rglob("runs/*") if p.name == run) / "tracking"
+    with held_if_free(folder / "send.lock") as free:
+        assert free
+        told = cli("track", "sync", "--json")
+    assert told.code == 0
+    assert "another process" in told.err
+    assert {t["state"] for t in json.loads(told.out)[run]} == {"to send"}
+
+
 def test_off_means_never_unless_asked_by_name(cli: Cli) -> None:
     cli("run", "toy", "-d", "small", "--track", "off")
     assert json.loads(cli("track", "sync", "--all", "--dry-run", "--json").out) == {}
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("wandb")
 def test_a_service_that_refuses_fails_the_sync_and_not_the_run(cli: Cli, server: WandbServer) -> None:
     server.refuse = 403
     assert cli("run", "toy", "-d", "small", "--track", "online").code == 0

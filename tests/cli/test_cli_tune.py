@@ -9,6 +9,7 @@ import pytest
 from cli_kit import Done
 
 from candor.cli.main import main
+from candor.config.presets import list_presets
 
 TUNE = ("tune", "gat", "-d", "synthetic", "--trials", "3")
 
@@ -35,6 +36,18 @@ def test_a_dry_run_prints_the_array_and_writes_nothing(candor) -> None:
     assert "#SBATCH --gpus-per-node=1\n" in done.out
     assert "#SBATCH --mem=8192M\n" in done.out
     assert not (Path(os.environ["CANDOR_ROOT"]) / "studies").exists()
+
+
+def test_an_unknown_way_of_tracking_is_refused_before_anything_is_written(candor) -> None:
+    done = candor(*TUNE, "--track", "sometimes")
+    assert (done.code, "online, offline or off" in done.err) == (2, True)
+    assert not (Path(os.environ["CANDOR_ROOT"]) / "studies").exists()
+
+
+@pytest.mark.parametrize("model", list_presets("spaces"))
+def test_every_space_names_parameters_and_a_stage_that_plans_have(candor, model: str) -> None:
+    done = candor("tune", model, "-d", "synthetic", "--on", "slurm", "--dry-run")
+    assert done.code == 0, done.err
 
 
 def test_a_dry_run_elsewhere_and_a_site_of_another_scheduler_are_refused(candor) -> None:

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from slurm_cluster import SlurmCluster
 from slurm_kit import Toy, step_of, wait_until
+from toy_pipeline import ToyWorkload
+
+from candor.cli.session import Session
+from candor.cli.status import TaskRow, task_rows
+from candor.executors import slurm_status
+from candor.flow.run import Run
 
 pytestmark = pytest.mark.slow
 
@@ -152,3 +159,52 @@ def test_a_task_that_gives_way_to_a_job_of_higher_priority_goes_on_afterwards(
     assert first["outcome"] == "interrupted"
     assert first["error"] in ("Preempted", "Requeued"), first
     assert second["summary"]["resumed_from"] >= 2
+
+
+@pytest.fixture
+def patient(slurm: SlurmCluster) -> Iterator[None]:
+    """A SLURM that declares a silent node down late, as most sites have it (`SlurmdTimeout`: five minutes by default)."""
+    slurm.set_timeout(150)
+    yield
+    slurm.set_timeout(None)
+
+
+@pytest.mark.alone_on_slurm
+@pytest.mark.timeout(500)
+def test_a_node_that_dies_in_silence_is_told_by_status_and_its_task_goes_on_elsewhere(
+    toy: Toy, slurm: SlurmCluster, patient: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site = ("--site-set", "silent_min=0.6", "--until", "left", "--set", "left.steps=60")
+    toy.run("--no-wait", *site, TOY_WAIT_S="0.7")
+    wait_until(lambda: step_of(toy) >= 4, "some steps")
+    first = toy.record("left")
+    node = str(first["process"]["host"])
+    slurm.kill_node(int(node[-1]), told=False)
+    try:
+        wait_until(lambda: slurm.node_state(node).endswith("*"), "SLURM to miss an answer", 150)
+        # SLURM calls the job running still.
+        assert slurm.call("squeue", "-h", "-j", str(first["job"]), "-o", "%T").strip() == "RUNNING"
+        monkeypatch.setattr(slurm_status, "TOLD_S", 20.0)
+        (row,) = [r for r in status_rows(toy) if r.task == "left"]
+        assert row.state == "silent"
+        assert f"on {node} has not been heard of since" in (row.reason or "")
+        assert f"SLURM says that {node} does not respond" in (row.reason or "")
+        assert "the same `candor run`" in (row.reason or "")
+
+        toy.run(*site, TOY_WAIT_S="0")
+    finally:
+        slurm.start_node(int(node[-1]))
+    told, second = toy.record("left"), toy.record("left", 2)
+    assert (told["outcome"], told["error"]) == ("killed", "Silent")
+    assert second["outcome"] == "succeeded"
+    assert second["summary"]["resumed_from"] >= 3
+    assert second["process"]["host"] != node
+    (event,) = toy.events("slurm_replaced")
+    assert (event["job"], event["by"]) == (first["job"], second["job"])
+
+
+def status_rows(toy: Toy) -> list[TaskRow]:
+    """What `candor status` would show, in this process."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CANDOR_ROOT", str(toy.root))
+        return task_rows(Session(ToyWorkload(), ()), Run(toy.folder))

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 from kd_run import TINY, Candor
+from wandb_server import ServedRun, WandbServer, served_to_client
 
 pytest.importorskip("optuna")
 pytestmark = pytest.mark.slow
@@ -52,6 +53,49 @@ def test_a_killed_search_goes_on_and_its_best_is_a_preset_that_runs(candor: Cand
     )
     states = {t["task"]: t["state"] for t in json.loads(again.stdout)["tasks"]}
     assert states["curriculum.student.s1"] == "cached"  # The best trial's very artifact.
+
+
+def test_a_study_is_shown_at_wandb_while_it_goes_and_one_that_is_off_never(
+    candor: Candor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("wandb")
+    command = ["tune", "gat", "-d", "synthetic", *SETS, "--prune", "none", "--json"]
+    with served_to_client(monkeypatch) as server:
+        done = candor(*command, "--trials", "2", "--name", "shown", "--track", "online")
+        assert "candor track status --study shown" in done.stderr
+        told = {t["number"]: t for t in json.loads(done.stdout)["all"]}
+        shown = finished(server, 2)
+        assert {r.about["groupName"] for r in shown.values()} == {"shown"}
+        for number, trial in told.items():
+            run = shown[f"trial-{number}"]
+            assert {k: run.config[k]["value"] for k in trial["values"]} == trial["values"]
+            assert run.summary["value"] == trial["value"]
+            assert [h["epoch/val_loss"] for h in run.history] == [value for _, value in trial["curve"]]
+
+        # A service that refuses fails what sends, and no study.
+        server.refuse = 403
+        assert len(json.loads(candor(*command, "--trials", "3", "--name", "shown").stdout)["all"]) == 3
+        failed = candor("track", "sync", "--study", "shown", code=12)
+        assert "Nothing is lost" in failed.stderr
+        server.refuse = None
+        candor("track", "sync", "--study", "shown")
+        assert len(server.runs) == 3
+
+    candor(*command, "--trials", "1", "--name", "hidden", "--track", "off")
+    sent = json.loads(candor("track", "sync", "--all", "--dry-run", "--json").stdout)
+    assert "shown" in sent
+    assert "hidden" not in sent
+    # A trial's run is an ordinary one, and is shown as such.
+    assert {t["run"] for t in told.values()} <= set(sent)
+
+
+def finished(server: WandbServer, number: int) -> dict[str, ServedRun]:
+    """Runs at W&B by name, once so many have ended well."""
+    deadline = time.monotonic() + 90
+    while sum(r.exit_code == 0 for r in server.runs.values()) < number:
+        assert time.monotonic() < deadline, server.runs
+        time.sleep(0.2)
+    return {r.about["displayName"]: r for r in server.runs.values()}
 
 
 def test_a_parameter_that_no_model_has_costs_no_trial(candor: Candor, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import pytest
 from kd_run import TINY, Candor
 from slurm_cluster import SlurmCluster
 from slurm_kit import wait_until
+from wandb_server import served_to_client
 
 pytest.importorskip("optuna")
 pytestmark = pytest.mark.slow
@@ -33,9 +34,10 @@ def candor(tmp_path_factory: pytest.TempPathFactory) -> Candor:
 
 
 @pytest.mark.timeout(560)
-def test_a_study_runs_as_an_array_is_joined_and_survives_a_worker(
-    candor: Candor, slurm: SlurmCluster
+def test_a_study_runs_as_an_array_is_joined_shown_at_wandb_and_survives_a_worker(
+    candor: Candor, slurm: SlurmCluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    pytest.importorskip("wandb")
     command = ["tune", "gat", "-d", "synthetic", *SETS, "--prune", "none", "--trials", "4", "--json",
                "--on", "slurm", "--max-concurrent", "2", *SITE]  # fmt: skip
     study = candor.root / "studies/gat-kd-synthetic"
@@ -56,7 +58,12 @@ def test_a_study_runs_as_an_array_is_joined_and_survives_a_worker(
     wait_until(lambda: len(list(study.glob("trials/*.json"))) >= 2, "two trials under way", 300)
     os.kill(slurm.processes("tune-worker gat-kd-synthetic --worker 0")[-1], signal.SIGKILL)
 
-    told = json.loads(candor(*command).stdout)
+    with served_to_client(monkeypatch) as server:
+        # Who waits sends; nodes know neither the service nor the key.
+        told = json.loads(candor(*command, "--track", "online").stdout)
+        shown = server.runs
+        wait_until(lambda: sum(r.exit_code == 0 for r in shown.values()) >= 4, "four trials at W&B", 90)
+    assert {r.summary.get("value") for r in shown.values()} >= {t["value"] for t in told["all"]}
     assert [t["state"] for t in told["all"]] == ["complete"] * 4
     assert told["best"]["value"] == min(t["value"] for t in told["all"])
     assert len({t["run"] for t in told["all"]}) == 4

@@ -82,6 +82,20 @@ class SlurmCluster:
             assert time.monotonic() < until, f"SLURM never missed node{number}"
             time.sleep(0.5)
 
+    def node_state(self, name: str) -> str:
+        """E.g. ``mixed*``; the star: it does not respond."""
+        return self.call("sinfo", "-h", "-N", "-n", name, "-o", "%T").split()[0]
+
+    def set_timeout(self, seconds: int | None) -> None:
+        """After how long SLURM declares a silent node down; None: as it was at first."""
+        conf, kept = self.state / "slurm.conf", self.state / "slurm.conf.kept"
+        if not kept.exists():
+            kept.write_text(conf.read_text())
+        first = kept.read_text()
+        told = re.sub(r"SlurmdTimeout=\d+", f"SlurmdTimeout={seconds}", first) if seconds else first
+        conf.write_text(told)
+        self.call("scontrol", "reconfigure")
+
     def start_node(self, number: int) -> None:
         """Plug it in again, and wait until it takes jobs."""
         subprocess.run([SCRIPTS / "start-node.sh", str(number), str(self.state)], check=True)

@@ -39,7 +39,8 @@ def resubmit(
 
     plan = read_plan(plan_path)
     run = Run(session(ctx).settings.run_root / "runs" / plan.run_id)
-    job = submit_again(plan, run, task_id, script, Slurm(patience_s=30.0))
+    number = os.environ.get("SLURM_ARRAY_TASK_ID", "")
+    job = submit_again(plan, run, task_id, script, Slurm(patience_s=30.0), number=number)
     output.say(f"{task_id} goes on as job {job}.")
 
 

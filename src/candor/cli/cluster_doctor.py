@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -120,7 +121,7 @@ def _patient(
     return Patient(
         shell=ssh_shell(host, ssh) if host else LocalShell(),
         expected=_expected(),
-        job=_job(site, words, venv, gpus),
+        job=JobScripts(site, words, venv, gpus),
         host=host,
         python=python,
         modules=site.modules,
@@ -136,7 +137,7 @@ def _patient(
     )
 
 
-class _job:  # noqa: N801 - used as a function.
+class JobScripts:
     """Renders a job of the site."""
 
     def __init__(self, site: SiteConfig, words: list[str], venv: str, gpus: int) -> None:
@@ -144,13 +145,16 @@ class _job:  # noqa: N801 - used as a function.
 
     def __call__(self, roots: Mapping[str, str], body: str) -> str:
         from candor.executors.sbatch import ScriptContext, render_body
+        from candor.executors.site import refuse_secrets
 
         # Ten minutes are plenty, and short jobs are started early.
         own = {"gpus": self._gpus or None, "time_limit_min": 10}
         variables = {f"CANDOR_{key.upper()}": value for key, value in roots.items()}
         folder = Path(roots.get("run_root", ".")) / "doctor"
         context = ScriptContext(folder, folder, folder, variables, self._words, self._venv)
-        return render_body(context, self._site, self._site.named("doctor", own=own), "doctor", body)
+        script = render_body(context, self._site, self._site.named("doctor", own=own), "doctor", body)
+        refuse_secrets(script, os.environ, "the doctor")
+        return script
 
 
 def _expected() -> Expected:

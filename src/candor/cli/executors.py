@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, redirect_stdout
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from candor.cli import output
 from candor.cli.session import Session
 from candor.config.layers import nearest
 from candor.errors import ConfigError
@@ -34,6 +36,8 @@ class Where:
     wait: bool = True
     with_ray: bool = False
     nodes: int = 1
+    #: For a Ray of this machine: whether it has a dashboard.
+    dashboard: bool = False
 
 
 #: A context, because some executors start something that has to end with the run.
@@ -59,7 +63,10 @@ def _ray(state: Session, display: Display, where: Where) -> Iterator[Executor]:
     from candor.executors.ray_cluster import connected
 
     # Ray prints what goes wrong with a node to stdout, where a result, maybe JSON, is going to be.
-    with redirect_stdout(sys.stderr), connected(where.address):
+    ray = connected(where.address, dashboard=where.dashboard)
+    with redirect_stdout(sys.stderr), ray as url:
+        if url:
+            output.note(f"Ray's dashboard: {url}, with the token in {os.environ['RAY_AUTH_TOKEN_PATH']}")
         from candor.executors.ray import RayExecutor
         from candor.tracking.device import DeviceRecorder
 

@@ -22,6 +22,7 @@ from candor.cli import (
     explain,
     ingest,
     joint,
+    logs,
     output,
     profile,
     profile_train,
@@ -84,7 +85,7 @@ def build_app() -> typer.Typer:
     app.command()(ablate.ablate)
     app.command()(joint.joint)
     app.command()(status.status)
-    app.command()(status.logs)
+    app.command()(logs.logs)
     app.command()(clean.clean)
     app.command()(slurm.cancel)
     app.command()(ingest.ingest)

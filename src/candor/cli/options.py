@@ -38,6 +38,12 @@ Address = Annotated[
         "--address", metavar="HOST:PORT", help="An existing Ray cluster for --on ray; else RAY_ADDRESS."
     ),
 ]
+Dashboard = Annotated[
+    bool,
+    typer.Option(
+        "--dashboard", help="With --on ray: Ray's dashboard, on loopback and behind the run's token."
+    ),
+]
 Site = Annotated[str, typer.Option("--site", help="Site preset for --on slurm, e.g. osc_ascend.")]
 SiteSets = Annotated[
     list[str],

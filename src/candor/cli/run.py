@@ -40,6 +40,7 @@ def run(
     allow: options.Allow = [],  # noqa: B006
     on: options.On = "inline",
     address: options.Address = "",
+    dashboard: options.Dashboard = False,
     site: options.Site = "generic",
     site_sets: options.SiteSets = [],  # noqa: B006
     wait: options.Wait = True,
@@ -58,7 +59,9 @@ def run(
     from candor.flow.survey import survey
 
     state = session(ctx)
-    where = executors.checked(executors.Where(on, address, site, tuple(site_sets), wait, with_ray, nodes))
+    where = executors.checked(
+        executors.Where(on, address, site, tuple(site_sets), wait, with_ray, nodes, dashboard)
+    )
     sets = [*sets, "training.profile=true"] if profile else sets
     planned = state.planned(options.request(experiment, dataset, sets, seed, allow), until)
     states = survey(planned.plan, state.store, earlier=state.earlier_plans(planned.plan))
@@ -78,7 +81,7 @@ def run(
             )
         return
     _warn_of_corrupted(states)
-    track.begin(state, run, tracking)
+    track.begin(track.of_run(state, run), tracking)
     if where.on == "slurm" and not where.wait:
         jobs = slurm.submit_only(state, planned, run, todo, where)
         if as_json:

@@ -1,11 +1,9 @@
-"""``candor status`` and ``candor logs``: what ran, how it went, what it said."""
+"""``candor status``: what ran, and how it went."""
 
 from __future__ import annotations
 
-import sys
-import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,20 +12,17 @@ import typer
 from candor.cli import options, output
 from candor.cli.output import Column
 from candor.cli.session import Session, session
-from candor.errors import CandorError, NotFound
+from candor.errors import CandorError
 
 if TYPE_CHECKING:
     from candor.executors.scheduler import Queued
+    from candor.executors.silence import Silence
     from candor.executors.slurm_status import QueueView
-    from candor.flow.attempt import Attempt
     from candor.flow.plan import PlannedTask
     from candor.flow.run import Run
 
-_FOLLOW_S = 0.3
-#: The queue of a cluster is everybody's: it is asked less often than a file of our own.
-_FOLLOW_QUEUE_S = 5.0
 #: What a run counts as if one of its tasks is in this state; the first that applies.
-_WORST = ("running", "queued", "suspended", "failed", "killed", "interrupted")
+_WORST = ("silent", "running", "queued", "suspended", "failed", "killed", "interrupted")
 
 
 @dataclass(frozen=True)
@@ -98,7 +93,8 @@ def task_rows(state: Session, run: Run, view: QueueView | None = None) -> list[T
 
     plan, view = run.plan(), view or QueueView()
     live = view.live(run)
-    rows = [_task_row(state, run, task, view, live.get(task.id)) for task in plan.tasks]
+    silent = view.silent(run) if live else {}
+    rows = [_task_row(state, run, task, view, live.get(task.id), silent) for task in plan.tasks]
     if live or view.trouble or not any(r.attempts for r in rows):
         return rows
     causes = skipped_because(plan, {r.task: r.state for r in rows}) if _was_submitted(run) else {}
@@ -114,8 +110,15 @@ def _was_submitted(run: Run) -> bool:
     return bool(ledger.jobs_of(run))
 
 
-def _task_row(state: Session, run: Run, task: PlannedTask, view: QueueView, queued: Queued | None) -> TaskRow:
-    from candor.executors.slurm_status import queue_word, shares_its_job
+def _task_row(
+    state: Session,
+    run: Run,
+    task: PlannedTask,
+    view: QueueView,
+    queued: Queued | None,
+    silent: Mapping[str, Silence],
+) -> TaskRow:
+    from candor.executors.slurm_status import queue_word, shares_its_job, silent_word
 
     attempts = view.settle(run, task, [a for a in run.attempts(task.id) if a.record.key == task.key])
     published = state.store.find(task.stage, task.key) is not None
@@ -132,6 +135,8 @@ def _task_row(state: Session, run: Run, task: PlannedTask, view: QueueView, queu
         begun = last is not None and last.outcome == "running"
         if word == "running" and not begun and shares_its_job(run, queued):
             word, why = ("queued", f"inside {why}") if last is None else (outcome, reason or why)
+        elif queued.job in silent:
+            word, why = silent_word(silent[queued.job], run.id)
         outcome, reason = word, why
     return TaskRow(
         task=task.id,
@@ -198,131 +203,3 @@ def _show_tasks(run: Run, rows: Sequence[TaskRow], *, as_json: bool) -> None:
         for r in rows
     ]
     output.table(columns, shown, title=run.id)
-
-
-def logs(
-    ctx: typer.Context,
-    task_id: Annotated[str, typer.Argument(metavar="TASK", help="ID of the task.", show_default=False)],
-    run_name: Annotated[str | None, typer.Option("--run", help="The run; the latest by default.")] = None,
-    number: Annotated[
-        int | None, typer.Option("--attempt", min=1, help="The attempt; the last by default.")
-    ] = None,
-    follow: Annotated[
-        bool, typer.Option("--follow", "-f", help="Keep printing until the attempt ends.")
-    ] = False,
-) -> None:
-    """Print what an attempt at a task logged, and how it ended."""
-    from candor.flow.run import find_run
-
-    state = session(ctx)
-    run = find_run(state.settings.run_root, run_name)
-    if follow and number is None:
-        _await_start(run, task_id)
-    attempt = _find_attempt(state, run, task_id, number)
-    output.note(f"{attempt.record.run}, {task_id}, attempt {attempt.record.attempt}: {attempt.log}")
-    _print_log(attempt, _Follower(run, run.plan().task(task_id)) if follow else None)
-    ended = _again(attempt)
-    reason = f": {ended.record.reason}" if ended.record.reason else ""
-    output.note(f"{ended.record.outcome}{reason}")
-
-
-def _await_start(run: Run, task_id: str) -> None:
-    """While the task's job waits in the queue, say so once and wait with it; if it leaves without an attempt, note why."""
-    from candor.executors.slurm_status import QueueView, queue_word
-
-    told = ""
-    while True:
-        view = QueueView()
-        queued = view.live(run).get(task_id)
-        if queued is None:
-            if not view.trouble:
-                _note_untried(run, task_id)
-            return
-        if any(a.record.outcome == "running" for a in run.attempts(task_id) if a.record.job == queued.job):
-            return
-        word, why = queue_word(queued)
-        if word != told:
-            output.note(f"{task_id} is {word}: {why}")
-        told = word
-        time.sleep(_FOLLOW_QUEUE_S)
-
-
-def _note_untried(run: Run, task_id: str) -> None:
-    """If the task's job ended before it began an attempt, record what SLURM says of that."""
-    from candor.executors import ledger
-    from candor.executors.scheduler import Slurm
-    from candor.executors.settling import settle
-
-    job = ledger.jobs_of(run).get(task_id)
-    if job is not None and not any(a.ok or a.record.job == job for a in run.attempts(task_id)):
-        settle(run, run.plan().task(task_id), job, Slurm(patience_s=_FOLLOW_QUEUE_S))
-
-
-def _find_attempt(state: Session, run: Run, task_id: str, number: int | None) -> Attempt:
-    """The attempt asked for; if this run found the artifact published, the attempt that made it."""
-    from candor.flow.run import list_runs
-
-    task = run.plan().task(task_id)
-    attempts = run.attempts(task_id)
-    if number is not None:
-        for attempt in attempts:
-            if attempt.record.attempt == number:
-                return attempt
-        known = ", ".join(str(a.record.attempt) for a in attempts) or "none"
-        raise NotFound(f"{task_id} has no attempt {number}", place=run.id, hint=f"Attempts: {known}.")
-    if attempts:
-        return attempts[-1]
-    for other, _ in list_runs(state.settings.run_root):
-        made = [a for a in other.attempts(task_id) if a.record.key == task.key]
-        if made:
-            return made[-1]
-    raise NotFound(f"{task_id} was not tried yet", place=run.id)
-
-
-def _again(attempt: Attempt) -> Attempt:
-    """The attempt as its record reads now."""
-    from candor.flow.attempt import read_attempts
-
-    return next((a for a in read_attempts(attempt.path.parent) if a.path == attempt.path), attempt)
-
-
-@dataclass
-class _Follower:
-    """Whether an attempt still runs; one on a node that died never says that it ended, so its job is asked after too."""
-
-    run: Run
-    task: PlannedTask
-    _asked: float = 0.0
-    _gone: bool = False
-
-    def running(self, attempt: Attempt) -> bool:
-        from candor.executors.slurm_status import QueueView
-
-        now = _again(attempt)
-        if now.record.outcome != "running" or now.record.job is None:
-            return now.record.outcome == "running"
-        if time.monotonic() - self._asked >= _FOLLOW_QUEUE_S:
-            self._asked, view = time.monotonic(), QueueView()
-            live = {entry.job for entry in view.live(self.run).values()}
-            if not view.trouble and now.record.job not in live:
-                view.settle(self.run, self.task, [now])
-                self._gone = True
-        return not self._gone
-
-
-def _print_log(attempt: Attempt, follower: _Follower | None) -> None:
-    if not attempt.log.exists() and follower is None:
-        return
-    while not attempt.log.exists() and follower is not None and follower.running(attempt):
-        time.sleep(_FOLLOW_S)
-    if not attempt.log.exists():
-        return
-    with attempt.log.open(encoding="utf-8", errors="replace") as f:
-        while True:
-            # Look before reading: what was written before the end must still be printed.
-            running = follower is not None and follower.running(attempt)
-            sys.stdout.write(f.read())
-            sys.stdout.flush()
-            if not running:
-                return
-            time.sleep(_FOLLOW_S)

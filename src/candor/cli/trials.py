@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from candor.flow.plan import Plan
     from candor.flow.run import Run
 
+log = logging.getLogger(__name__)
 Report = Callable[[int, float], None]
 
 
@@ -68,6 +70,7 @@ class TrialRuns:
         except CandorError as e:  # Values that the models refuse together.
             return Outcome("", failed=True, reason=str(e))
         run = open_planned(state, planned)
+        _track_like(Study(state.settings.run_root / "studies" / info.study), run)
         todo = [s.task.id for s in survey(planned.plan, state.store) if s.state != "cached"]
         outcome = _outcome(run, self._execute(state, planned.plan, run, todo, report))
         if info.task not in todo and not outcome.failed:
@@ -89,13 +92,28 @@ class TrialRuns:
         from candor.learn.tuning.search import TrialStopped
         from candor.tracking.tracked import tracked_tasks
 
-        task = next(t for t in tracked_tasks(run, state.store) if t.task.id == self.info.task)
+        task = next(t for t in tracked_tasks(run, state.store) if t.name == self.info.task)
         for row in task.rows:
             if self.info.space.metric in row.metrics:
                 try:
                     report(row.step, row.metrics[self.info.space.metric])
                 except TrialStopped:
                     continue  # It is trained already: nothing is saved by stopping.
+
+
+def _track_like(study: Study, run: Run) -> None:
+    """A trial's run goes to the same place as its study, later, and nowhere if the study is tracked 'off'."""
+    from candor.tracking.sync import set_tracking, tracking_of
+
+    if (run.path / "tracking" / "tracking.json").exists():
+        return
+    told = tracking_of(study.path)
+    try:
+        # Nobody follows the run itself; `candor track sync` sends its tasks.
+        mode = "off" if told.mode == "off" else "offline"
+        set_tracking(run.path, told.model_copy(update={"mode": mode}))
+    except OSError as e:
+        log.warning("run %s is tracked by default: %s", run.id, e)
 
 
 def _sets(sets: list[str]) -> list[str]:
@@ -128,10 +146,15 @@ class WorkerJob:
 def work(job: WorkerJob) -> int:
     """Take trials until the study has enough; the worker's number."""
     from candor.executors.job_ends import JobEnds
+    from candor.executors.worker_array import given_up
 
     study = Study(job.study)
-    runs = TrialRuns(job.workload, study.info())
-    Searcher(study, runs, worker=job.number, job_over=JobEnds().over).run()
+    runs, ends, gone = TrialRuns(job.workload, study.info()), JobEnds(), given_up(job.study)
+
+    def over(name: str, host: str, began_s: float) -> bool:
+        return name in gone or ends.over(name, host, began_s)
+
+    Searcher(study, runs, worker=job.number, job_over=over).run()
     return job.number
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 import typer
 from pydantic import ValidationError
 
-from candor.cli import executors, options, output
+from candor.cli import executors, options, output, track
 from candor.cli.output import Column
 from candor.cli.session import Session, session
 from candor.errors import ConfigError, StageFailed
@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from candor.learn.tuning.study import Study, StudyInfo, TrialRecord
 
 Model = Annotated[
-    str, typer.Argument(help="Search space, presets/spaces/MODEL.yaml: gat, vgae.", show_default=False)
+    str,
+    typer.Argument(help="Search space, presets/spaces/MODEL.yaml: gat, vgae, temporal.", show_default=False),
 ]
 _PRUNERS = ("none", "median", "asha")
 
@@ -56,6 +57,7 @@ def tune(
     site: options.Site = "generic",
     site_sets: options.SiteSets = [],  # noqa: B006
     wait: options.Wait = True,
+    tracking: track.Track = "offline",
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="With --on slurm: print the script, and submit nothing.")
     ] = False,
@@ -69,6 +71,7 @@ def tune(
         raise ConfigError(
             f"no way of pruning called '{prune}'", place="--prune", hint=f"Choose {', '.join(_PRUNERS)}."
         )
+    track.checked(tracking)
     where = executors.checked(executors.Where(on, address, site, tuple(site_sets), wait))
     info = StudyInfo(
         study=name or f"{model}-{experiment}-{dataset}",
@@ -89,6 +92,7 @@ def tune(
         _print_script(state, info, where, at_most=at_most, cpus=cpus, gpus=gpus)
         return
     study = open_study(state.settings.run_root, info)
+    track.begin(track.of_study(study), tracking)
     try:
         ended = _search(state, study, where, at_most=at_most, cpus=cpus, gpus=gpus)
     except KeyboardInterrupt:
@@ -122,15 +126,14 @@ def study(
     as_json: options.AsJson = False,
 ) -> None:
     """List studies, or show the trials, the importances and the best values of one."""
-    from candor.learn.tuning.study import Study, find_study
+    from candor.learn.tuning.study import find_study, list_studies
 
     state = session(ctx)
     root = state.settings.run_root
     if name is not None:
         _show(find_study(root, name), as_json=as_json)
         return
-    studies = [Study(p.parent) for p in sorted((root / "studies").glob("*/study.json"))]
-    rows = [_study_row(s) for s in studies]
+    rows = [_study_row(s) for s in list_studies(root)]
     if as_json:
         output.as_json(rows)
     elif not rows:

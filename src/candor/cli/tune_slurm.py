@@ -45,6 +45,10 @@ def array_of(state: Session, info: StudyInfo, where: Where, *, cpus: float, gpus
 _ACCOUNTS_LAG_S, _BARREN_ARRAYS = 10.0, 3
 
 
+#: How often who waits looks for workers that give no sign of life.
+_LOOK_S = 15.0
+
+
 def search(
     array: WorkerArray, study: Study, where: Where, *, at_most: int, told: Callable[[TrialRecord], None]
 ) -> bool:
@@ -96,7 +100,12 @@ def search(
 
 
 def _wait(array: WorkerArray, study: Study, seen: set[int], told: Callable[[TrialRecord], None]) -> None:
+    looked = time.monotonic()
     while True:
+        if time.monotonic() - looked >= _LOOK_S:
+            looked = time.monotonic()
+            for silence in array.give_up_silent():
+                output.note(f"{silence.told()}. It is given up; its trial is done anew.")
         over = not array.live()
         for trial in study.trials():
             if trial.state != "running" and trial.number not in seen:

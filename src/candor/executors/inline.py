@@ -12,6 +12,7 @@ from candor.executors.signals import stop_on_sigterm
 from candor.flow.artifact import ArtifactStore
 from candor.flow.attempt import Attempt
 from candor.flow.plan import Plan
+from candor.flow.process import give_back_memory
 from candor.flow.run import Run
 from candor.flow.stage import LazyStages, Stage
 from candor.flow.task import RecorderFactory, run_task
@@ -71,6 +72,7 @@ class InlineExecutor:
                 progress=partial(self.display.progress, task_id),
             )
         self.display.finished(attempt)
+        give_back_memory(attempt.record.duration_s)
         return DoneJob(task_id, attempt)
 
     def stop(self) -> None:

@@ -14,6 +14,7 @@ from candor.flow.run import Run
 #: Written before ``sbatch`` is called: if the answer is lost, the job is found again by its name.
 SUBMITTING = "slurm_submitting"
 SUBMITTED = "slurm_submitted"
+CANCELLED = "slurm_cancelled"
 
 
 def note_intent(run: Run, batch: Batch) -> None:
@@ -71,6 +72,21 @@ def earlier_jobs_of(run: Run, task_id: str) -> list[str]:
     """Every job that was submitted for a task, oldest first."""
     events = (e for e in run.journal.read() if e["event"] == SUBMITTED)
     return [e["jobs"][task_id] for e in events if task_id in e["jobs"]]
+
+
+def head_of(run: Run, task_id: str) -> str:
+    """Head of the batch that a task was last submitted in, which names its script; empty if it never was.
+
+    A job that was submitted again for one task alone runs the script of its predecessor.
+    """
+    events = [e for e in run.journal.read() if e["event"] == SUBMITTED and task_id in e["jobs"]]
+    return next((str(e["head"]) for e in reversed(events) if e.get("how") != "resubmitted"), "")
+
+
+def cancelled_jobs(run: Run) -> set[str]:
+    """Jobs that `candor cancel` took off the queue: they may linger there, and will not do their tasks."""
+    events = (e for e in run.journal.read() if e["event"] == CANCELLED)
+    return {job for e in events for job in e["jobs"].values()}
 
 
 def recover(run: Run, queue: Iterable[Queued]) -> dict[str, str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import os
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -9,21 +11,30 @@ from collections.abc import Sequence
 from candor.executors import ledger
 from candor.executors.base import JobResult, RunReport, Skipped
 from candor.executors.batches import Batch
-from candor.executors.sbatch import ScriptContext, directives, environment, quoted
+from candor.executors.sbatch import SAMPLER, ScriptContext, directives, environment, quoted
 from candor.executors.settling import explain_all, settle
+from candor.executors.silence import Silence
+from candor.executors.site import refuse_secrets
 from candor.executors.slurm import SlurmExecutor
 from candor.flow.locks import key_lock
 from candor.flow.plan import Plan
 from candor.flow.run import Run
 from candor.flow.storage import write_atomic
 
+log = logging.getLogger(__name__)
+
 #: Names the job, its script, and the site's ``stages`` entry with its request.
 HEAD = "ray"
 
 
 def script(slurm: SlurmExecutor, plan: Plan, run: Run, *, nodes: int) -> str:
-    """The script of the allocation. The token that Ray's processes know each other by is drawn when the job starts."""
-    return render(slurm.context(run), slurm, nodes=nodes)
+    """The script of the allocation. The token that Ray's processes know each other by is drawn when the job starts.
+
+    Raises ConfigError if it would hold a secret of this environment.
+    """
+    text = render(slurm.context(run), slurm, nodes=nodes)
+    refuse_secrets(text, os.environ, HEAD)
+    return text
 
 
 def render(context: ScriptContext, slurm: SlurmExecutor, *, nodes: int) -> str:
@@ -43,6 +54,7 @@ def render(context: ScriptContext, slurm: SlurmExecutor, *, nodes: int) -> str:
             *environment(context, site),
             f"plan={quoted(context.plan)}",
             f"logs={quoted(context.logs)}",
+            *SAMPLER,
             *_SETUP,
             "warned= woken= child=",
             # The batch script runs on the first node, as the head of Ray and the plan's process do.
@@ -58,6 +70,7 @@ def render(context: ScriptContext, slurm: SlurmExecutor, *, nodes: int) -> str:
             '  [ -n "$woken" ] || break',
             "done",
             '[ ! -f "$pid.rc" ] || rc=$(cat "$pid.rc")',
+            'kill "$sampler" 2>/dev/null',
             'rm -f "$pid" "$pid.rc" "$inside"',
             'if [ -n "$warned" ] && [ "$rc" = 130 ] && [ "${SLURM_RESTART_COUNT:-0}" -lt '
             + str(site.max_requeues)
@@ -112,7 +125,9 @@ def submit(
 def wait(slurm: SlurmExecutor, plan: Plan, run: Run, todo: Sequence[str], job: str) -> RunReport:
     """How the tasks ended, after all of them succeeded or the allocation left the queue."""
     left = list(reversed(todo))
-    while any(entry.job == job for entry in slurm.slurm.queue()):
+    while entry := next((entry for entry in slurm.slurm.queue() if entry.job == job), None):
+        for silence in slurm.silences.look(run, [entry]):
+            job = _anew(slurm, run, todo, silence)
         while left and slurm.succeeded(plan, run, left[-1]):
             left.pop()
         if not left:
@@ -134,6 +149,21 @@ def wait(slurm: SlurmExecutor, plan: Plan, run: Run, todo: Sequence[str], job: s
             results[task.id] = settle(run, task, job, slurm.slurm) or slurm.lost(run, task, job)
         slurm.display.finished(results[task.id])
     return RunReport(results)
+
+
+def _anew(slurm: SlurmExecutor, run: Run, todo: Sequence[str], silence: Silence) -> str:
+    """Queue the allocation again in place of one that is silent; the job to wait for. What is published is not redone."""
+    with key_lock(run.path / "slurm" / "submit.lock"):
+        now = ledger.jobs_of(run)[HEAD]
+        if now != silence.job:  # Another process that waits was first.
+            return now
+        ledger.note_intent(run, Batch({0: HEAD}))
+        job = slurm.slurm.submit(run.path / "slurm" / f"{HEAD}.sh")
+        ledger.note_shared(run, HEAD, todo, job)
+    run.journal.append("slurm_replaced", task=HEAD, job=silence.job, by=job, why=silence.told())
+    log.warning("%s; the allocation was submitted anew as job %s", silence.told(), job)
+    slurm.silences.cancel(silence)
+    return job
 
 
 def _ok(result: JobResult) -> bool:

@@ -1,7 +1,7 @@
 """Ray itself: one of this machine for one process alone, or a cluster that is there already.
 
-A Ray of our own listens on loopback only, asks for a token that only this user can read, has no dashboard, picks free
-ports, and keeps its sockets and logs in a folder of its own, so that two jobs on one node never meet.
+A Ray of our own listens on loopback only, asks for a token that only this user can read, has a dashboard only if it was asked
+for, which asks for the token too, picks free ports, and keeps its sockets and logs in a folder of its own, so that two jobs on one node never meet.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
+import socket
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -49,13 +50,16 @@ _LOCAL = _LOOPBACK | {
 
 
 @contextmanager
-def connected(address: str = "", *, cpus: int | None = None, gpus: float | None = None) -> Iterator[None]:
-    """This process is connected to Ray while inside.
+def connected(
+    address: str = "", *, cpus: int | None = None, gpus: float | None = None, dashboard: bool = False
+) -> Iterator[str]:
+    """This process is connected to Ray while inside; the address of the dashboard, empty if there is none.
 
     Args:
         address: ``HOST:PORT`` of a cluster that a process on this machine belongs to; empty: ``RAY_ADDRESS``, else a Ray
             of this machine that ends with the context.
         cpus, gpus: what a Ray of our own may use; by default the processors this process may use, and all its GPUs.
+        dashboard: whether a Ray of our own has one.
 
     Raises:
         ExtraMissing: Ray is not installed.
@@ -67,14 +71,14 @@ def connected(address: str = "", *, cpus: int | None = None, gpus: float | None 
         if address:
             _join(address)
             try:
-                yield
+                yield ""
             finally:
                 _leave()
             return
         with _private_folder() as folder, _environment(_token_path(folder)):
-            _start(folder, cpus, gpus)
+            url = _start(folder, cpus, gpus, dashboard=dashboard)
             try:
-                yield
+                yield url
             finally:
                 _leave()
 
@@ -104,16 +108,19 @@ def _join(address: str) -> None:
         ) from e
 
 
-def _start(folder: Path, cpus: int | None, gpus: float | None) -> None:
+def _start(folder: Path, cpus: int | None, gpus: float | None, *, dashboard: bool) -> str:
     ray = _ray()
     for attempt in range(_START_ATTEMPTS):
+        # Ray would take 8265, or fail where another one has it.
+        shown = {"dashboard_host": "127.0.0.1", "dashboard_port": _free_port()} if dashboard else {}
         try:
-            ray.init(
+            found = ray.init(
                 address="local",
                 num_cpus=cpus or len(os.sched_getaffinity(0)),
                 num_gpus=gpus,
                 object_store_memory=_OBJECT_STORE_BYTES,
-                include_dashboard=False,
+                include_dashboard=dashboard,
+                **shown,
                 log_to_driver=False,
                 configure_logging=False,
                 _temp_dir=str(folder / str(attempt)),
@@ -128,7 +135,14 @@ def _start(folder: Path, cpus: int | None, gpus: float | None) -> None:
                 hint="Run with `--on inline`, or look whether this machine has memory, processes and space in its temporary folder left.",
             ) from e
         else:
-            return
+            return f"http://{found.dashboard_url}" if dashboard else ""
+    raise AssertionError
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def _leave() -> None:

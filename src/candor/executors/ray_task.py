@@ -15,6 +15,7 @@ from candor.executors.signals import stop_on_sigterm
 from candor.flow.artifact import ArtifactStore
 from candor.flow.attempt import Attempt, AttemptRecord
 from candor.flow.plan import Plan
+from candor.flow.process import give_back_memory
 from candor.flow.run import Run
 from candor.flow.stage import LazyStages, Stage
 from candor.flow.task import RecorderFactory, run_task
@@ -94,6 +95,7 @@ def carry_out(call: Call, *before: Ended) -> Ended:
         if not attempts:
             raise
         attempt = attempts[-1]
+    give_back_memory(attempt.record.duration_s)  # Ray keeps this process for the next task.
     cause = None if attempt.ok else call.task_id
     return Ended(call.task_id, cause, attempt.path, attempt.record.model_dump_json())
 

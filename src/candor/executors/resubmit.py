@@ -1,8 +1,7 @@
-"""Where a site refuses to requeue: a job near its time limit submits its own successor."""
+"""A second job for a task whose first cannot go on: near its time limit where users may not requeue, or silent."""
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from candor.errors import SchedulerError
@@ -14,20 +13,35 @@ from candor.flow.plan import Plan
 from candor.flow.run import Run
 
 
-def resubmit(plan: Plan, run: Run, task_id: str, script: Path, slurm: Slurm, *, at_most: int = 50) -> str:
+def resubmit(
+    plan: Plan,
+    run: Run,
+    task_id: str,
+    script: Path,
+    slurm: Slurm,
+    *,
+    number: str = "",
+    instead_of: str = "",
+    at_most: int = 50,
+) -> str | None:
     """Submit ``script`` again for one task, and let the jobs that wait for the old job wait for the new one.
 
-    Called within the old job, before it ends: a moment later SLURM would cancel what waits for it.
+    Called before the old job ends: a moment later SLURM would cancel what waits for it.
+
+    Args:
+        number: of the task's element, if the script is that of an array.
+        instead_of: the old job; None is returned if the task has another one by now.
 
     Raises SchedulerError if the task was submitted ``at_most`` times already without being finished.
     """
     with key_lock(run.path / "slurm" / "submit.lock"):
+        if instead_of and ledger.jobs_of(run).get(task_id) != instead_of:
+            return None
         if len(ledger.earlier_jobs_of(run, task_id)) > at_most:
             raise SchedulerError(
                 f"{task_id} is not finished after {at_most} jobs",
                 hint="Give it more time: --site-set stages.STAGE.time_limit_min=...",
             )
-        number = os.environ.get("SLURM_ARRAY_TASK_ID", "")
         batch = Batch({int(number or 0): task_id})
         ledger.note_intent(run, batch)
         job = slurm.submit(script, array=number)

@@ -58,11 +58,21 @@ def render(context: ScriptContext, site: SiteConfig, request: Request, elements:
             f"plan={quoted(context.plan)}",
             f"logs={quoted(context.logs)}",
             f"script=$logs/{shlex.quote(head + '.sh')}",
-            *_SAMPLER,
+            *SAMPLER,
             *_main(site),
             "",
         ]
     )
+
+
+def does_task(script: Path, task_id: str, number: str) -> bool:
+    """Whether the script in the file ``script`` does a task: alone, or as element ``number``."""
+    try:
+        lines = {line.strip() for line in script.read_text(encoding="utf-8").splitlines()}
+    except OSError:
+        return False
+    word = f"task={shlex.quote(task_id)}"
+    return (f"{number}) {word};;" if number else word) in lines
 
 
 def directives(
@@ -160,8 +170,9 @@ def _which_task(elements: Mapping[int, str]) -> list[str]:
     return ["case $SLURM_ARRAY_TASK_ID in", *cases, "  *) fail 'no task of that index';;", "esac"]
 
 
-#: How busy GPUs and disks were, for the epilog; a loop of the shell, since a process of its own would cost memory.
-_SAMPLER = [
+#: How busy GPUs and disks were, for the epilog, and that the job lives, for ``silence``; a loop of the shell, since a
+#: process of its own would cost memory.
+SAMPLER = [
     f"samples=$logs/job-${JOB_VARIABLE}.samples",
     "sample() {",
     "  head -n 1 /proc/stat",

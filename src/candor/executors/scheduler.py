@@ -29,12 +29,19 @@ _AWAY = re.compile(
 
 @dataclass(frozen=True)
 class Queued:
-    """A job, or one element of an array, that has not ended. ``reason``: why it waits, in SLURM's words."""
+    """A job, or one element of an array, that has not ended.
+
+    Attributes:
+        reason: why it waits, in SLURM's words.
+        nodes: where it runs, as SLURM abbreviates it. start: when it began to, seconds since 1970.
+    """
 
     job: str
     state: str
     reason: str
     name: str
+    nodes: str = ""
+    start: float | None = None
 
 
 @dataclass(frozen=True)
@@ -77,12 +84,19 @@ class Slurm:
 
     def queue(self) -> list[Queued]:
         """Every job of this user that waits or runs, arrays by element."""
-        told = self._run(["squeue", "--noheader", "--array", f"--user={user()}", "--format=%i|%T|%r|%j"])
+        told = self._run(
+            ["squeue", "--noheader", "--array", f"--user={user()}", "--format=%i|%T|%r|%N|%S|%j"]
+        )
         found = []
         for line in told.splitlines():
-            job, state, reason, name = line.split("|", 3)
-            found.append(Queued(job, state, reason, name))
+            job, state, reason, nodes, start, name = line.split("|", 5)
+            found.append(Queued(job, state, reason, name, nodes, _seconds(start)))
         return found
+
+    def nodes(self) -> dict[str, str]:
+        """Node → its state in SLURM's words, e.g. ``mixed*``; the star: it does not respond."""
+        told = self._run(["sinfo", "--all", "--noheader", "--Node", "--format=%N|%T"])
+        return dict(line.strip().split("|", 1) for line in told.splitlines() if "|" in line)
 
     def accounting(self, jobs: Collection[str]) -> list[Accounted]:
         """What is known of jobs that ended or run, each job's incarnations in order; nothing where a site keeps no accounts."""

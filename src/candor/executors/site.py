@@ -62,6 +62,8 @@ class SiteConfig(Config):
         extra: further directives, e.g. ``--exclusive``.
         on_stop: what Ctrl-C does to the jobs of the run that is waited for. ``leave``: a place in the queue took hours to get.
         poll_s: who waits looks at the queue this often.
+        silent_min: a running job that has given no sign of life for so long, on a node that SLURM calls down, unresponsive
+            or idle, is submitted anew by whoever waits for it; 0: never.
     """
 
     extends: str | None = None
@@ -85,6 +87,7 @@ class SiteConfig(Config):
     extra: tuple[Line, ...] = ()
     on_stop: Literal["leave", "cancel"] = "leave"
     poll_s: Annotated[float, Field(gt=0)] = 10.0
+    silent_min: Annotated[float, Field(ge=0)] = 5.0
 
     @field_validator("env")
     @classmethod

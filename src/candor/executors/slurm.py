@@ -17,6 +17,7 @@ from candor.executors.display import Display, Quiet
 from candor.executors.sbatch import ScriptContext, render
 from candor.executors.scheduler import Queued, Slurm
 from candor.executors.settling import explain_all, settle
+from candor.executors.silence import Silences
 from candor.executors.site import SiteConfig, refuse_secrets
 from candor.executors.stuck import Stuck
 from candor.flow.artifact import ArtifactStore
@@ -86,9 +87,11 @@ class SlurmExecutor:
     _queue: tuple[float, dict[str, Queued]] | None = None
     _ledgers: dict[Path, ledger.Jobs] = field(default_factory=dict)
     _stuck: Stuck = field(init=False)
+    silences: Silences = field(init=False)
 
     def __post_init__(self) -> None:
         self._stuck = Stuck(self.slurm)
+        self.silences = Silences(self.slurm, self.store, 60.0 * self.site.silent_min)
 
     def submit(self, plan: Plan, run: Run, task_id: str, after: Sequence[Job]) -> SlurmJob:
         """Note the task; ``flush`` submits it."""
@@ -120,6 +123,9 @@ class SlurmExecutor:
             todo = [job.task_id for job in pending if job.run.path == run.path]
             self._runs.add(run.path)
             found |= self._submit_run(plan, run, todo)
+            self._queue = None
+            if self.silences.replace(plan, run, found, self._snapshot()):
+                found |= {task: job for task, job in self._jobs(run).items() if task in found}
         self._queue = None
         return found
 
@@ -130,8 +136,9 @@ class SlurmExecutor:
             queue = self.slurm.queue()
             ledger.recover(run, queue)
             queued = ledger.live_jobs(run, queue)
-            # What has failed only writes its epilog now.
-            over = {task for task, entry in queued.items() if _failed(run, task, entry.job)}
+            # What has failed only writes its epilog now, and what was cancelled its checkpoint.
+            dying = ledger.cancelled_jobs(run)
+            over = {t for t, entry in queued.items() if entry.job in dying or _failed(run, t, entry.job)}
             live = self._joinable(plan, todo, {t: e for t, e in queued.items() if t not in over})
             if live:
                 run.journal.append("slurm_joined", jobs=live)
@@ -218,6 +225,8 @@ class SlurmExecutor:
             if self._stuck.holds(entry):
                 jobs, live = self._jobs(job.run), self._snapshot()
                 self._stuck.free(job.plan, job.run, jobs, live, partial(self._published, job.plan))
+                self._queue = None
+            if self.silences.replace(job.plan, job.run, self._jobs(job.run), self._snapshot()):
                 self._queue = None
             time.sleep(self.site.poll_s)
         attempt = self._ended(job, told)
@@ -306,5 +315,5 @@ def cancel(run: Run, slurm: Slurm) -> dict[str, str]:
     live = {task: entry.job for task, entry in live_of(run, slurm).items()}
     if live:
         slurm.cancel(list(live.values()))
-        run.journal.append("slurm_cancelled", jobs=live)
+        run.journal.append(ledger.CANCELLED, jobs=live)
     return live

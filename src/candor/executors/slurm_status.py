@@ -11,6 +11,7 @@ from candor.errors import SchedulerError
 from candor.executors import ledger
 from candor.executors.scheduler import Accounted, Queued, Slurm
 from candor.executors.settling import explain, incarnation, lacks_word, still_counted
+from candor.executors.silence import TOLD_S, Silence, find_silent
 from candor.flow.attempt import Attempt
 from candor.flow.plan import Plan, PlannedTask
 from candor.flow.run import Run
@@ -44,6 +45,15 @@ class QueueView:
             self.trouble = str(e)
             return {}
         return ledger.live_jobs(run, self._queue)
+
+    def silent(self, run: Run) -> Mapping[str, Silence]:
+        """Job → its silence, for running jobs of ``run`` that give no sign of life; empty if SLURM cannot be asked."""
+        entries = self.live(run).values()
+        try:
+            return find_silent(entries, run.path / "slurm", self.slurm, after_s=TOLD_S, now=time.time())
+        except SchedulerError as e:
+            self.trouble = str(e)
+            return {}
 
     def settle(self, run: Run, task: PlannedTask, attempts: list[Attempt]) -> list[Attempt]:
         """Attempts of jobs that left the queue, with SLURM's word on how they ended."""
@@ -81,6 +91,15 @@ def queue_word(entry: Queued) -> tuple[str, str]:
     return "queued", f"job {entry.job}" + (
         f", waits: {entry.reason}" if entry.reason not in ("", "None") else ""
     )
+
+
+def silent_word(silence: Silence, run: str) -> tuple[str, str]:
+    """State of a job that gives no sign of life as ``candor status`` shows it, and what to do."""
+    if silence.word:
+        advice = "the same `candor run` does the task elsewhere, from its checkpoint"
+    else:
+        advice = f"`candor cancel {run}` and the same `candor run` do the task anew, from its checkpoint"
+    return "silent", f"{silence.told()}; {advice}"
 
 
 def skipped_because(plan: Plan, states: Mapping[str, str]) -> dict[str, str]:

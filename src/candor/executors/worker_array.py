@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import os
 import re
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from candor.errors import ConfigError
-from candor.executors.sbatch import ScriptContext, directives, environment, job_name, quoted
+from candor.executors.sbatch import SAMPLER, ScriptContext, directives, environment, job_name, quoted
 from candor.executors.scheduler import Queued, Slurm
+from candor.executors.silence import Silence, find_silent
 from candor.executors.site import Request, SiteConfig, refuse_secrets
 from candor.flow.locks import key_lock
 from candor.flow.storage import write_atomic
@@ -42,6 +44,7 @@ def render(context: ScriptContext, site: SiteConfig, request: Request, *, worker
             *environment(context, site),
             f"study={quoted(context.run.name)}",
             f"logs={quoted(context.logs)}",
+            *SAMPLER,
             "warned= woken= child=",
             "trap 'warned=1 woken=1; kill -TERM $child 2>/dev/null' USR1",
             "trap 'woken=1' TERM",
@@ -51,6 +54,7 @@ def render(context: ScriptContext, site: SiteConfig, request: Request, *, worker
             '  wait "$child"; rc=$?',
             '  [ -n "$woken" ] || break',
             "done",
+            'kill "$sampler" 2>/dev/null',
             f'if [ -n "$warned" ] && [ "$rc" = 130 ] && [ "${{SLURM_RESTART_COUNT:-0}}" -lt {site.max_requeues} ]; then',
             *again,
             "fi",
@@ -99,8 +103,25 @@ class WorkerArray:
             return self.slurm.submit(self.script), True
 
     def live(self) -> Sequence[Queued]:
-        """Workers that wait or run."""
-        return live_workers(self.context.run, self.slurm)
+        """Workers that wait or run, but for those that were given up."""
+        gone = given_up(self.context.run)
+        return [entry for entry in live_workers(self.context.run, self.slurm) if entry.job not in gone]
+
+    def give_up_silent(self) -> list[Silence]:
+        """Give up workers that give no sign of life on a node that SLURM does not call well; those given up now.
+
+        Who takes the study up again does their trials anew. A twin is harmless, should one live after all: whoever holds
+        the lock of a training's key is the only one who trains it.
+        """
+        after_s = 60.0 * self.site.silent_min
+        if after_s <= 0:
+            return []
+        found = find_silent(self.live(), self.context.logs, self.slurm, after_s=after_s, now=time.time())
+        silent = [silence for silence in found.values() if silence.word]
+        if silent:
+            _add_lines(self.context.run / _GIVEN_UP, [s.job for s in silent])
+            self.slurm.cancel([s.job for s in silent])
+        return silent
 
     def cancel(self) -> None:
         """End every worker; what it trains writes its checkpoint."""
@@ -108,14 +129,30 @@ class WorkerArray:
 
     def cancelled(self) -> set[str]:
         """Arrays of this study that someone cancelled."""
-        try:
-            return set((self.context.run / _CANCELLED).read_text(encoding="utf-8").split())
-        except FileNotFoundError:
-            return set()
+        return _lines(self.context.run / _CANCELLED)
 
 
-#: Below the study's folder: arrays that were cancelled, so that who waits for one does not queue the next.
-_CANCELLED = "slurm/cancelled.txt"
+#: Below the study's folder: arrays that were cancelled, so that who waits for one does not queue the next; and workers
+#: that were given up, whose trials are free though SLURM may call them running.
+_CANCELLED, _GIVEN_UP = "slurm/cancelled.txt", "slurm/given_up.txt"
+
+
+def given_up(study: Path) -> set[str]:
+    """Jobs of workers of the study in the folder ``study`` that were given up."""
+    return _lines(study / _GIVEN_UP)
+
+
+def _lines(path: Path) -> set[str]:
+    try:
+        return set(path.read_text(encoding="utf-8").split())
+    except FileNotFoundError:
+        return set()
+
+
+def _add_lines(path: Path, words: Sequence[str]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a", encoding="utf-8") as f:
+        f.write("".join(f"{word}\n" for word in words))
 
 
 def live_workers(study: Path, slurm: Slurm) -> list[Queued]:
@@ -129,9 +166,6 @@ def cancel_workers(study: Path, slurm: Slurm) -> list[str]:
     jobs = sorted({entry.job for entry in live_workers(study, slurm)})
     if jobs:
         arrays = sorted({job.partition("_")[0] for job in jobs})
-        note = study / _CANCELLED
-        note.parent.mkdir(parents=True, exist_ok=True)
-        with note.open("a", encoding="utf-8") as f:
-            f.write("".join(f"{array}\n" for array in arrays))
+        _add_lines(study / _CANCELLED, arrays)
         slurm.cancel(jobs)
     return jobs

@@ -183,17 +183,19 @@ def _begin(run: Run, task: PlannedTask) -> Attempt:
     return Attempt(path, record)
 
 
-def declare_lost(run: Run, task: PlannedTask, store: ArtifactStore, reason: str) -> Attempt:
+def declare_lost(
+    run: Run, task: PlannedTask, store: ArtifactStore, reason: str, *, error: str = "WorkerLost"
+) -> Attempt:
     """Record that the process of a task is gone for good, as only an executor can know of another machine.
 
-    Only when nothing builds the task any more: its executor has given it up.
+    Only when nothing builds the task any more, as far as anybody can see: its executor has given it up.
     """
     known = [a for a in run.attempts(task.id) if a.record.key == task.key]
     last = known[-1] if known and not known[-1].ok else _begin(run, task)
     rows = store.scratch_path(task.stage, task.key) / METRICS
     changes: dict[str, Any] = {
         "outcome": "killed",
-        "error": "WorkerLost",
+        "error": error,
         "exit_code": StageFailed.exit_code,
         "reason": reason,
     }

@@ -50,6 +50,7 @@ TASKS = _schema(
         "code_version": _STRING,
         "host": _STRING,
         "pid": _I64,
+        "job": _STRING,
         "started": _UTC,
         "duration_s": _F64,
         "peak_memory_bytes": _I64,
@@ -58,7 +59,7 @@ TASKS = _schema(
         "traceback": _STRING,
         "summary": _STRING,
     },
-    nullable=("duration_s", "peak_memory_bytes", "error", "reason", "traceback", "summary"),
+    nullable=("job", "duration_s", "peak_memory_bytes", "error", "reason", "traceback", "summary"),
 )
 
 _STAGE_METRICS = {"task": _STRING, "kind": _STRING, "step": _I64, "metric": _STRING, "value": _F64}

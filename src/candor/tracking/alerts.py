@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from candor.config.base import Config
-from candor.tracking.tracked import Row, TrackedTask
+from candor.tracking.tracked import Row, Shown
 
 #: Clock of the rows that say how busy the device was; see device.DeviceRecorder.
 DEVICE = "device"
@@ -44,8 +44,8 @@ class Alert:
     text: str
 
 
-def find_alerts(task: TrackedTask, rules: AlertRules, now_s: float) -> list[Alert]:
-    """Everything worth telling of a task at the time ``now_s`` (seconds since the epoch)."""
+def find_alerts(task: Shown, rules: AlertRules, now_s: float) -> list[Alert]:
+    """Everything worth telling of a task or trial at the time ``now_s`` (seconds since the epoch)."""
     return [
         *loss_alerts(task.rows, rules),
         *gpu_alerts(task.rows, rules),
@@ -89,7 +89,7 @@ def gpu_alerts(rows: Sequence[Row], rules: AlertRules) -> list[Alert]:
     return found
 
 
-def stall_alerts(task: TrackedTask, rules: AlertRules, now_s: float) -> list[Alert]:
+def stall_alerts(task: Shown, rules: AlertRules, now_s: float) -> list[Alert]:
     """A running task that has been silent for far longer than between its rows so far."""
     if not task.rows or task.last_row_s is None or task.started_s is None:
         return []

@@ -13,17 +13,15 @@ from pydantic import ValidationError
 
 from candor.config.base import Config
 from candor.errors import TrackingUnavailable
-from candor.flow.artifact import ArtifactStore
-from candor.flow.run import Run
 from candor.flow.storage import write_atomic
 from candor.tracking.alerts import Alert, AlertRules, find_alerts
-from candor.tracking.tracked import TrackedTask, tracked_tasks
+from candor.tracking.tracked import Shown, Source
 
 Mode = Literal["online", "offline", "off"]
 
 
 class Tracking(Config):
-    """``tracking/tracking.json`` of a run: whether it is to be shown, and where."""
+    """``tracking/tracking.json`` of a run or a study: whether it is to be shown, and where."""
 
     mode: Mode = "offline"
     project: str = "candor"
@@ -31,7 +29,7 @@ class Tracking(Config):
 
 
 class Sent(Config):
-    """``tracking/<task>.json``: what the service is known to have of a task.
+    """``tracking/<name>.sent.json``: what the service is known to have of a task or trial.
 
     Attributes:
         destination: entity/project; what was sent to another one does not count.
@@ -46,36 +44,36 @@ class Sent(Config):
 
 
 class Mirror(Protocol):
-    """One task's run at the service; see wandb.MirroredRun."""
+    """The run at the service of one task or trial; see wandb.MirroredRun."""
 
-    def push(self, task: TrackedTask, alerts: list[Alert]) -> int:
+    def push(self, task: Shown, alerts: list[Alert]) -> int:
         """Send what is not there yet; how many rows that was."""
 
     def close(self) -> None:
         """Wait until everything has arrived."""
 
 
-Open = Callable[[TrackedTask], Mirror]
+Open = Callable[[Shown], Mirror]
 
 
-def tracking_of(run: Run) -> Tracking:
-    """How a run is tracked; offline if nobody said."""
+def tracking_of(path: Path) -> Tracking:
+    """How the run or study in the folder ``path`` is tracked; offline if nobody said."""
     try:
-        return Tracking.model_validate_json((run.path / "tracking" / "tracking.json").read_bytes())
+        return Tracking.model_validate_json((path / "tracking" / "tracking.json").read_bytes())
     except (OSError, ValidationError):
         return Tracking()
 
 
-def set_tracking(run: Run, tracking: Tracking) -> None:
-    """Remember how a run is to be tracked."""
-    path = run.path / "tracking" / "tracking.json"
-    path.parent.mkdir(exist_ok=True)
-    write_atomic(path, tracking.model_dump_json(indent=2))
+def set_tracking(path: Path, tracking: Tracking) -> None:
+    """Remember how the run or study in the folder ``path`` is to be tracked."""
+    note = path / "tracking" / "tracking.json"
+    note.parent.mkdir(exist_ok=True)
+    write_atomic(note, tracking.model_dump_json(indent=2))
 
 
 @dataclass
 class TaskSync:
-    """How far one task is."""
+    """How far one task or trial is."""
 
     task: str
     state: Literal["sent", "up to date", "failed", "to send"]
@@ -87,7 +85,7 @@ class TaskSync:
 
 @dataclass
 class Synchroniser:
-    """Sends what a run has and the service has not.
+    """Sends what a run or a study has and the service has not.
 
     Attributes:
         open_mirror: makes the connection for one task.
@@ -95,8 +93,7 @@ class Synchroniser:
         clock: seconds since the epoch.
     """
 
-    run: Run
-    store: ArtifactStore
+    source: Source
     destination: str
     open_mirror: Open
     rules: AlertRules = field(default_factory=AlertRules)
@@ -107,7 +104,7 @@ class Synchroniser:
         """What a call of ``once`` would do. Sends nothing."""
         return [
             TaskSync(
-                task.task.id,
+                task.name,
                 "up to date" if self._is_there(task, sent, alerts) else "to send",
                 len(task.rows),
                 sent.rows,
@@ -124,26 +121,26 @@ class Synchroniser:
         """
         for task, sent, alerts in self._tasks():
             if self._is_there(task, sent, alerts):
-                yield TaskSync(task.task.id, "up to date", len(task.rows), sent.rows, alerts)
+                yield TaskSync(task.name, "up to date", len(task.rows), sent.rows, alerts)
                 continue
             try:
                 rows = self._send(task, sent, alerts, keep_open=keep_open)
             except TrackingUnavailable as e:
-                self._open.pop(task.task.key, None)
-                yield TaskSync(task.task.id, "failed", len(task.rows), sent.rows, alerts, str(e))
+                self._open.pop(task.key, None)
+                yield TaskSync(task.name, "failed", len(task.rows), sent.rows, alerts, str(e))
             else:
-                yield TaskSync(task.task.id, "sent", len(task.rows), rows, alerts)
+                yield TaskSync(task.name, "sent", len(task.rows), rows, alerts)
 
-    def _send(self, task: TrackedTask, sent: Sent, alerts: list[Alert], *, keep_open: bool) -> int:
-        mirror = self._open.get(task.task.key) or self.open_mirror(task)
+    def _send(self, task: Shown, sent: Sent, alerts: list[Alert], *, keep_open: bool) -> int:
+        mirror = self._open.get(task.key) or self.open_mirror(task)
         new_alerts = [a for a in alerts if _name(a) not in sent.told]
         rows = mirror.push(task, new_alerts)
         if keep_open and not task.ended:
-            self._open[task.task.key] = mirror
+            self._open[task.key] = mirror
             self._remember(task, sent, new_alerts, rows=0, outcome="")
             return rows
         mirror.close()
-        self._open.pop(task.task.key, None)
+        self._open.pop(task.key, None)
         # Only now is it certain that the service has it.
         self._remember(task, sent, new_alerts, rows=len(task.rows), outcome=task.outcome)
         return rows
@@ -157,19 +154,19 @@ class Synchroniser:
                 continue
         self._open.clear()
 
-    def _is_there(self, task: TrackedTask, sent: Sent, alerts: Iterable[Alert]) -> bool:
+    def _is_there(self, task: Shown, sent: Sent, alerts: Iterable[Alert]) -> bool:
         whole = sent.rows == len(task.rows) and sent.outcome == task.outcome
         return whole and all(_name(a) in sent.told for a in alerts)
 
-    def _tasks(self) -> Iterator[tuple[TrackedTask, Sent, list[Alert]]]:
-        for task in tracked_tasks(self.run, self.store):
+    def _tasks(self) -> Iterator[tuple[Shown, Sent, list[Alert]]]:
+        for task in self.source.shown():
             yield task, self._sent(task), find_alerts(task, self.rules, self.clock())
 
-    def _path(self, task: TrackedTask) -> Path:
-        return self.run.path / "tracking" / f"{task.task.id}.sent.json"
+    def _path(self, task: Shown) -> Path:
+        return self.source.folder / f"{task.name}.sent.json"
 
-    def _sent(self, task: TrackedTask) -> Sent:
-        nothing = Sent(key=task.task.key, destination=self.destination)
+    def _sent(self, task: Shown) -> Sent:
+        nothing = Sent(key=task.key, destination=self.destination)
         try:
             sent = Sent.model_validate(json.loads(self._path(task).read_bytes()))
         except (OSError, ValueError):
@@ -177,9 +174,7 @@ class Synchroniser:
         same = sent.key == nothing.key and sent.destination == nothing.destination
         return sent if same else nothing
 
-    def _remember(
-        self, task: TrackedTask, sent: Sent, alerts: list[Alert], *, rows: int, outcome: str
-    ) -> None:
+    def _remember(self, task: Shown, sent: Sent, alerts: list[Alert], *, rows: int, outcome: str) -> None:
         told = (*sent.told, *map(_name, alerts))
         path = self._path(task)
         path.parent.mkdir(exist_ok=True)

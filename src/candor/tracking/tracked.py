@@ -1,11 +1,11 @@
-"""What of a run is worth showing elsewhere, read from its files alone: whoever tracks never talks to a stage."""
+"""What is worth showing elsewhere, read from files alone: whoever tracks never talks to a stage."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from candor.flow.artifact import ArtifactStore
 from candor.flow.attempt import METRICS, Attempt
@@ -21,6 +21,96 @@ class Row:
     kind: str
     step: int
     metrics: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Made:
+    """An artifact, as a tracking service draws its lineage.
+
+    Attributes:
+        manifest: its ``record.json``.
+        sources: input name → (stage, key) of the artifact read.
+    """
+
+    stage: str
+    key: str
+    manifest: Path
+    sources: dict[str, tuple[str, str]]
+
+
+class Shown(Protocol):
+    """What becomes one run at the service: a task of a run, or a trial of a study."""
+
+    @property
+    def id(self) -> str:
+        """ID at the service: the same for the same work, whoever did it."""
+
+    @property
+    def key(self) -> str:
+        """What names the work, in full: a note on what was sent of another one does not count."""
+
+    @property
+    def name(self) -> str:
+        """Unique among what is shown together; names files too."""
+
+    @property
+    def group(self) -> str:
+        """What is shown together: the run or the study."""
+
+    @property
+    def job_type(self) -> str:
+        """The kind of work."""
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Its config."""
+
+    @property
+    def rows(self) -> Sequence[Row]:
+        """All metrics so far, in the order in which they were logged."""
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """What came out; empty before the end."""
+
+    @property
+    def outcome(self) -> str:
+        """How it stands, in a word."""
+
+    @property
+    def reason(self) -> str:
+        """Why it failed or was stopped; empty else."""
+
+    @property
+    def ended(self) -> bool:
+        """True if nothing more will come unless someone runs it again."""
+
+    @property
+    def failed(self) -> bool:
+        """Whether the service is to show it as a failure."""
+
+    @property
+    def started_s(self) -> float | None:
+        """When it began, seconds since 1970; None if unknown."""
+
+    @property
+    def last_row_s(self) -> float | None:
+        """When the last row was written, seconds since 1970; None without rows."""
+
+    @property
+    def made(self) -> Made | None:
+        """Its artifact; None if it has none."""
+
+
+class Source(Protocol):
+    """Where what is shown together comes from."""
+
+    @property
+    def folder(self) -> Path:
+        """Where notes on what was sent are kept."""
+
+    def shown(self) -> Iterable[Shown]:
+        """Everything there is to show now."""
 
 
 @dataclass(frozen=True)
@@ -53,9 +143,64 @@ class TrackedTask:
         return self.task.key[:24]
 
     @property
+    def key(self) -> str:
+        """The task's key."""
+        return self.task.key
+
+    @property
+    def name(self) -> str:
+        """The task's ID."""
+        return self.task.id
+
+    @property
+    def group(self) -> str:
+        """Its run."""
+        return self.run
+
+    @property
+    def job_type(self) -> str:
+        """Its stage."""
+        return self.task.stage
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The science part of its config, and what identifies it."""
+        inputs = {name: key for name, (_, key) in self.sources.items()}
+        return {**self.task.science, "candor": {"key": self.task.key, "inputs": inputs}}
+
+    @property
     def ended(self) -> bool:
         """True if nothing more will come unless someone runs it again."""
         return self.outcome != "running"
+
+    @property
+    def failed(self) -> bool:
+        """Neither published nor under way."""
+        return self.outcome not in ("published", "running")
+
+    @property
+    def made(self) -> Made | None:
+        """Its artifact, once it is published."""
+        if self.manifest is None:
+            return None
+        return Made(self.task.stage, self.task.key, self.manifest, self.sources)
+
+
+@dataclass(frozen=True)
+class TrackedRun:
+    """A run as a source."""
+
+    run: Run
+    store: ArtifactStore
+
+    @property
+    def folder(self) -> Path:
+        """``tracking`` in the run's folder."""
+        return self.run.path / "tracking"
+
+    def shown(self) -> Iterator[TrackedTask]:
+        """Its tasks."""
+        return tracked_tasks(self.run, self.store)
 
 
 def tracked_tasks(run: Run, store: ArtifactStore) -> Iterator[TrackedTask]:

@@ -1,7 +1,7 @@
 """Weights & Biases as a mirror: it is shown what the records say, and nothing is lost if it never is.
 
-A task is one W&B run whose ID is the start of the task's key, so the same work is the same run, uploading twice adds
-nothing, and what was cut off goes on where it stopped. Row *i* of a task is step *i* of its run; the clocks (epoch,
+A task, or a trial of a study, is one W&B run whose ID comes from what names the work, so the same work is the same run,
+uploading twice adds nothing, and what was cut off goes on where it stopped. Row *i* of a task is step *i* of its run; the clocks (epoch,
 step, episode) are metrics of their own.
 """
 
@@ -18,7 +18,7 @@ from typing import Any, Literal
 
 from candor.errors import ExtraMissing, TrackingUnavailable
 from candor.tracking.alerts import Alert
-from candor.tracking.tracked import TrackedTask
+from candor.tracking.tracked import Made, Shown
 
 log = logging.getLogger(__name__)
 
@@ -43,12 +43,12 @@ class Destination:
 
 
 class MirroredRun:
-    """One task's run at W&B, open for more rows until ``close``.
+    """The run at W&B of one task or trial, open for more rows until ``close``.
 
     Raises TrackingUnavailable from every method that talks to W&B: no key, a wrong one, no network, no answer.
     """
 
-    def __init__(self, task: TrackedTask, to: Destination) -> None:
+    def __init__(self, task: Shown, to: Destination) -> None:
         self._wandb = _client()
         self._task, self._to = task, to
         with _told_plainly(to):
@@ -56,13 +56,10 @@ class MirroredRun:
                 project=to.project,
                 entity=to.entity or None,
                 id=task.id,
-                name=task.task.id,
-                group=task.run,
-                job_type=task.task.stage,
-                config={
-                    **task.task.science,
-                    "candor": {"key": task.task.key, "inputs": {n: k for n, (_, k) in task.sources.items()}},
-                },
+                name=task.name,
+                group=task.group,
+                job_type=task.job_type,
+                config=task.settings,
                 dir=to.folder,
                 mode=to.mode,
                 resume="allow",
@@ -74,7 +71,7 @@ class MirroredRun:
                 self._run.define_metric(f"{kind}/*", step_metric=kind)
         self._next = int(self._run.starting_step)
 
-    def push(self, task: TrackedTask, alerts: Sequence[Alert] = ()) -> int:
+    def push(self, task: Shown, alerts: Sequence[Alert] = ()) -> int:
         """Send the rows that are not there yet and ``alerts``; how many rows were sent."""
         new = task.rows[self._next :]
         with _told_plainly(self._to):
@@ -83,21 +80,22 @@ class MirroredRun:
                 self._run.log({row.kind: row.step, **values}, step=self._next)
                 self._next += 1
             for alert in alerts:
-                self._run.alert(title=f"{task.task.id}: {alert.kind.replace('_', ' ')}", text=alert.text)
+                self._run.alert(title=f"{task.name}: {alert.kind.replace('_', ' ')}", text=alert.text)
         self._task = task
         return len(new)
 
     def close(self) -> None:
-        """Say how the task stands, hand over its artifact with its sources, and wait until all is uploaded."""
+        """Say how the work stands, hand over its artifact with its sources, and wait until all is uploaded."""
         task = self._task
         with _told_plainly(self._to):
             self._run.summary.update({**_flat(task.summary), "outcome": task.outcome, "reason": task.reason})
-            if task.manifest is not None and self._to.mode == "online":
-                for name, (stage, key) in task.sources.items():
+            made = task.made
+            if made is not None and self._to.mode == "online":
+                for name, (stage, key) in made.sources.items():
                     self._run.use_artifact(f"{artifact_name(stage, key)}:latest", use_as=name)
-                logged = self._run.log_artifact(self._artifact(task))
+                logged = self._run.log_artifact(self._artifact(made, task.summary))
                 logged.wait(timeout=math.ceil(self._to.timeout_s))
-            self._run.finish(exit_code=0 if task.outcome in ("published", "running") else 1)
+            self._run.finish(exit_code=1 if task.failed else 0)
             if self._to.mode == "online":
                 self._verify()
 
@@ -109,13 +107,12 @@ class MirroredRun:
         if rows < self._next:
             raise OSError(f"of {self._next} rows {rows} arrived")
 
-    def _artifact(self, task: TrackedTask) -> Any:
+    def _artifact(self, made: Made, summary: dict[str, Any]) -> Any:
         """The artifact by its manifest: digests of its files, not the files, which may be gigabytes of captures."""
-        assert task.manifest is not None
         artifact = self._wandb.Artifact(
-            artifact_name(task.task.stage, task.task.key), type=task.task.stage, metadata=_flat(task.summary)
+            artifact_name(made.stage, made.key), type=made.stage, metadata=_flat(summary)
         )
-        artifact.add_file(str(task.manifest), name="record.json")
+        artifact.add_file(str(made.manifest), name="record.json")
         return artifact
 
 

@@ -37,7 +37,7 @@ def test_without_a_terminal_every_event_is_one_plain_line(kit: Kit, monkeypatch:
     shown.finished(Skipped("total", "right"))
     lines = out.getvalue().splitlines()
     assert lines[:2] == ["[1/2] left ...", "[1/2] left: 25 % epoch 1 [loss 0.3]"]
-    assert lines[2].startswith("[1/2] ✓ left (0.")
+    assert lines[2].startswith("[1/2] ✓ left (")
     assert lines[3] == "[2/2] - total (skipped, because right failed)"
 
 

@@ -8,7 +8,7 @@ from flow_kit import Kit, one_task
 
 from candor.errors import SchedulerError
 from candor.executors.endings import ending
-from candor.executors.scheduler import Accounted, Slurm, parse_accounts
+from candor.executors.scheduler import Accounted, Queued, Slurm, parse_accounts
 from candor.executors.settling import explain, incarnation, still_counted
 from candor.flow.attempt import iso_seconds
 
@@ -116,11 +116,11 @@ def test_a_controller_that_is_away_for_a_moment_is_asked_again(
     fake.write_text(
         f"#!/bin/bash\nif [ ! -e {tmp_path}/asked ]; then touch {tmp_path}/asked; "
         "echo 'slurm_load_jobs error: Unable to contact slurm controller (connect failure)' >&2; exit 1; fi\n"
-        "echo '5_1|RUNNING|None|candor.x.left.abc'\n"
+        "echo '5_1|RUNNING|None|node1|1764000000|candor.x|left'\n"
     )
     fake.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
-    assert [q.job for q in Slurm().queue()] == ["5_1"]
+    assert Slurm().queue() == [Queued("5_1", "RUNNING", "None", "candor.x|left", "node1", 1764000000.0)]
     (tmp_path / "asked").unlink()
     with pytest.raises(SchedulerError, match="does not answer"):
         Slurm(patience_s=0).queue()

@@ -20,8 +20,17 @@ from candor.flow.process import ProcessId
 PROBE = """
 import json, os, subprocess, sys
 from pathlib import Path
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
 from candor.executors.ray_cluster import connected
-with connected(cpus=1):
+
+def answer(url, **headers):
+    try:
+        return urlopen(Request(url, headers=headers), timeout=60).status
+    except HTTPError as e:
+        return e.code
+
+with connected(cpus=1, dashboard=len(sys.argv) > 1) as url:
     import ray
     folder = Path(os.environ["RAY_AUTH_TOKEN_PATH"]).parent
     print("TOLD " + json.dumps({
@@ -29,6 +38,10 @@ with connected(cpus=1):
         "folder": str(folder),
         "modes": [folder.stat().st_mode, (folder / "token").stat().st_mode],
         "token": (folder / "token").read_text(),
+        "dashboard": url and [
+            answer(url + "/api/v0/nodes"),
+            answer(url + "/api/v0/nodes", Authorization="Bearer " + (folder / "token").read_text()),
+        ],
         "environment": dict(os.environ),
         "arguments": subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True).stdout,
         "listening": subprocess.run(["ss", "-Hltnp"], capture_output=True, text=True).stdout.splitlines(),
@@ -87,6 +100,12 @@ def test_the_token_is_in_no_log_no_variable_and_no_command_line(two: Two) -> Non
     assert len(str(told["token"])) == 64
     for place in ("logs", "environment", "arguments"):
         assert str(told["token"]) not in str(told[place])
+
+
+@pytest.mark.slow
+def test_a_dashboard_is_there_where_it_was_asked_for_and_asks_for_the_token(two: Two) -> None:
+    assert two[0]["dashboard"] == [401, 200]
+    assert two[1]["dashboard"] == ""
 
 
 @pytest.mark.slow

@@ -3,15 +3,23 @@ from __future__ import annotations
 import dataclasses
 import re
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from flow_kit import toy_plan
 
+from candor.cli.cluster_doctor import JobScripts
 from candor.config.presets import list_presets
 from candor.errors import ConfigError, PresetNotFound
+from candor.executors import ray_allocation
 from candor.executors.sbatch import ScriptContext, job_name, render
+from candor.executors.scheduler import Slurm
 from candor.executors.site import Request, SiteConfig, check_submittable, load_site, secrets_in
+from candor.executors.slurm import SlurmExecutor
+from candor.executors.worker_array import WorkerArray
+from candor.flow.artifact import ArtifactStore
+from candor.flow.run import Run
 
 RUN = Path("/scratch/a röot 'x' $HOME/runs/toy-1234")
 CONTEXT = ScriptContext(
@@ -110,10 +118,31 @@ def test_scripts_of_every_site_hold_no_secret(name: str, monkeypatch: pytest.Mon
     }
     for variable, value in secrets.items():
         monkeypatch.setenv(variable, value)
-    site = load_site(name)
-    text = script(site, site.request(toy_plan().task("left")))
-    assert secrets_in(text, secrets) == []
-    assert not any(value in text for value in secrets.values())
+    for kind, made in scripts(load_site(name)).items():
+        text = made()
+        assert secrets_in(text, secrets) == [], kind
+        assert not any(value in text for value in secrets.values()), kind
+
+
+def scripts(site: SiteConfig) -> dict[str, Callable[[], str]]:
+    """Whatever Candor submits, as it is made for submission."""
+    plan, run = toy_plan(), Run(RUN)
+    slurm = SlurmExecutor(ArtifactStore(RUN.parent / "cache"), site, CONTEXT.roots)
+    study = dataclasses.replace(CONTEXT, run=RUN.parent / "study")
+    return {
+        "tasks": lambda: "".join(s.script for s in slurm.scripts(plan, run, [t.id for t in plan.tasks])),
+        "ray": lambda: ray_allocation.script(slurm, plan, run, nodes=2),
+        "workers": lambda: WorkerArray(study, site, Request(), Slurm()).text(4),
+        "doctor": lambda: JobScripts(site, ["candor"], "", 0)({"run_root": str(RUN)}, "true"),
+    }
+
+
+@pytest.mark.parametrize("kind", ["tasks", "ray", "workers", "doctor"])
+def test_no_kind_of_script_is_made_with_a_secret_in_it(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_TOKEN", "hf_abcdefghij")
+    site = SiteConfig(setup=("curl -H hf_abcdefghij https://example.org",))
+    with pytest.raises(ConfigError, match="HF_TOKEN"):
+        scripts(site)[kind]()
 
 
 def test_a_secret_that_would_get_into_a_script_is_found() -> None:

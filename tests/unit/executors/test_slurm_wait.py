@@ -14,7 +14,7 @@ from candor.executors.base import JobResult, execute
 from candor.executors.batches import Batch
 from candor.executors.scheduler import Accounted, Queued, Slurm
 from candor.executors.site import SiteConfig
-from candor.executors.slurm import SlurmExecutor
+from candor.executors.slurm import SlurmExecutor, cancel
 from candor.flow.attempt import Attempt
 from candor.flow.plan import Plan
 
@@ -121,6 +121,23 @@ def test_a_job_that_waits_for_one_that_is_done_is_let_go(kit: Kit, monkeypatch: 
     assert all(isinstance(r, Attempt) and r.ok for r in results.values())
     assert queue.freed == [("2", ""), ("3", "")]
     assert [e["job"] for e in kit.open(plan).journal.read() if e["event"] == "slurm_freed"] == ["2", "3"]
+
+
+def test_a_job_that_was_cancelled_is_not_joined_though_it_lingers_in_the_queue(kit: Kit) -> None:
+    plan, queue = toy_plan(), Zombies()
+    folder = kit.open(plan)
+
+    def submit() -> dict[str, str]:
+        executor = SlurmExecutor(kit.store, SiteConfig(poll_s=0.01), {}, slurm=queue)
+        for task in plan.tasks:
+            executor.submit(plan, folder, task.id, ())
+        return executor.flush()
+
+    first = submit()
+    assert submit() == first
+    cancel(folder, queue)
+    again = submit()
+    assert set(again.values()) & set(first.values()) == set()
 
 
 def test_who_asks_for_jobs_again_reads_only_what_is_new(kit: Kit) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -11,8 +12,9 @@ import pytest
 from candor.errors import ConfigError
 from candor.executors.sbatch import ScriptContext, job_name
 from candor.executors.scheduler import Queued, Slurm
+from candor.executors.silence import samples_of
 from candor.executors.site import Request, SiteConfig
-from candor.executors.worker_array import HEAD, WorkerArray, render
+from candor.executors.worker_array import HEAD, WorkerArray, given_up, render
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,3 +91,25 @@ def test_a_script_with_a_secret_is_refused(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setenv("MY_API_KEY", "s3cr3t-value")
     with pytest.raises(ConfigError, match="MY_API_KEY"):
         array(tmp_path, site=SiteConfig(setup=("login s3cr3t-value",))).text(1)
+
+
+@pytest.mark.parametrize(("state", "gone"), [("mixed*", True), ("down", True), ("mixed", False)])
+def test_a_worker_not_heard_of_on_a_node_that_is_not_well_is_given_up(
+    tmp_path: Path, state: str, gone: bool
+) -> None:
+    class Nodes(Queue):
+        def nodes(self) -> dict[str, str]:
+            return {"node1": state, "node2": "mixed"}
+
+    long_ago, name = time.time() - 1000, job_name(tmp_path / "gat-kd", HEAD)
+    jobs = [Queued(f"7_{n}", "RUNNING", "None", name, f"node{n + 1}", long_ago) for n in (0, 1)]
+    slurm = Nodes(jobs=jobs)
+    workers = dataclasses.replace(array(tmp_path), slurm=slurm)
+    workers.context.logs.mkdir(parents=True)
+    samples_of(workers.context.logs, "7_1").write_text("cpu 1 2 3\n")
+    assert [s.job for s in workers.give_up_silent()] == (["7_0"] if gone else [])
+    assert slurm.cancelled == (["7_0"] if gone else [])
+    # Its trial is free though SLURM calls the job running, and nobody waits for it.
+    assert given_up(workers.context.run) == ({"7_0"} if gone else set())
+    assert [e.job for e in workers.live()] == (["7_1"] if gone else ["7_0", "7_1"])
+    assert workers.give_up_silent() == []

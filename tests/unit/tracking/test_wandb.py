@@ -14,9 +14,10 @@ from wandb_server import KEY, WandbServer, served_to_client
 
 from candor.flow.plan import Plan
 from candor.tracking.sync import Synchroniser, TaskSync
+from candor.tracking.tracked import TrackedRun
 from candor.tracking.wandb import Destination, MirroredRun, artifact_name
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("wandb")]
+pytestmark = pytest.mark.slow
 pytest.importorskip("wandb")
 
 
@@ -42,7 +43,9 @@ def sync(kit: Kit, plan: Plan, *, timeout_s: float = 20.0) -> list[TaskSync]:
     folder = kit.root / "client"
     folder.mkdir(exist_ok=True)
     to = Destination("cars", folder, timeout_s=timeout_s)
-    synchroniser = Synchroniser(kit.open(plan), kit.store, "cars", lambda task: MirroredRun(task, to))
+    synchroniser = Synchroniser(
+        TrackedRun(kit.open(plan), kit.store), "cars", lambda task: MirroredRun(task, to)
+    )
     return list(synchroniser.once())
 
 

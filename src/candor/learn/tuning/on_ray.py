@@ -1,4 +1,4 @@
-"""Trials on a Ray cluster: Ray Tune runs them, Optuna proposes them, ASHA stops the poor ones early.
+"""Trials on a Ray cluster: Ray Tune runs them, Optuna proposes them, ASHA or the median stops the poor ones early.
 
 Only study records survive a search: what Ray Tune keeps for itself goes to a temporary folder. A search that is taken
 up again tells Optuna of every trial so far, and repeats those that were under way with the same values, which resumes
@@ -18,7 +18,7 @@ from typing import Any
 
 from candor.learn.tuning.search import Outcome, RunTrial, finished
 from candor.learn.tuning.spaces import Value
-from candor.learn.tuning.study import Study, TrialRecord
+from candor.learn.tuning.study import Study, StudyInfo, TrialRecord
 
 
 @dataclass(frozen=True)
@@ -51,11 +51,7 @@ class _Call:
                 return
             curve.append((epoch, value))
             # Kept before Ray hears of it: the trial may be stopped right there.
-            self.study.write(
-                finished(record, Outcome(""), curve, space, time.monotonic() - started).model_copy(
-                    update={"state": "running"}
-                )
-            )
+            self.study.note(finished(record, Outcome(""), curve, space, time.monotonic() - started))
             tune.report({space.metric: value, "epoch": epoch + 1})
 
         outcome = self.run_trial(values, report)
@@ -81,7 +77,6 @@ def search_on_ray(
     """
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # Else it prints tables of its own between ours.
     from ray import tune
-    from ray.tune.schedulers import ASHAScheduler, FIFOScheduler
     from ray.tune.search import ConcurrencyLimiter
 
     info = study.info()
@@ -89,11 +84,6 @@ def search_on_ray(
     missing = info.trials - sum(t.state != "running" for t in before)
     if missing <= 0:
         return
-    scheduler = (
-        FIFOScheduler()  # type: ignore[no-untyped-call]
-        if info.pruner == "none"
-        else ASHAScheduler(time_attr="epoch", grace_period=2, reduction_factor=3, max_t=10_000)
-    )
     call = _Call(study, run_trial, _environment())
     lost = [t for t in before if t.state == "running"]
     for trial in lost:
@@ -105,7 +95,7 @@ def search_on_ray(
                 metric=info.space.metric,
                 mode=info.space.mode,
                 search_alg=ConcurrencyLimiter(_optuna_search(study, before, lost), max_concurrent=at_most),
-                scheduler=scheduler,
+                scheduler=_scheduler(info, before),
                 num_samples=missing,
                 reuse_actors=True,  # A worker takes seconds to start and to import what a trial needs.
             ),
@@ -123,12 +113,26 @@ def search_on_ray(
             on_trial(_settled(study, record))
 
 
+def _scheduler(info: StudyInfo, before: list[TrialRecord]) -> Any:
+    """What stops poor trials."""
+    from ray.tune.schedulers import ASHAScheduler, FIFOScheduler
+
+    if info.pruner == "asha":
+        return ASHAScheduler(time_attr="epoch", grace_period=2, reduction_factor=3, max_t=10_000)
+    if info.pruner == "median":
+        from candor.learn.tuning.ray_median import Median
+
+        return Median(info.space, [dict(t.curve) for t in before if t.state == "complete"])
+    return FIFOScheduler()  # type: ignore[no-untyped-call]
+
+
 def _settled(study: Study, record: TrialRecord) -> TrialRecord:
     """A trial that Ray ended without asking was stopped by the scheduler, or its worker died before any metric."""
     if record.state != "running":
         return record
     lost = record.value is None
-    state, reason = ("failed", "its worker was lost") if lost else ("pruned", "stopped by ASHA")
+    how = {"asha": "ASHA", "median": "the median rule"}.get(study.info().pruner, "Ray Tune")
+    state, reason = ("failed", "its worker was lost") if lost else ("pruned", f"stopped by {how}")
     settled = record.model_copy(update={"state": state, "reason": reason})
     study.write(settled)
     return settled

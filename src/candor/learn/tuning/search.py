@@ -141,6 +141,7 @@ class Searcher:
             if curve and epoch <= curve[-1][0]:
                 return  # A resumed training logs again what the trial has seen.
             curve.append((epoch, value))
+            self.study.note(finished(record, Outcome(""), curve, space, self.clock() - started))
             trial.report(value, epoch)
             if trial.should_prune():
                 raise TrialStopped(f"{space.metric} {value:.4g} at epoch {epoch} is behind the other trials")

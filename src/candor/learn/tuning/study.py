@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,8 @@ from candor.config.layers import Layer, merge, nearest
 from candor.errors import ConfigError, NotFound
 from candor.flow.storage import write_atomic
 from candor.learn.tuning.spaces import Space, Value
+
+log = logging.getLogger(__name__)
 
 TrialState = Literal["running", "complete", "pruned", "failed"]
 
@@ -103,9 +106,17 @@ class Study:
                 f"study '{self.path.name}' has no readable study.json", place=str(self.path)
             ) from e
 
-    def write(self, record: TrialRecord) -> None:
-        """Keep a trial's record."""
-        write_atomic(self.path / "trials" / f"{record.number}.json", record.model_dump_json(indent=2))
+    def write(self, record: TrialRecord, *, durable: bool = True) -> None:
+        """Keep a trial's record; ``durable=False``: how far it is, which is written again with the next epoch."""
+        path = self.path / "trials" / f"{record.number}.json"
+        write_atomic(path, record.model_dump_json(indent=2), durable=durable)
+
+    def note(self, record: TrialRecord) -> None:
+        """Keep how far a running trial is, for who looks on; a full disk stops no trial for that."""
+        try:
+            self.write(record.model_copy(update={"state": "running"}), durable=False)
+        except OSError as e:
+            log.warning("trial %d: how far it is could not be noted: %s", record.number, e)
 
     def claim(self, values: dict[str, Value]) -> TrialRecord:
         """A record under the next free number; two claimants never get the same one, nor on NFS from version 3 on."""
@@ -191,9 +202,14 @@ def open_study(run_root: Path, info: StudyInfo) -> Study:
     return study
 
 
+def list_studies(run_root: Path) -> list[Study]:
+    """All studies, by name."""
+    return [Study(path.parent) for path in sorted((run_root / "studies").glob("*/study.json"))]
+
+
 def find_study(run_root: Path, name: str) -> Study:
     """The study called ``name``. Raises NotFound with the nearest one."""
-    names = sorted(p.parent.name for p in (run_root / "studies").glob("*/study.json"))
+    names = [study.path.name for study in list_studies(run_root)]
     if name in names:
         return Study(run_root / "studies" / name)
     near = nearest(name, names)

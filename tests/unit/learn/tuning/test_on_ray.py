@@ -8,12 +8,16 @@ from pathlib import Path
 import pytest
 from ray_slots import three_slots
 from tuning_kit import bowl, fragile, info, long_bowl
+from wandb_server import served_to_client
 
 from candor.learn.tuning.study import Study, TrialRecord, open_study
+from candor.learn.tuning.tracked import TrackedStudy
+from candor.tracking.sync import Synchroniser
+from candor.tracking.wandb import Destination, MirroredRun
 
 pytest.importorskip("ray")
 pytest.importorskip("optuna")
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("tune_on_ray")]
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -60,13 +64,33 @@ def test_a_trial_that_was_under_way_is_repeated_with_its_values(tmp_path: Path) 
     assert values in [t.values for t in study.trials()]
 
 
-def test_asha_stops_poor_trials(tmp_path: Path) -> None:
+def test_asha_stops_poor_trials_and_wandb_is_shown_which(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("wandb")
     study = open_study(tmp_path, info(6, pruner="asha"))
     search(study, long_bowl, at_most=3)
     stopped = [t for t in study.trials() if t.state == "pruned"]
     assert stopped
     assert all(len(t.curve) < 10 for t in stopped)
     assert study.best() is not None
+    with served_to_client(monkeypatch) as server:
+        to = Destination("cars", tmp_path)
+        synchroniser = Synchroniser(TrackedStudy(study), "cars", lambda trial: MirroredRun(trial, to))
+        assert {t.state for t in synchroniser.once()} == {"sent"}
+    told = {run.about["displayName"]: run.summary["outcome"] for run in server.runs.values()}
+    assert told == {f"trial-{t.number}": t.state for t in study.trials()}
+
+
+def test_the_median_stops_poor_trials_where_it_was_asked_for(tmp_path: Path) -> None:
+    study = open_study(tmp_path, info(12, pruner="median"))
+    search(study, long_bowl, at_most=2)
+    stopped = [t for t in study.trials() if t.state == "pruned"]
+    assert stopped
+    assert {t.reason for t in stopped} == {"stopped by the median rule"}
+    assert len(study.trials()) == 12
+    assert min(t.number for t in stopped) >= 5  # The first have no median to be behind.
+    assert all(2 < len(t.curve) < 10 for t in stopped)
 
 
 def test_out_of_memory_fails_at_once_and_is_recorded(tmp_path: Path) -> None:
