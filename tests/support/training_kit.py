@@ -6,7 +6,7 @@ from tiny_world import Rows, TinyWorld, output
 
 from candor.ids.config import GatConfig, TrainingConfig, VgaeConfig
 from candor.ids.models.gat import Gat
-from candor.ids.models.training import GatTeacher, GatTraining, VgaeTeacher, VgaeTraining
+from candor.ids.models.training import GatTraining, VgaeTeacher, VgaeTraining, WindowTeacher
 from candor.ids.models.vgae import Vgae
 from candor.learn.checkpoints import seed_everything
 from candor.learn.fit import fit
@@ -15,7 +15,7 @@ FAST = TrainingConfig(max_epochs=4, learning_rate=1e-2, threads=1, device="cpu",
 
 
 def gat_training(
-    world: TinyWorld, options: TrainingConfig = FAST, teacher: GatTeacher | None = None, hidden: int = 16
+    world: TinyWorld, options: TrainingConfig = FAST, teacher: WindowTeacher | None = None, hidden: int = 16
 ):
     config = GatConfig.model_validate({"hidden": hidden, "layers": 2})
 
