@@ -91,6 +91,7 @@ class ClassifierSubject:
         # Apart: together, features explain all that edges could, and the masks of edges stay where they were drawn.
         taken = {"node_feat_size": _penalty(config.feature_cost), "node_feat_ent": 0.0}
         feature_ND = _taken(self._mask(config, rng, taken, node_mask_type="attributes").node_mask)
+        taken = {"node_feat_size": _penalty(config.node_cost), "node_feat_ent": 0.0}
         node_N = _taken(self._mask(config, rng, taken, node_mask_type="object").node_mask)[:, 0]
         if not self._edges.shape[1]:
             return feature_ND, node_N, np.zeros(0)
