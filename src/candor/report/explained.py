@@ -84,12 +84,13 @@ def fidelity_lines(answers: str, own: dict[str, Any]) -> list[str]:
 def _fidelity_line(answers: str, what: str, found: dict[str, Any], own: dict[str, Any]) -> str:
     spread = "" if found["low"] is None else f" [{found['low']:+.2f}, {found['high']:+.2f}]"
     kind = "edge" if "edges" in what else "feature"
+    worse = round(found["share_hurting_more"] * own["windows"])
     hardly = f": it hardly looks at {kind}s" if found["all_share"] < _HARDLY else ""
     return (
         f"{answers}, {what}: {found['named_lost']:+.2f} {own['unit']} without the named ones, {found['random_lost']:+.2f} "
         f"without random ones, difference {found['difference']:+.2f}{spread}; worse without the named ones in "
-        f"{share(found['share_hurting_more'], 2)} of {own['windows']} windows. Without any {kind} the decision moves by "
-        f"{share(found['all_share'], 2)} of what it was{hardly}."
+        f"{worse} of {own['windows']} windows. Without any {kind} the decision moves by {100 * found['all_share']:.0f} % of what it "
+        f"was{hardly}."
     )
 
 

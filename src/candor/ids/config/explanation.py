@@ -23,10 +23,9 @@ class ExplainTask(Config):
     #: Steps and learning rate of GNNExplainer.
     steps: PositiveInt = 150
     learning_rate: Annotated[float, Field(gt=0)] = 0.05
-    #: What taking all edges, nodes or features away costs while masks are sought, in units of the whole decision: the more,
+    #: What taking all edges, or all features, away costs while masks are sought, in units of the whole decision: the more,
     #: the fewer are named. Chosen on the synthetic captures, out of 0.3, 1 and 3.
     edge_cost: Annotated[float, Field(gt=0)] = 1.0
-    node_cost: Annotated[float, Field(gt=0)] = 1.0
     feature_cost: Annotated[float, Field(gt=0)] = 3.0
     #: Share of a window's edges, of its nodes, and of its node features, that fidelity drops.
     dropped: Annotated[Share, Field(gt=0)] = 0.15

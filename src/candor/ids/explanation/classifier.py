@@ -74,30 +74,28 @@ class ClassifierSubject:
         return self._sign * float(out[1] - out[0])
 
     def found(self, config: ExplainTask, rng: np.random.Generator) -> Found:
-        feature_ND, node_N, edge_E = self._masks(config, rng)
+        feature_ND, edge_E = self._masks(config, rng)
         # Many masks take all of a feature; of those, the ones that deviate most come first.
         effect_ND = feature_ND * self.x_ND.abs().numpy().astype(np.float64)
         attention_E = attention(
             self._classify, lambda: self._classify(self.x_ND, self._edges), self._edges.shape[1]
         )
-        return Found(self.decided, feature_ND, effect_ND, node_N, edge_E, attention_E)
+        return Found(self.decided, feature_ND, effect_ND, effect_ND.sum(axis=1), edge_E, attention_E)
 
     @property
     def _sign(self) -> float:
         return 1.0 if self.decided else -1.0
 
-    def _masks(self, config: ExplainTask, rng: np.random.Generator) -> tuple[F64, F64, F64]:
-        """Importance of every node feature [N, D], node [N] and edge [E], from 0 to 1."""
+    def _masks(self, config: ExplainTask, rng: np.random.Generator) -> tuple[F64, F64]:
+        """Importance of every node feature [N, D] and edge [E], from 0 to 1."""
         # Apart: together, features explain all that edges could, and the masks of edges stay where they were drawn.
         taken = {"node_feat_size": _penalty(config.feature_cost), "node_feat_ent": 0.0}
         feature_ND = _taken(self._mask(config, rng, taken, node_mask_type="attributes").node_mask)
-        taken = {"node_feat_size": _penalty(config.node_cost), "node_feat_ent": 0.0}
-        node_N = _taken(self._mask(config, rng, taken, node_mask_type="object").node_mask)[:, 0]
         if not self._edges.shape[1]:
-            return feature_ND, node_N, np.zeros(0)
+            return feature_ND, np.zeros(0)
         taken = {"edge_size": _penalty(config.edge_cost), "edge_ent": 0.0}
         edges = self._mask(config, rng, taken, edge_mask_type="object", edge_reduction="mean")
-        return feature_ND, node_N, _taken(edges.edge_mask)
+        return feature_ND, _taken(edges.edge_mask)
 
     def _mask(
         self,

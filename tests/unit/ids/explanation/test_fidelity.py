@@ -36,8 +36,8 @@ def test_one_window_has_no_interval() -> None:
 def test_where_edges_hardly_matter_the_words_say_so() -> None:
     deaf = fidelity([window(all_edges_lost=0.1, all_features_lost=9.0)] * 2)["classifier"]
     edges, _, _, features = fidelity_lines("classifier", deaf)
-    assert "Without any edge the decision moves by 0.01 of what it was: it hardly looks at edges." in edges
-    assert features.endswith("Without any feature the decision moves by 0.90 of what it was.")
+    assert "Without any edge the decision moves by 1 % of what it was: it hardly looks at edges." in edges
+    assert features.endswith("Without any feature the decision moves by 90 % of what it was.")
 
 
 def test_each_who_answers_is_told_apart_and_a_sequence_has_no_masks() -> None:
