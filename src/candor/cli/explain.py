@@ -111,6 +111,7 @@ def _show(folder: Path, *, as_json: bool) -> None:
 
     import polars as pl
 
+    from candor.report.explained import fidelity_lines
     from candor.report.numbers import threshold
 
     windows = pl.read_parquet(folder / "windows.parquet")
@@ -133,11 +134,7 @@ def _show(folder: Path, *, as_json: bool) -> None:
     ]
     output.table(heads, rows)
     for answers, told in fidelity.items():
-        output.say(f"Of the {answers}, which answers for {told['windows']} windows:")
-        for what, found in told["of"].items():
-            output.say(
-                f"  Dropping the named {what} costs {found['named_lost']:.3f} {told['unit']}, random ones "
-                f"{found['random_lost']:.3f}; worse in {found['share_hurting_more']:.0%} of the windows."
-            )
+        for line in fidelity_lines(answers, told):
+            output.say(line)
     output.say(f"Tables and pictures: {folder}")
     output.say(f"Page: {folder / 'index.html'}")

@@ -17,7 +17,7 @@ from candor.ids.config import BudgetTask, GatConfig, TrainingConfig, VgaeConfig
 from candor.ids.graphs.store import GraphStore
 from candor.ids.models.gat import Gat
 from candor.ids.models.store import node_input
-from candor.ids.models.training import GatTeacher, GatTraining, VgaeTeacher, VgaeTraining
+from candor.ids.models.training import GatTraining, VgaeTeacher, VgaeTraining, WindowTeacher
 from candor.ids.models.vgae import Vgae
 from candor.learn.batching import GraphBatch
 from candor.learn.budget import Found, Probed, Range, find_budget, fullest_batches, memory_limit
@@ -134,7 +134,7 @@ def module_of(config: BudgetTask, training: TrainingConfig, graphs: Path) -> Vga
         return VgaeTraining(Vgae(model, node_input(model.inputs, graphs)), training, _SEED, vgae_teacher)
     gat_teacher = None
     if isinstance(teacher, GatConfig) and learns is not None:
-        gat_teacher = GatTeacher(Gat(teacher, node_input(teacher.inputs, graphs)), learns)
+        gat_teacher = WindowTeacher(Gat(teacher, node_input(teacher.inputs, graphs)), learns)
     return GatTraining(Gat(model, node_input(model.inputs, graphs)), training, _SEED, gat_teacher)
 
 

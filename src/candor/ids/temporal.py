@@ -3,71 +3,85 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 import torch
+from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
-from candor.errors import DataError
 from candor.flow.stage import Inputs, Output, Result
 from candor.ids.config import ScoreTask, TemporalConfig, TemporalTask
 from candor.ids.graphs.store import GraphStore
 from candor.ids.loaders import graph_loader
 from candor.ids.models.gat import attack_probability
-from candor.ids.models.store import node_input, save_model
-from candor.ids.models.temporal import SequenceSampler, Temporal, TemporalTeacher, TemporalTraining, histories
+from candor.ids.models.store import load_vgae, node_input, save_model
+from candor.ids.models.temporal import (
+    SequenceSampler,
+    Temporal,
+    TemporalTraining,
+    histories,
+    sequence_sizes,
+)
+from candor.ids.models.training import Miner, WindowTeacher
 from candor.ids.scoring import score_frame, window_rows
+from candor.ids.training import (
+    SCORING_EDGES,
+    SCORING_NODES,
+    benign_per_attack,
+    curriculum_sampler,
+    summary,
+    vgae_errors,
+)
+from candor.learn.batching import GraphBatch
 from candor.learn.checkpoints import count_parameters, load_weights, seed_everything
 from candor.learn.fit import accelerator, fit, use_threads
 from candor.learn.loading import GraphLoader
+from candor.learn.sampling import BudgetSampler
 
 
 def train_temporal(config: TemporalTask, inputs: Inputs, out: Output) -> Result:
-    """A temporal detector on sequences of training windows, balanced; early stopping by validation ones.
+    """A temporal detector on sequences of training windows, chosen by the curriculum; early stopping by validation ones.
 
-    Reads train/ and val/ of ``build_train``, and ``teacher``, a temporal detector, where there is one.
+    Reads train/ and val/ of ``build_train``; ``vgae``, the lane's autoencoder, by whose errors benign windows are chosen;
+    and ``teacher``, a temporal detector, where there is one.
 
     Raises:
         DataError: the training windows are of one class only.
     """
-    graphs = inputs.path("build_train")
+    graphs, training = inputs.path("build_train"), config.training
     store, val = (GraphStore.open(graphs / split) for split in ("train", "val"))
-    benign, attack = np.flatnonzero(store.y_G == 0), np.flatnonzero(store.y_G != 0)
-    if not len(benign) or not len(attack):
-        raise DataError(
-            f"the training split has {len(attack)} attack windows of {len(store)}",
-            hint="A classifier needs both kinds.",
-        )
-    # The rarer class as often as the other: an attack at hand is a small part of the traffic.
-    rare, common = sorted((benign, attack), key=len)
-    chosen = np.concatenate([np.resize(rare, len(common)), common])
-    train_by = _sampler(store, graphs / "train", config.model, chosen, shuffle=True, seed=config.seed)
-    val_by = _sampler(val, graphs / "val", config.model, np.arange(len(val)), shuffle=False, seed=config.seed)
-    loaders = (graph_loader(store, train_by, config.training), graph_loader(val, val_by, config.training))
-
-    teacher = None
+    attack_weight = benign_per_attack(store.y_G)
+    use_threads(training.threads)
+    hardness_G = vgae_errors(load_vgae(inputs.path("vgae")), store, training)
+    history_GT = _histories(store, config.model)
+    sizes = sequence_sizes(history_GT, store.node_counts, store.edge_counts)
+    chosen = curriculum_sampler(config.curriculum, training, store.y_G, hardness_G, sizes, config.seed)
+    loaders = (
+        graph_loader(store, SequenceSampler(history_GT, chosen), training),
+        graph_loader(val, _in_order(val, config.model, training.max_nodes, training.max_edges), training),
+    )
+    teacher, miner = None, None
     if config.distillation is not None:
         teacher = _teacher(load_temporal(inputs.path("teacher")), config, graphs / "train")
+    if config.curriculum.refresh_epochs:
+        batches = partial(_batches, store, config.model)
+        miner = Miner(config.curriculum, chosen, store.y_G, hardness_G, batches)
 
     def build() -> TemporalTraining:
         seed_everything(config.seed, 6)
-        inputs_of = node_input(config.model.inputs, graphs)
-        return TemporalTraining(Temporal(config.model, inputs_of), config.training, config.seed, teacher)
+        model = Temporal(config.model, node_input(config.model.inputs, graphs))
+        return TemporalTraining(
+            model, training, config.seed, teacher, attack_weight=attack_weight, miner=miner
+        )
 
-    module, report = fit(build, *loaders, config.training, out)
+    module, report = fit(build, *loaders, training, out)
     assert isinstance(module, TemporalTraining)
     save_model(out.path, module.model, graphs)
-    return Result(
-        {
-            "parameters": count_parameters(module.model),
-            "epochs": report.epochs,
-            "best_epoch": report.best_epoch,
-            "best_val_loss": round(report.best_loss, 6),
-            "resumed_from": report.resumed_from,
-        }
-    )
+    return Result(summary(module.model, report, training))
 
 
 def score_temporal(config: ScoreTask, inputs: Inputs, out: Output) -> Result:
@@ -87,25 +101,24 @@ def score_temporal(config: ScoreTask, inputs: Inputs, out: Output) -> Result:
 
 def score_windows(model: Temporal, folder: Path, device: torch.device) -> np.ndarray:
     """Attack probability of every window of a GraphStore folder, in its order."""
-    return attack_probability(_logits(model, folder, device)).numpy()
+    return attack_probability(_logits(model, GraphStore.open(folder), device)).numpy()
 
 
 @torch.inference_mode()
-def _logits(model: Temporal, folder: Path, device: torch.device) -> torch.Tensor:
-    """Two logits of every window of a GraphStore folder, in its order."""
-    store = GraphStore.open(folder)
-    sampler = _sampler(store, folder, model.config, np.arange(len(store)), shuffle=False, seed=0)
-    batches = GraphLoader(store, sampler)
+def _logits(model: Temporal, store: GraphStore, device: torch.device) -> torch.Tensor:
+    """Two logits of every window of a store, in its order."""
+    batches = _batches(store, model.config)
     return torch.cat([torch.zeros(0, 2), *(model(batch.to(device)).float().cpu() for batch in batches)])
 
 
-def _teacher(model: Temporal, config: TemporalTask, folder: Path) -> TemporalTeacher:
+def _teacher(model: Temporal, config: TemporalTask, folder: Path) -> WindowTeacher:
     """The teacher, with its logits of every training window if they are to be cached."""
     assert config.distillation is not None
     if config.distillation.teacher_logits == "live":
-        return TemporalTeacher(model, config.distillation)
+        return WindowTeacher(model, config.distillation)
     device = torch.device(accelerator(config.training.device))
-    return TemporalTeacher(model, config.distillation, _logits(model.to(device), folder, device).clone())
+    logits_GC = _logits(model.to(device), GraphStore.open(folder), device)
+    return WindowTeacher(model, config.distillation, logits_GC.clone())
 
 
 def load_temporal(folder: Path) -> Temporal:
@@ -117,9 +130,18 @@ def load_temporal(folder: Path) -> Temporal:
     return model.eval()
 
 
-def _sampler(
-    store: GraphStore, folder: Path, config: TemporalConfig, chosen: np.ndarray, *, shuffle: bool, seed: int
-) -> SequenceSampler:
-    number_G = window_rows(folder, "val")["window"].to_numpy()
-    history_GT = histories(store.window_G, number_G, config.windows)
-    return SequenceSampler(history_GT, chosen, config.batch_sequences, shuffle=shuffle, seed=seed)
+def _histories(store: GraphStore, config: TemporalConfig) -> NDArray[np.int64]:
+    number_G = window_rows(store.path, "val")["window"].to_numpy()
+    return histories(store.window_G, number_G, config.windows)
+
+
+def _in_order(store: GraphStore, config: TemporalConfig, max_nodes: int, max_edges: int) -> SequenceSampler:
+    """Every window once, in the order of the store."""
+    history_GT = _histories(store, config)
+    sizes = sequence_sizes(history_GT, store.node_counts, store.edge_counts)
+    packed = BudgetSampler(*sizes, max_nodes=max_nodes, max_edges=max_edges, shuffle=False, seed=0)
+    return SequenceSampler(history_GT, packed)
+
+
+def _batches(store: GraphStore, config: TemporalConfig) -> Iterator[GraphBatch]:
+    return iter(GraphLoader(store, _in_order(store, config, SCORING_NODES, SCORING_EDGES)))

@@ -11,12 +11,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from pydantic import TypeAdapter
+from torch import nn
 
 from candor.errors import DataError
 from candor.flow.stage import Inputs, Json, Output, Result
 from candor.ids.budget import with_budget
 from candor.ids.config import (
     AutoencoderTask,
+    CurriculumConfig,
     CurriculumTask,
     DistillationConfig,
     FusionConfig,
@@ -31,7 +33,7 @@ from candor.ids.graphs.store import GraphStore
 from candor.ids.loaders import graph_loader
 from candor.ids.models.gat import Gat
 from candor.ids.models.store import load_gat, load_vgae, node_input, save_model
-from candor.ids.models.training import GatTeacher, GatTraining, Miner, VgaeTeacher, VgaeTraining
+from candor.ids.models.training import GatTraining, Miner, VgaeTeacher, VgaeTraining, WindowTeacher
 from candor.ids.models.vgae import Vgae, window_errors
 from candor.learn.batching import GraphBatch
 from candor.learn.checkpoints import count_parameters, load_weights, save_weights, seed_everything
@@ -43,7 +45,8 @@ from candor.learn.sampling import BudgetSampler
 
 #: Quantile of the benign validation anomaly from which fusion.anomaly_margin is measured.
 _BENIGN_QUANTILE = 0.999
-_SCORING_NODES, _SCORING_EDGES = 16384, 65536
+#: Budget of a batch that is only scored.
+SCORING_NODES, SCORING_EDGES = 16384, 65536
 
 
 def train_autoencoder(config: AutoencoderTask, inputs: Inputs, out: Output) -> Result:
@@ -75,33 +78,19 @@ def train_autoencoder(config: AutoencoderTask, inputs: Inputs, out: Output) -> R
     module, report = fit(build, train_set, val_set, training, out)
     assert isinstance(module, VgaeTraining)
     save_model(out.path, module.model, graphs)
-    return Result(_summary(module.model, report, training))
+    return Result(summary(module.model, report, training))
 
 
 def train_curriculum(config: CurriculumTask, inputs: Inputs, out: Output) -> Result:
     """A GAT on all training windows, benign ones chosen by the errors of the lane's VGAE. Reads train/ and val/."""
     graphs = inputs.path("build_train")
     store, val = (GraphStore.open(graphs / split) for split in ("train", "val"))
-    y_G = store.y_G
-    if not y_G.any() or y_G.all():
-        raise DataError(
-            f"the training split has {int(y_G.sum())} attack windows of {len(y_G)}",
-            hint="A classifier needs both kinds.",
-        )
+    y_G, attack_weight = store.y_G, benign_per_attack(store.y_G)
     training, curriculum = with_budget(config.training, inputs), config.curriculum
     use_threads(training.threads)
-    hardness_G = _vgae_errors(load_vgae(inputs.path("vgae")), store, training)
-    sampler = CurriculumSampler(
-        Schedule(curriculum.start_ratio, round(curriculum.ramp * training.max_epochs), curriculum.hard_share),
-        y_G,
-        hardness_G,
-        store.node_counts,
-        store.edge_counts,
-        max_nodes=training.max_nodes,
-        max_edges=training.max_edges,
-        seed=config.seed,
-        min_steps_per_epoch=training.min_steps_per_epoch,
-    )
+    hardness_G = vgae_errors(load_vgae(inputs.path("vgae")), store, training)
+    sizes = (store.node_counts, store.edge_counts)
+    sampler = curriculum_sampler(curriculum, training, y_G, hardness_G, sizes, config.seed)
     teacher = None
     if config.distillation is not None:
         teacher = _gat_teacher(load_gat(inputs.path("teacher")), config.distillation, store, training)
@@ -116,7 +105,7 @@ def train_curriculum(config: CurriculumTask, inputs: Inputs, out: Output) -> Res
             training,
             config.seed,
             teacher,
-            attack_weight=float((y_G == 0).sum() / (y_G != 0).sum()),
+            attack_weight=attack_weight,
             miner=miner,
         )
 
@@ -124,7 +113,7 @@ def train_curriculum(config: CurriculumTask, inputs: Inputs, out: Output) -> Res
     module, report = fit(build, graph_loader(store, sampler, training), val_set, training, out)
     assert isinstance(module, GatTraining)
     save_model(out.path, module.model, graphs)
-    return Result(_summary(module.model, report, training))
+    return Result(summary(module.model, report, training))
 
 
 def train_fusion(config: FusionTask, inputs: Inputs, out: Output) -> Result:
@@ -191,8 +180,8 @@ def scoring_batches(store: GraphStore) -> Iterator[GraphBatch]:
     sampler = BudgetSampler(
         store.node_counts,
         store.edge_counts,
-        max_nodes=_SCORING_NODES,
-        max_edges=_SCORING_EDGES,
+        max_nodes=SCORING_NODES,
+        max_edges=SCORING_EDGES,
         shuffle=False,
         seed=0,
     )
@@ -201,20 +190,53 @@ def scoring_batches(store: GraphStore) -> Iterator[GraphBatch]:
 
 def _gat_teacher(
     model: Gat, config: DistillationConfig, store: GraphStore, training: TrainingConfig
-) -> GatTeacher:
+) -> WindowTeacher:
     """The teacher, with its logits of every training window if they are to be cached."""
     if config.teacher_logits == "live":
-        return GatTeacher(model, config)
+        return WindowTeacher(model, config)
     device = torch.device(accelerator(training.device))
     model.to(device)
     logits_GC = torch.empty(len(store), 2)
     with torch.inference_mode():
         for batch in scoring_batches(store):
             logits_GC[batch.index] = model(batch.to(device)).logits_GC.float().cpu()
-    return GatTeacher(model, config, logits_GC)
+    return WindowTeacher(model, config, logits_GC)
 
 
-def _vgae_errors(vgae: Vgae, store: GraphStore, training: TrainingConfig) -> NDArray[np.float64]:
+def benign_per_attack(y_G: NDArray[np.uint8]) -> float:
+    """Benign windows for each attack window. Raises DataError where there are none of one kind."""
+    attacks = int((y_G != 0).sum())
+    if not attacks or attacks == len(y_G):
+        raise DataError(
+            f"the training split has {attacks} attack windows of {len(y_G)}",
+            hint="A classifier needs both kinds.",
+        )
+    return (len(y_G) - attacks) / attacks
+
+
+def curriculum_sampler(
+    curriculum: CurriculumConfig,
+    training: TrainingConfig,
+    y_G: NDArray[np.uint8],
+    hardness_G: NDArray[np.float64],
+    sizes: tuple[NDArray[np.int64], NDArray[np.int64]],
+    seed: int,
+) -> CurriculumSampler:
+    """The configured curriculum over training windows. ``sizes``: nodes and edges, ``[G]`` each, that a window costs."""
+    return CurriculumSampler(
+        Schedule(curriculum.start_ratio, round(curriculum.ramp * training.max_epochs), curriculum.hard_share),
+        y_G,
+        hardness_G,
+        *sizes,
+        max_nodes=training.max_nodes,
+        max_edges=training.max_edges,
+        seed=seed,
+        min_steps_per_epoch=training.min_steps_per_epoch,
+    )
+
+
+def vgae_errors(vgae: Vgae, store: GraphStore, training: TrainingConfig) -> NDArray[np.float64]:
+    """Feature error of every window of a store, ``[G]``: what a curriculum starts from."""
     device = torch.device(accelerator(training.device))
     vgae.to(device)
     errors_G = np.empty(len(store))
@@ -244,7 +266,8 @@ def _shares(profile: StepProfile) -> dict[str, Json]:
     return {f"{part.replace(' ', '_')}_share": round(profile.share(part), 4) for part in PARTS}
 
 
-def _summary(model: Vgae | Gat, report: FitReport, training: TrainingConfig) -> dict[str, Json]:
+def summary(model: nn.Module, report: FitReport, training: TrainingConfig) -> dict[str, Json]:
+    """What a training stage tells of its model."""
     found: dict[str, Json] = {"max_nodes": training.max_nodes, "max_edges": training.max_edges}
     return {
         **(found if training.batch_budget == "auto" else {}),

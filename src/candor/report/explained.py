@@ -54,7 +54,7 @@ def explained_page(title: str, shown: Sequence[Explained], fidelity: dict[str, A
         title,
         "",
         parts,
-        "GNNExplainer masks of the classifier, reconstruction errors of the autoencoder, gradients of the temporal detector; "
+        "GNNExplainer masks of the classifier (what must go for its decision to fall), reconstruction errors of the autoencoder, gradients of the temporal detector; "
         "deviations in benign standard deviations.",
     )
 
@@ -62,20 +62,36 @@ def explained_page(title: str, shown: Sequence[Explained], fidelity: dict[str, A
 _FIDELITY = (
     "If an explanation names what mattered, the decision suffers more without it than without as much drawn at random. "
     "Losses of the classifier and of the temporal detector are log odds of the class that was decided for, those of the "
-    "autoencoder are of its anomaly score; means over the windows above that each of them answers for."
+    "autoencoder are of its anomaly score; means over the windows above that each of them answers for, the difference with "
+    "its 95 % interval over these windows. What goes without any of them at all is what there was to lose."
 )
+#: A share of the decision below which nothing of a kind can be named well.
+_HARDLY = 0.05
 
 
 def _fidelity(told: dict[str, Any]) -> str:
-    lines = []
-    for answers, own in told.items():
-        for what, found in own["of"].items():
-            lines.append(
-                f"<li>{answers}, {what}: {found['named_lost']:+.3f} {own['unit']} without the named ones, "
-                f"{found['random_lost']:+.3f} without random ones; worse without the named ones in "
-                f"{share(found['share_hurting_more'], 2)} of {own['windows']} windows.</li>"
-            )
+    lines = [
+        f"<li>{escape(line)}</li>" for answers, own in told.items() for line in fidelity_lines(answers, own)
+    ]
     return f"<ul>{''.join(lines)}</ul>"
+
+
+def fidelity_lines(answers: str, own: dict[str, Any]) -> list[str]:
+    """One sentence for each kind of what is named, for a page or a terminal. ``answers``: who."""
+    return [_fidelity_line(answers, what, found, own) for what, found in own["of"].items()]
+
+
+def _fidelity_line(answers: str, what: str, found: dict[str, Any], own: dict[str, Any]) -> str:
+    spread = "" if found["low"] is None else f" [{found['low']:+.2f}, {found['high']:+.2f}]"
+    kind = "edge" if "edges" in what else "feature"
+    worse = round(found["share_hurting_more"] * own["windows"])
+    hardly = f": it hardly looks at {kind}s" if found["all_share"] < _HARDLY else ""
+    return (
+        f"{answers}, {what}: {found['named_lost']:+.2f} {own['unit']} without the named ones, {found['random_lost']:+.2f} "
+        f"without random ones, difference {found['difference']:+.2f}{spread}; worse without the named ones in "
+        f"{worse} of {own['windows']} windows. Without any {kind} the decision moves by {100 * found['all_share']:.0f} % of what it "
+        f"was{hardly}."
+    )
 
 
 def driver_text(driver: dict[str, Any]) -> str:

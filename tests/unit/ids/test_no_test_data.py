@@ -117,7 +117,7 @@ def test_everything_that_trains_runs_where_no_test_graph_exists(
         policy = FusionTask(model=DqnConfig(episodes=1), training=TRAINING, seed=1)
         train_fusion(policy, Inputs({**lane, "gat": gat.path}), fusion)
         sequences = TemporalTask(model=TemporalConfig(windows=2, hidden=8), training=TRAINING, seed=1)
-        train_temporal(sequences, Inputs(graphs), output(tmp_path / "temporal"))
+        train_temporal(sequences, Inputs(lane), output(tmp_path / "temporal"))
         joint = JointTask(
             model=GatConfig.model_validate(SMALL), training=TRAINING, domains=("a", "b"), seed=1
         )

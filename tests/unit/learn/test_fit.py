@@ -6,7 +6,7 @@ from tiny_world import Rows, TinyWorld, output
 from training_kit import FAST, gat_training, train, vgae_training
 
 from candor.ids.config import DistillationConfig, TrainingConfig
-from candor.ids.models.training import GatTeacher, GatTraining, VgaeTeacher
+from candor.ids.models.training import GatTraining, VgaeTeacher, WindowTeacher
 from candor.learn.fit import fit
 
 
@@ -108,7 +108,7 @@ def test_a_student_comes_closer_to_its_teacher_by_distillation(world: TinyWorld,
     teacher = train(gat_training(world, hidden=32), world, tmp_path / "teacher")[0].model
     pull = DistillationConfig(kl_weight=1.0)
     taught = train(
-        gat_training(world, teacher=GatTeacher(teacher, pull), hidden=8), world, tmp_path / "taught"
+        gat_training(world, teacher=WindowTeacher(teacher, pull), hidden=8), world, tmp_path / "taught"
     )
     kl = taught[2].curve("train_distillation")
     assert kl[-1] < 0.5 * kl[0]

@@ -9,7 +9,7 @@ from tiny_world import Rows, TinyWorld, output
 
 from candor.ids.config import CurriculumConfig, CurriculumTask, DistillationConfig, GatConfig, TrainingConfig
 from candor.ids.models.gat import Gat
-from candor.ids.models.training import GatTeacher, GatTraining, Miner
+from candor.ids.models.training import GatTraining, Miner, WindowTeacher
 from candor.ids.training import _gat_teacher, scoring_batches
 from candor.learn.checkpoints import load_tree, seed_everything
 from candor.learn.curriculum import CurriculumSampler, Schedule, remine
@@ -173,7 +173,7 @@ def test_cached_logits_teach_what_live_ones_do(world: TinyWorld, tmp_path):
 def test_a_cached_teacher_is_not_asked_again(world: TinyWorld, tmp_path):
     model = gat(world)
     model.forward = None  # type: ignore[assignment]
-    teacher = GatTeacher(model, DistillationConfig(), torch.zeros(len(world.store("train")), 2))
+    teacher = WindowTeacher(model, DistillationConfig(), torch.zeros(len(world.store("train")), 2))
     assert train(world, tmp_path, options(max_epochs=1), teacher=teacher)[1].epochs == 1
 
 

@@ -16,7 +16,7 @@ from training_kit import FAST, gat_training, train, vgae_training
 
 from candor.ids.config import DistillationConfig, GatConfig, TrainingConfig
 from candor.ids.models.gat import Gat
-from candor.ids.models.training import GatTeacher
+from candor.ids.models.training import WindowTeacher
 from candor.learn.fit import PROFILE, run_steps, watched_modules
 from candor.learn.profiling import (
     PARTS,
@@ -163,7 +163,7 @@ def test_a_short_training_is_timed_as_far_as_it_goes(world: TinyWorld, tmp_path:
 
 def test_a_teachers_convolutions_are_message_passing_too(world: TinyWorld) -> None:
     config = GatConfig.model_validate({"hidden": 16, "layers": 3})
-    taught = gat_training(world, teacher=GatTeacher(Gat(config, world.inputs()), DistillationConfig()))()
+    taught = gat_training(world, teacher=WindowTeacher(Gat(config, world.inputs()), DistillationConfig()))()
     alone = gat_training(world)()
     found = [sum(passes_messages(m) for m in watched_modules(module)) for module in (alone, taught)]
     assert found == [2, 5]

@@ -157,7 +157,6 @@ class TemporalConfig(Config):
     hidden: PositiveInt = 32
     inputs: NodeInputConfig = NodeInputConfig()
     dropout: Share = 0.1
-    batch_sequences: PositiveInt = 32
 
 
 class _Fusion(Config):

@@ -219,10 +219,11 @@ class FusionTask(Config):
 
 
 class TemporalTask(Config):
-    """One temporal detector, trained on sequences of windows."""
+    """One temporal detector, trained on sequences of windows with the curriculum that a VGAE's errors give."""
 
     model: TemporalConfig
     training: TrainingConfig
+    curriculum: CurriculumConfig = CurriculumConfig()
     distillation: DistillationConfig | None = None
     seed: int
 

@@ -12,7 +12,7 @@ import polars as pl
 from candor.flow.stage import Inputs
 from candor.ids.config import ExplainTask
 from candor.ids.explanation.detectors import Explanation
-from candor.ids.explanation.importance import Importance
+from candor.ids.explanation.importance import Importance, Losses
 from candor.ids.graphs.store import GraphStore
 
 
@@ -47,10 +47,6 @@ class Causes:
             edge_E=nothing_E,
             attention_E=nothing_E,
             alone_E=nothing_E,
-            masked_edges=0.0,
-            named_edges=0.0,
-            random_edges=0.0,
-            named_features=0.0,
-            random_features=0.0,
+            lost=Losses(),
         )
         return Explanation(graph, "payload", importance, cause=(view, node) if node >= 0 else None)

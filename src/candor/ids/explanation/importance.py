@@ -1,7 +1,7 @@
 """What is measured of one explained window, whatever detector is explained, and whether dropping what is named hurts.
 
-An edge mask scales a message; dropping an edge is another thing, as attention then shares itself out anew among the edges
-that are left. So every edge is also dropped alone, and fidelity is measured for both ways of naming edges.
+Edges are named in two ways, by the detector's own masks or errors and by what dropping each alone costs; fidelity is measured
+for both. What no edge at all, or every feature at its benign mean, costs says how much there was to lose.
 
 Legend: N nodes, E edges, D features, R the other columns of a model's inputs.
 """
@@ -23,6 +23,26 @@ from candor.ids.config import ExplainTask
 from candor.learn.batching import GraphBatch
 
 F64 = NDArray[np.float64]
+Indices = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Losses:
+    """Margin lost when parts of a window are dropped: edges taken away, features (of nodes: all of theirs) at the benign mean.
+
+    ``named``: those of the highest importance, ``random``: as many drawn at random (mean over draws), ``all``: all of them.
+    Of edges, ``masked`` are those of the highest importance and ``named`` those that cost most alone.
+    """
+
+    masked_edges: float = 0.0
+    named_edges: float = 0.0
+    random_edges: float = 0.0
+    all_edges: float = 0.0
+    named_nodes: float = 0.0
+    random_nodes: float = 0.0
+    named_features: float = 0.0
+    random_features: float = 0.0
+    all_features: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -35,9 +55,7 @@ class Importance:
         feature_ND: importance of each, 0 to 1. effect_ND: how much each mattered; orders the features. node_N: of a node.
         edge_E: importance of each edge. attention_E: mean attention over layers and heads.
         alone_E: margin lost when one edge alone is dropped.
-        masked_edges, named_edges, random_edges: margin lost when the edges of the highest importance are dropped, those
-            that cost most alone, and as many random ones (mean).
-        named_features, random_features: the same for node features set to the benign mean.
+        lost: what dropping the named parts costs, and random ones.
     """
 
     decided: int
@@ -50,11 +68,7 @@ class Importance:
     edge_E: F64
     attention_E: F64
     alone_E: F64
-    masked_edges: float
-    named_edges: float
-    random_edges: float
-    named_features: float
-    random_features: float
+    lost: Losses
 
 
 @dataclass(frozen=True)
@@ -120,16 +134,7 @@ def explain_window(subject: Subject, config: ExplainTask, rng: np.random.Generat
     x_ND, whole = subject.x_ND, subject.margin(subject.x_ND)
     found = subject.found(config, rng)
     edges = len(found.edge_E)
-
-    def lost(dropped: NDArray[np.int64]) -> float:
-        return whole - subject.margin(x_ND, _keep(edges, dropped))
-
-    alone_E = np.array([lost(np.array([e])) for e in range(edges)])
-    drop = max(1, round(config.dropped * edges))
-    # The masks of edges that do not matter all fall to the same floor; attention orders those.
-    by_mask = np.lexsort((-found.attention_E, -found.edge_E))[:drop]
-    draws = [rng.permutation(edges)[:drop] for _ in range(config.random_drops)]
-    by_feature = _features_lost(found.effect_ND, x_ND, config, rng, lambda x: whole - subject.margin(x))
+    alone_E = np.array([whole - subject.margin(x_ND, _keep(edges, np.array([e]))) for e in range(edges)])
     return Importance(
         decided=found.decided,
         margin=whole,
@@ -141,11 +146,7 @@ def explain_window(subject: Subject, config: ExplainTask, rng: np.random.Generat
         edge_E=found.edge_E,
         attention_E=found.attention_E,
         alone_E=alone_E,
-        masked_edges=lost(by_mask) if edges else 0.0,
-        named_edges=lost(np.argsort(-alone_E, kind="stable")[:drop]) if edges else 0.0,
-        random_edges=float(np.mean([lost(d) for d in draws])) if edges else 0.0,
-        named_features=by_feature[0],
-        random_features=by_feature[1],
+        lost=_losses(subject, found, alone_E, whole, config, rng),
     )
 
 
@@ -166,30 +167,66 @@ def attention(model: nn.Module, call: Callable[[], Any], edges: int) -> F64:
     return total / max(1, len(calls))
 
 
-def _keep(count: int, dropped: NDArray[np.int64]) -> Tensor:
+def _keep(count: int, dropped: Indices) -> Tensor:
     keep = torch.ones(count, dtype=torch.bool)
     keep[torch.from_numpy(dropped)] = False
     return keep
 
 
-def _features_lost(
-    effect_ND: F64,
-    x_ND: Tensor,
-    config: ExplainTask,
-    rng: np.random.Generator,
-    lost: Callable[[Tensor], float],
-) -> tuple[float, float]:
-    """Margin lost with the named node features at the benign mean, and with as many random ones that deviate from it."""
-    deviates = np.flatnonzero(x_ND.detach().numpy().ravel() != 0)
-    drop = max(1, round(config.dropped * len(deviates)))
-    if len(deviates) <= drop:
-        return 0.0, 0.0
+def _losses(
+    subject: Subject, found: Found, alone_E: F64, whole: float, config: ExplainTask, rng: np.random.Generator
+) -> Losses:
+    edges, x_ND = len(alone_E), subject.x_ND
+    size = x_ND.shape[1]
 
-    def without(cells: NDArray[np.int64]) -> float:
+    def without_edges(dropped: Indices) -> float:
+        return whole - subject.margin(x_ND, _keep(edges, dropped))
+
+    def without_features(cells: Indices) -> float:
         x = x_ND.detach().clone()
         x.view(-1)[torch.from_numpy(cells)] = 0.0
-        return lost(x)
+        return whole - subject.margin(x)
 
-    named = deviates[np.argsort(-effect_ND.ravel()[deviates], kind="stable")[:drop]]
-    draws = [rng.permutation(deviates)[:drop] for _ in range(config.random_drops)]
-    return without(named), float(np.mean([without(d) for d in draws]))
+    def without_nodes(nodes: Indices) -> float:
+        return without_features((nodes[:, None] * size + np.arange(size)).ravel())
+
+    every = np.arange(edges)
+    # The masks of edges that do not matter all fall to the same floor; attention orders those.
+    by_mask = np.lexsort((-found.attention_E, -found.edge_E))
+    masked, random = _compared(by_mask, every, without_edges, config, rng)
+    named, _ = _compared(_falling(alone_E), every, without_edges, config, None)
+    nodes, random_nodes = _compared(_falling(found.node_N), np.arange(len(x_ND)), without_nodes, config, rng)
+    # A feature at its benign mean is as good as dropped.
+    deviates = np.flatnonzero(x_ND.detach().numpy().ravel() != 0)
+    by_effect = deviates[_falling(found.effect_ND.ravel()[deviates])]
+    features, random_features = _compared(by_effect, deviates, without_features, config, rng)
+    return Losses(
+        masked_edges=masked,
+        named_edges=named,
+        random_edges=random,
+        all_edges=without_edges(every),
+        named_nodes=nodes,
+        random_nodes=random_nodes,
+        named_features=features,
+        random_features=random_features,
+        all_features=without_features(deviates),
+    )
+
+
+def _falling(value: F64) -> Indices:
+    return np.argsort(-value, kind="stable")
+
+
+def _compared(
+    order: Indices,
+    every: Indices,
+    lost: Callable[[Indices], float],
+    config: ExplainTask,
+    rng: np.random.Generator | None,
+) -> tuple[float, float]:
+    """Margin lost with the first of ``order`` dropped, and with as many of ``every`` at random (0 without ``rng``)."""
+    drop = max(1, round(config.dropped * len(every)))
+    if len(every) <= drop:
+        return 0.0, 0.0
+    draws = [rng.permutation(every)[:drop] for _ in range(config.random_drops)] if rng else []
+    return lost(order[:drop]), float(np.mean([lost(d) for d in draws])) if draws else 0.0

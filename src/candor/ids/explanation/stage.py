@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
-from typing import Any, Final
+from typing import Final
 
-import numpy as np
 import polars as pl
 
 from candor.flow.stage import Inputs, Output, Result
 from candor.ids.config import ExplainTask
 from candor.ids.explanation.causes import Causes
 from candor.ids.explanation.choose import choose
-from candor.ids.explanation.detectors import UNITS, Detectors, Explanation
+from candor.ids.explanation.detectors import Detectors, Explanation
+from candor.ids.explanation.fidelity import fidelity
 from candor.ids.explanation.tables import Names, Rows, drivers, rows_of
 from candor.ids.graphs.store import GraphStore
 from candor.ids.scoring import window_rows
@@ -74,10 +73,10 @@ def explain(config: ExplainTask, inputs: Inputs, out: Output) -> Result:
         for name, added in found.items():
             tables.setdefault(name, []).extend(added)
     _write(tables, out)
-    fidelity = _fidelity(tables["windows"])
-    page = explained_page(f"Why {config.detector} {config.variant} decided so", shown, fidelity)
+    told = fidelity(tables["windows"])
+    page = explained_page(f"Why {config.detector} {config.variant} decided so", shown, told)
     (out.path / "index.html").write_text(page, encoding="utf-8")
-    return Result({"windows": len(shown), "fidelity": fidelity})
+    return Result({"windows": len(shown), "fidelity": told})
 
 
 def _write(tables: dict[str, Rows], out: Output) -> None:
@@ -99,36 +98,6 @@ def _picture(one: Explanation, names: Names) -> str:
         for (s, t), v, a in zip(graph.edge_index_2E.T.tolist(), i.alone_E, i.attention_E, strict=True)
     ]
     return graph_picture(nodes, edges, label="graph of the window")
-
-
-#: Title of what is named → (column of the loss, what random drops it is compared with).
-_NAMED: Final = {
-    "edges": ("named_edges_lost", "edges"),
-    "edges of the masks": ("masked_edges_lost", "edges"),
-    "features": ("named_features_lost", "features"),
-}
-
-
-def _fidelity(windows: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """By who answers: means over its windows, and the share of them where the named ones hurt more than random ones."""
-    found: dict[str, Any] = {}
-    for answers, unit in UNITS.items():
-        own = [w for w in windows if w["answers"] == answers]
-        if not own:
-            continue
-        found[answers] = {"unit": unit, "windows": len(own), "of": {}}
-        for name, (column, what) in _NAMED.items():
-            if name == "edges of the masks" and answers == "temporal":  # It has none.
-                continue
-            named = np.array([w[column] for w in own])
-            chance = np.array([w[f"random_{what}_lost"] for w in own])
-            title = name.replace("masks", "errors") if answers == "autoencoder" else name
-            found[answers]["of"][title] = {
-                "named_lost": round(float(named.mean()), 4),
-                "random_lost": round(float(chance.mean()), 4),
-                "share_hurting_more": round(float((named > chance).mean()), 4),
-            }
-    return found
 
 
 def _slug(name: str) -> str:

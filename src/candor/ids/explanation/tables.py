@@ -118,11 +118,7 @@ def _window(one: Explanation, row: Mapping[str, Any]) -> dict[str, Any]:
         "decided": i.decided,
         "margin": i.margin,
         "unit": UNITS.get(one.answers, "score"),
-        "masked_edges_lost": i.masked_edges,
-        "named_edges_lost": i.named_edges,
-        "random_edges_lost": i.random_edges,
-        "named_features_lost": i.named_features,
-        "random_features_lost": i.random_features,
+        **{f"{part}_lost": lost for part, lost in asdict(i.lost).items()},
     }
 
 

@@ -11,9 +11,7 @@ windows, K pairs of sequence and ID, H hidden width, C = 2 classes.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -22,12 +20,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch_geometric.nn import GCNConv
 
-from candor.ids.config import DistillationConfig, TemporalConfig, TrainingConfig
+from candor.ids.config import TemporalConfig
 from candor.ids.models.blocks import NodeInput, mlp
-from candor.ids.models.training import Training
+from candor.ids.models.training import WindowTraining
 from candor.learn.batching import GraphBatch
-from candor.learn.distillation import softened_kl
-from candor.learn.fit import freeze
+from candor.learn.curriculum import CurriculumSampler
+from candor.learn.sampling import BudgetSampler
 
 
 class Temporal(nn.Module):
@@ -81,56 +79,17 @@ def _pool(state_NH: Tensor, of_N: Tensor, graphs: int) -> Tensor:
     return torch.cat([mean, most], dim=-1)
 
 
-@dataclass(frozen=True)
-class TemporalTeacher:
-    """A frozen teacher and what the student takes from it.
-
-    ``logits_GC``: what it says of every training window, by position in the store; None: it is asked in every step, and
-    its sequences are as long as the student's.
-    """
+class TemporalTraining(WindowTraining):
+    """Of a temporal detector, which judges the last window of each sequence. A teacher that is asked has sequences as long."""
 
     model: Temporal
-    config: DistillationConfig
-    logits_GC: Tensor | None = None
 
-
-class TemporalTraining(Training):
-    """Cross-entropy on the label of each sequence's last window, mixed with the softened teacher where there is one."""
-
-    _teacher: tuple[TemporalTeacher, ...]
-
-    def __init__(
-        self, model: Temporal, config: TrainingConfig, seed: int, teacher: TemporalTeacher | None = None
-    ) -> None:
-        super().__init__(config, seed)
-        self.model = model
-        self._teacher = (replace(teacher, model=freeze(teacher.model)),) if teacher else ()  # type: ignore[arg-type]
-
-    def training_step(self, batch: GraphBatch, batch_idx: int) -> Tensor:
-        logits_SC = self.model(batch)
-        loss = F.cross_entropy(logits_SC, self._last(batch))
-        for teacher in self._teacher:
-            softened = softened_kl(logits_SC, self._taught(teacher, batch), teacher.config.temperature)
-            self._record("train_distillation", softened, batch)
-            loss = (1 - teacher.config.kl_weight) * loss + teacher.config.kl_weight * softened
-        self._record("train_loss", loss, batch)
-        return loss
-
-    @torch.no_grad()
-    def _taught(self, teacher: TemporalTeacher, batch: GraphBatch) -> Tensor:
-        if teacher.logits_GC is not None:
-            judged_S = batch.index.view(-1, self.model.config.windows)[:, -1]
-            return teacher.logits_GC[judged_S.to(teacher.logits_GC.device)].to(self.device)
-        logits_SC: Tensor = teacher.model.to(self.device)(batch)
+    def judge(self, model: nn.Module, batch: GraphBatch) -> Tensor:
+        logits_SC: Tensor = model(batch)
         return logits_SC
 
-    def validation_step(self, batch: GraphBatch, batch_idx: int) -> None:
-        logits_SC, y_S = self.model(batch), self._last(batch)
-        self._record("val_loss", F.cross_entropy(logits_SC, y_S), batch)
-        self._record("val_accuracy", (logits_SC.argmax(-1) == y_S).float().mean(), batch)
-
-    def _last(self, batch: GraphBatch) -> Tensor:
-        return batch.y.view(-1, self.model.config.windows)[:, -1].long()
+    def judged(self, value_G: Tensor) -> Tensor:
+        return value_G.view(-1, self.model.config.windows)[:, -1]
 
 
 def histories(window_G: NDArray[np.void], number_G: NDArray[np.int64], length: int) -> NDArray[np.int64]:
@@ -156,29 +115,34 @@ def histories(window_G: NDArray[np.void], number_G: NDArray[np.int64], length: i
 
 
 class SequenceSampler:
-    """Batches of whole sequences, ``per_batch`` at a time; flat, as a loader wants them, for Temporal to fold."""
+    """Batches of whole sequences, flat, as a loader wants them, for Temporal to fold.
 
-    def __init__(
-        self,
-        history_GT: NDArray[np.int64],
-        chosen: NDArray[np.int64],
-        per_batch: int,
-        *,
-        shuffle: bool,
-        seed: int,
-    ) -> None:
-        self._history, self._chosen, self._per_batch = history_GT, chosen, per_batch
-        self._shuffle, self._seed = shuffle, seed
-        self.set_epoch(0)
+    ``packed`` chooses the windows to judge and packs them by the size of their sequences (:func:`sequence_sizes`); each is
+    then followed back in time.
+    """
+
+    def __init__(self, history_GT: NDArray[np.int64], packed: BudgetSampler | CurriculumSampler) -> None:
+        self._history, self._packed = history_GT, packed
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the order of ``epoch``."""
-        rng = np.random.default_rng([self._seed, epoch])
-        self._order = rng.permutation(self._chosen) if self._shuffle else self._chosen
+        """Choose and pack the windows of ``epoch``."""
+        self._packed.set_epoch(epoch)
 
     def __len__(self) -> int:
-        return math.ceil(len(self._chosen) / self._per_batch)
+        return len(self._packed)
 
     def __iter__(self) -> Iterator[list[int]]:
-        for at in range(0, len(self._order), self._per_batch):
-            yield self._history[self._order[at : at + self._per_batch]].ravel().tolist()
+        for batch in self.arrays():
+            yield batch.tolist()
+
+    def arrays(self) -> Iterator[NDArray[np.int64]]:
+        """What ``iter`` gives, as arrays."""
+        for batch in self._packed.arrays():
+            yield self._history[batch].ravel()
+
+
+def sequence_sizes(
+    history_GT: NDArray[np.int64], node_counts: NDArray[np.int64], edge_counts: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Nodes and edges of the sequence that leads up to each window, ``[G]`` each: what a budget counts."""
+    return node_counts[history_GT].sum(axis=1), edge_counts[history_GT].sum(axis=1)

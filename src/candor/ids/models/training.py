@@ -1,4 +1,8 @@
-"""How the VGAE and the GAT learn, alone or from a teacher (Lightning modules)."""
+"""How the VGAE and classifiers of windows learn, alone or from a teacher (Lightning modules).
+
+Shapes: G windows of a batch, W of them judged (all of them by a GAT, the last of each sequence by a temporal detector),
+C = 2 classes.
+"""
 
 from __future__ import annotations
 
@@ -33,13 +37,14 @@ class VgaeTeacher:
 
 
 @dataclass(frozen=True)
-class GatTeacher:
-    """A frozen teacher and what the student takes from it.
+class WindowTeacher:
+    """A frozen classifier of windows and what the student takes from it.
 
-    ``logits_GC``: what it says of every training window, by position in the store; None: it is asked in every step.
+    ``logits_GC``: what it says of every training window, by position in the store; None: it is asked in every step, with
+    the student's batches.
     """
 
-    model: Gat
+    model: nn.Module
     config: DistillationConfig
     logits_GC: Tensor | None = None
 
@@ -50,7 +55,7 @@ class Miner:
 
     Attributes:
         sampler: told the new hardness. y_G: labels of the training windows.
-        hardness_G: at the start. batches: gives all training windows.
+        hardness_G: at the start. batches: give every training window to be judged once.
     """
 
     config: CurriculumConfig
@@ -66,14 +71,16 @@ class Miner:
 
     @torch.inference_mode()
     def mine(
-        self, model: Gat, hardness_G: NDArray[np.float64], momentum: float, device: torch.device
+        self, classifier: WindowTraining, hardness_G: NDArray[np.float64], momentum: float
     ) -> NDArray[np.float64]:
-        """Hardness after a refresh by what ``model`` takes for an attack."""
-        model.eval()
+        """Hardness after a refresh by what ``classifier`` takes for an attack."""
+        classifier.model.eval()
         fresh_G = np.zeros(len(self.y_G))
         for batch in self.batches():
-            scored = attack_probability(model(batch.to(device)).logits_GC)
-            fresh_G[batch.index.cpu().numpy()] = scored.cpu().numpy()
+            logits_WC = classifier.judge(classifier.model, batch.to(classifier.device))
+            fresh_G[classifier.judged(batch.index).cpu().numpy()] = (
+                attack_probability(logits_WC).cpu().numpy()
+            )
         return remine(hardness_G, fresh_G, self.y_G, momentum)
 
 
@@ -161,21 +168,21 @@ def window_loss(config: LossConfig, logits_GC: Tensor, y_G: Tensor, attack_weigh
             return focal(logits_GC, y_G, config.gamma, config.alpha)
 
 
-class GatTraining(Training):
+class WindowTraining(Training):
     """The configured loss on window labels, mixed with the softened teacher where there is one.
 
     ``attack_weight``: how many benign windows an attack window counts for where the loss leaves it open.
     """
 
     hardness_G: Tensor
-    _teacher: tuple[GatTeacher, ...]
+    _teacher: tuple[WindowTeacher, ...]
 
     def __init__(
         self,
-        model: Gat,
+        model: nn.Module,
         config: TrainingConfig,
         seed: int,
-        teacher: GatTeacher | None = None,
+        teacher: WindowTeacher | None = None,
         *,
         attack_weight: float = 1.0,
         miner: Miner | None = None,
@@ -183,37 +190,44 @@ class GatTraining(Training):
         super().__init__(config, seed)
         self.model = model
         self._attack_weight, self._miner = attack_weight, miner
-        self._teacher = (replace(teacher, model=freeze(teacher.model)),) if teacher else ()  # type: ignore[arg-type]
+        self._teacher = (replace(teacher, model=freeze(teacher.model)),) if teacher else ()
         if miner is not None:  # In the checkpoint, so that a resumed run goes on with what was mined.
             self.register_buffer("hardness_G", torch.as_tensor(miner.hardness_G))
 
-    def loss(self, logits_GC: Tensor, y_G: Tensor) -> Tensor:
+    def judge(self, model: nn.Module, batch: GraphBatch) -> Tensor:
+        """Logits ``[W, C]`` by this module's model, or by its teacher."""
+        raise NotImplementedError
+
+    def judged(self, value_G: Tensor) -> Tensor:
+        """Those of a batch's values that belong to the windows that are judged, ``[W]``."""
+        return value_G
+
+    def loss(self, logits_WC: Tensor, y_W: Tensor) -> Tensor:
         """The configured loss; scalar."""
-        return window_loss(self.config.loss, logits_GC, y_G, self._attack_weight)
+        return window_loss(self.config.loss, logits_WC, y_W, self._attack_weight)
 
     def training_step(self, batch: GraphBatch, batch_idx: int) -> Tensor:
-        logits_GC = self.model(batch).logits_GC
-        loss = self.loss(logits_GC, batch.y)
+        logits_WC = self.judge(self.model, batch)
+        loss = self.loss(logits_WC, self.judged(batch.y))
         self._record(f"train_{self.config.loss.kind}", loss, batch)
         for teacher in self._teacher:
-            softened = softened_kl(logits_GC, self._taught(teacher, batch), teacher.config.temperature)
+            softened = softened_kl(logits_WC, self._taught(teacher, batch), teacher.config.temperature)
             self._record("train_distillation", softened, batch)
             loss = (1 - teacher.config.kl_weight) * loss + teacher.config.kl_weight * softened
         self._record("train_loss", loss, batch)
         return loss
 
     @torch.no_grad()
-    def _taught(self, teacher: GatTeacher, batch: GraphBatch) -> Tensor:
+    def _taught(self, teacher: WindowTeacher, batch: GraphBatch) -> Tensor:
         if teacher.logits_GC is not None:
-            return teacher.logits_GC[batch.index.to(teacher.logits_GC.device)].to(self.device)
-        logits_GC: Tensor = teacher.model.to(self.device)(batch).logits_GC
-        return logits_GC
+            at_W = self.judged(batch.index)
+            return teacher.logits_GC[at_W.to(teacher.logits_GC.device)].to(self.device)
+        return self.judge(teacher.model.to(self.device), batch)
 
     def validation_step(self, batch: GraphBatch, batch_idx: int) -> None:
-        logits_GC = self.model(batch).logits_GC
-        self._record("val_loss", self.loss(logits_GC, batch.y), batch)
-        correct_G = logits_GC.argmax(-1) == batch.y
-        self._record("val_accuracy", correct_G.float().mean(), batch)
+        logits_WC, y_W = self.judge(self.model, batch), self.judged(batch.y)
+        self._record("val_loss", self.loss(logits_WC, y_W), batch)
+        self._record("val_accuracy", (logits_WC.argmax(-1) == y_W).float().mean(), batch)
 
     def on_fit_start(self) -> None:
         if self._miner is not None:
@@ -225,6 +239,16 @@ class GatTraining(Training):
         if self._miner is None or (self.current_epoch + 1) % every:
             return
         momentum = self._miner.momentum(self.current_epoch, self.config.max_epochs)
-        mined = self._miner.mine(self.model, self.hardness_G.cpu().numpy(), momentum, self.device)
+        mined = self._miner.mine(self, self.hardness_G.cpu().numpy(), momentum)
         self.hardness_G.copy_(torch.as_tensor(mined))
         self._miner.sampler.set_hardness(mined)
+
+
+class GatTraining(WindowTraining):
+    """Of a GAT, which judges every window of a batch."""
+
+    model: Gat
+
+    def judge(self, model: nn.Module, batch: GraphBatch) -> Tensor:
+        logits_GC: Tensor = model(batch).logits_GC
+        return logits_GC

@@ -104,8 +104,14 @@ def temporal_tasks(
         make_task(
             f"temporal.{lane}",
             "temporal",
-            TemporalTask(model=model, training=training, distillation=learns, seed=seed),
-            {"build_train": "build_train", "audit": "audit", **taught},
+            TemporalTask(
+                model=model,
+                training=training,
+                curriculum=variant.curriculum,
+                distillation=learns,
+                seed=seed,
+            ),
+            {"build_train": "build_train", "audit": "audit", "vgae": f"autoencoder.{lane}", **taught},
             cpus=2,
         ),
         make_task(
