@@ -14,7 +14,8 @@ from candor.cli import options, output
 from candor.cli.session import Session, session
 
 if TYPE_CHECKING:
-    from candor.cluster.doctor import Expected, Finding, Patient
+    from candor.cluster.doctor.findings import Finding
+    from candor.cluster.doctor.patient import Expected, Patient
     from candor.executors.site import SiteConfig
 
 Host = Annotated[
@@ -44,8 +45,7 @@ def doctor(
     as_json: options.AsJson = False,
 ) -> None:
     """Examine a cluster step by step, and say what to do for each failure. Ends with 1 if anything failed."""
-    from candor.cluster.doctor import examine
-    from candor.cluster.doctor_jobs import CHECKS
+    from candor.cluster.doctor.examination import CHECKS, examine
     from candor.config.layers import nearest
     from candor.errors import ConfigError
 
@@ -100,7 +100,7 @@ def _patient(
     job_timeout_s: float,
 ) -> Patient:
     from candor.cli.slurm import program
-    from candor.cluster.doctor import Patient
+    from candor.cluster.doctor.patient import Patient
     from candor.cluster.shell import LocalShell, ssh_shell
     from candor.errors import ConfigError
     from candor.executors import ray_probe, sbatch
@@ -161,7 +161,7 @@ def _expected() -> Expected:
     import platform
 
     import candor
-    from candor.cluster.doctor import Expected
+    from candor.cluster.doctor.patient import Expected
     from candor.cluster.probes.environment import code_digest
 
     python = ".".join(platform.python_version_tuple()[:2])

@@ -1,4 +1,4 @@
-"""The checks of ``candor cluster doctor`` that go through the queue: a tiny job, and a tiny Ray inside one."""
+"""A tiny job through the queue, and what comes back of it."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ import secrets
 import shlex
 import time
 from dataclasses import dataclass
-from typing import Any
 
-from candor.cluster import doctor
-from candor.cluster.doctor import Chart, Check, Finding, Patient, failed, last_json, ok, python_of, skipped
+from candor.cluster.doctor.environment import judge_environment
+from candor.cluster.doctor.findings import Finding, failed, ok
+from candor.cluster.doctor.gpus import judge_gpus
+from candor.cluster.doctor.patient import Chart, Patient, last_json, probe_text, python_of
 from candor.cluster.shell import Ran
 
 #: A file written on a node is seen elsewhere at the latest after so long (NFS keeps attributes for a while).
@@ -115,9 +116,9 @@ def check_job(patient: Patient, chart: Chart) -> Finding:
     """A job runs to its end in the same environment, on a node that shares the roots, with the GPUs it asked for."""
     nonce = secrets.token_hex(8)
     marks = {name: f"{root}/.candor-doctor-{nonce}-{name}" for name, root in chart.roots.items()}
-    body = [f"{python_of(patient.python, _text('environment'))}"]
+    body = [f"{python_of(patient.python, probe_text('environment'))}"]
     if patient.gpus:
-        body.append(python_of(patient.python, _text("gpus")))
+        body.append(python_of(patient.python, probe_text("gpus")))
     body += [f"cp nonce {shlex.quote(path)}" for path in marks.values()]
     patient.shell("mkdir -p " + " ".join(map(shlex.quote, chart.roots.values())))
     ended = TinyJob(patient, chart, nonce).run("\n".join(body))
@@ -125,7 +126,7 @@ def check_job(patient: Patient, chart: Chart) -> Finding:
     if ended.trouble:
         return failed(ended.trouble, ended.todo)
     told = last_json(ended.lines[0]) if ended.lines else {}
-    found = doctor.judge_environment(told, Ran(1, "", " ".join(ended.lines)), patient.expected)
+    found = judge_environment(told, Ran(1, "", " ".join(ended.lines)), patient.expected)
     if found.state == "failed":
         return failed(f"on the node: {found.told}", found.todo)
     apart = [name for name in marks if name not in seen]
@@ -137,7 +138,7 @@ def check_job(patient: Patient, chart: Chart) -> Finding:
             + " to a file system that all nodes share.",
         )
     if patient.gpus:
-        gpus = doctor.judge_gpus(last_json(ended.lines[-1]), Ran(1, "", ended.lines[-1]), wanted=patient.gpus)
+        gpus = judge_gpus(last_json(ended.lines[-1]), Ran(1, "", ended.lines[-1]), wanted=patient.gpus)
         return gpus if gpus.state == "failed" else ok(f"ran on {told['host']}: {gpus.told}")
     return ok(f"ran on {told['host']}, in the same environment, with the same roots")
 
@@ -150,52 +151,3 @@ def _seen_marks(patient: Patient, marks: dict[str, str], nonce: str) -> set[str]
     ]
     told = patient.shell("\n".join([*lines, ""])).out
     return {line.removeprefix("seen ") for line in told.splitlines() if line.startswith("seen ")}
-
-
-def check_ray(patient: Patient, chart: Chart) -> Finding:
-    """A Ray starts where jobs run, and a worker of it works; without a queue, on this machine."""
-    a, b = 2 + secrets.randbelow(10**6), 2 + secrets.randbelow(10**6)
-    body = python_of(patient.python, patient.ray_probe, str(a), str(b))
-    if chart.is_ok("job"):
-        ended = TinyJob(patient, chart, secrets.token_hex(8)).run(body)
-        if ended.trouble:
-            return failed(ended.trouble, ended.todo)
-        told, said = last_json("\n".join(ended.lines)), "\n".join(ended.lines)
-    elif not patient.host:
-        ran = patient.in_environment(body, timeout_s=patient.job_timeout_s)
-        told, said = last_json(ran.out), ran.said
-    else:
-        return skipped("no job runs there, and a login node is no place for it")
-    return judge_ray(told, said, a * b)
-
-
-def judge_ray(told: dict[str, Any], said: str, product: int) -> Finding:
-    """Whether another process came to the right product. Pure."""
-    if told.get("product") == product and told.get("elsewhere"):
-        return ok(f"a worker of Ray {told['ray']} worked")
-    why = told.get("error") or said or "it said nothing"
-    todo = (
-        "`pip install 'candor[ray]'` there."
-        if "not installed" in why or "No module named 'ray'" in why
-        else ""
-    )
-    return failed(
-        f"no worker of Ray answered: {why}", todo or "Is /tmp/ray writable, and do nodes have memory enough?"
-    )
-
-
-def _text(name: str) -> str:
-    return (doctor.PROBES / f"{name}.py").read_text(encoding="utf-8")
-
-
-CHECKS = (
-    Check("ssh", doctor.check_ssh),
-    Check("modules", doctor.check_modules, ("ssh",)),
-    Check("environment", doctor.check_environment, ("ssh", "modules")),
-    Check("gpus", doctor.check_gpus, ("ssh", "environment")),
-    Check("roots", doctor.check_roots, ("ssh",)),
-    Check("space", doctor.check_space, ("ssh",)),
-    Check("scheduler", doctor.check_scheduler, ("ssh",)),
-    Check("job", check_job, ("ssh", "environment", "roots", "scheduler")),
-    Check("ray", check_ray, ("ssh", "environment", "job")),
-)
