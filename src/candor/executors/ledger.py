@@ -6,8 +6,8 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from candor.executors.batches import Batch
-from candor.executors.sbatch import job_name
 from candor.executors.scheduler import Queued
+from candor.executors.scripts import job_name
 from candor.flow.journal import JournalTail
 from candor.flow.run import Run
 

@@ -41,6 +41,7 @@ class TinyJob:
 
     def run(self, body: str) -> Ended:
         """Queue ``body``, wait for the end of the job and for its result, and clear up."""
+        queue = self.patient.queue
         where, end = shlex.quote(self.folder), f"CANDOR_{self.nonce}"
         # A result counts once it is whole, and only the job can know the nonce from the file it has to read.
         body = f"cd {where} || exit 81\n{{ {body}\ncat nonce; }} >result.new && mv result.new result"
@@ -48,37 +49,38 @@ class TinyJob:
         sent = self.patient.shell(
             f"mkdir -p {where} && cd {where} || exit 80\nprintf '%s\\n' {self.nonce} >nonce\n"
             f"cat >job.sh <<'{end}'\n{script}\n{end}\n"
-            f"sbatch --parsable --chdir={where} --output=job.out --error=job.out job.sh\n",
+            f"{queue.submit}\n",
             timeout_s=90,
         )
-        job = sent.out.strip().splitlines()[-1].split(";")[0] if sent.out.strip() else ""
-        if sent.code or not job.isdigit():
+        job = queue.job(sent.out)
+        if sent.code or not job:
             return Ended(
-                trouble=f"sbatch: {sent.said}",
+                trouble=f"{queue.submit.split()[0]}: {sent.said}",
                 todo="Read what the scheduler says; `--site-set` changes the request.",
             )
         try:
             ended = self._wait(job)
         finally:
-            self.patient.shell(f"scancel {job} 2>/dev/null")
+            self.patient.shell(queue.end(job))
         if not ended.trouble:
             self.patient.shell(f'rm -rf {where}; rmdir "$(dirname {where})" 2>/dev/null')
         return ended
 
     def _wait(self, job: str) -> Ended:
+        queue = self.patient.queue
         look = (
-            f"cd {shlex.quote(self.folder)} && {{ squeue --noheader --jobs={job} --format='queue|%T|%r' 2>/dev/null; "
+            f"cd {shlex.quote(self.folder)} && {{ {queue.look(job)}; "
             "[ ! -f result ] || sed 's/^/result|/' result; }"
         )
         began, gone, state = time.monotonic(), None, ""
         while time.monotonic() - began < self.patient.job_timeout_s:
             told = self.patient.shell(look, timeout_s=90)
             result = [line[7:] for line in told.out.splitlines() if line.startswith("result|")]
-            queue = [line[6:] for line in told.out.splitlines() if line.startswith("queue|")]
+            entry = [line[6:] for line in told.out.splitlines() if line.startswith("queue|")]
             if result and result[-1] == self.nonce:
                 return Ended(tuple(result[:-1]))
-            state = queue[-1] if queue else state
-            over = not queue or queue[-1].split("|")[0] not in (
+            state = entry[-1] if entry else state
+            over = not entry or queue.word(entry[-1].split("|")[0]) not in (
                 "PENDING",
                 "CONFIGURING",
                 "RUNNING",
@@ -89,10 +91,12 @@ class TinyJob:
                 return self._lost(job)
             time.sleep(self.patient.poll_s)
         word, _, reason = state.partition("|")
+        word = queue.word(word)
         waited = f"{self.patient.job_timeout_s:.0f} s"
         if word == "RUNNING":
             return Ended(
-                trouble=f"job {job} ran for {waited} without a result", todo=f"Read {self.folder}/job.out."
+                trouble=f"job {job} ran for {waited} without a result",
+                todo=f"Read {self.folder}/{self.patient.queue.output}.",
             )
         return Ended(
             trouble=f"job {job} did not start within {waited} ({word.lower() or 'not in the queue'}, {reason or 'no reason'})",
@@ -101,14 +105,12 @@ class TinyJob:
 
     def _lost(self, job: str) -> Ended:
         where = shlex.quote(self.folder)
-        account = self.patient.shell(
-            f"sacct -n -X -P -j {job} --format=State,ExitCode,NodeList 2>/dev/null"
-        ).out.strip()
-        output = self.patient.shell(f"tail -n 3 {where}/job.out 2>/dev/null").out
+        account = self.patient.shell(self.patient.queue.account(job)).out.strip()
+        output = self.patient.shell(f"tail -n 3 {where}/{self.patient.queue.output} 2>/dev/null").out
         said = " ".join(output.split()) or "it printed nothing that is seen from here"
         return Ended(
             trouble=f"job {job} left the queue without a result ({account or 'no account'}): {said}",
-            todo=f"Is the run root the same folder on the nodes? Read {self.folder}/job.out.",
+            todo=f"Is the run root the same folder on the nodes? Read {self.folder}/{self.patient.queue.output}.",
         )
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from candor.cluster import probes
 from candor.cluster.doctor.findings import Finding
+from candor.cluster.doctor.queues import QUEUES, Queue
 from candor.cluster.shell import Ran, Shell
 
 _PROBES = Path(probes.__file__).parent
@@ -39,6 +40,7 @@ class Patient:
         activation: lines of shell that load modules and activate the environment, as jobs do.
         roots: the three roots; None to ask candor there.
         refusal: why candor does not submit to this site; empty if it does.
+        queue: what its scheduler is asked with.
         job: (roots, body) → script of a job that runs ``body`` in the environment.
         gpus: how many the jobs ask for.
         ray_probe: source of a Python script that multiplies its two arguments on Ray.
@@ -53,6 +55,7 @@ class Patient:
     activation: tuple[str, ...] = ()
     roots: Mapping[str, str] | None = None
     refusal: str = ""
+    queue: Queue = QUEUES["slurm"]
     gpus: int = 0
     partition: str = ""
     min_free_gb: float = 10.0

@@ -17,6 +17,12 @@ _UP = (
     "planned",
     "resv",
     "reserved",
+    # PBS
+    "free",
+    "busy",
+    "job-busy",
+    "job-exclusive",
+    "resv-exclusive",
 )
 
 
@@ -24,9 +30,10 @@ def check_scheduler(patient: Patient, chart: Chart) -> Finding:
     """The controller answers, nodes are up, and it would take a job of this site."""
     if patient.refusal:
         return failed(patient.refusal, "Choose another site with --site, or change its preset.")
+    commands = " ".join(patient.queue.commands)
     ran = patient.shell(
-        "for c in sinfo squeue sbatch; do command -v $c >/dev/null || { echo no $c >&2; exit 90; }; done\n"
-        "sinfo --noheader --Node --format='%R|%a|%t|%n' && squeue --noheader --user=\"$(id -un)\" --format=%i >/dev/null\n",
+        f"for c in {commands}; do command -v $c >/dev/null || {{ echo no $c >&2; exit 90; }}; done\n"
+        f"{patient.queue.nodes(patient.partition)}\n",
         timeout_s=90,
     )
     if ran.code == 90:
@@ -45,17 +52,22 @@ def check_scheduler(patient: Patient, chart: Chart) -> Finding:
             f"Partitions: {names}.",
         )
     # A star: the node does not answer. Other marks: it sleeps to save power, or is about to boot.
-    up = [row for row in here if row[1] == "up" and "*" not in row[2] and row[2].rstrip("~#!%$@^-+") in _UP]
+    up = [row for row in here if row[1] == "up" and _is_up(row[2])]
     nodes = len({row[3] for row in up})
     if not nodes:
         states = ", ".join(sorted({f"{row[0]} {row[1]}: {row[2]}" for row in here}))
-        return failed(f"no node is up ({states})", "`sinfo -R` says why; ask the site.")
+        return failed(f"no node is up ({states})", "`sinfo -R` or `pbsnodes -l` says why; ask the site.")
     return _would_be_taken(patient, chart, nodes)
+
+
+def _is_up(state: str) -> bool:
+    """PBS lists several states of a node; one that it is not known to be well in is enough."""
+    return "*" not in state and all(part.rstrip("~#!%$@^-+") in _UP for part in state.split(","))
 
 
 def _would_be_taken(patient: Patient, chart: Chart, nodes: int) -> Finding:
     script = patient.job(chart.roots, "true")
-    ran = patient.shell(f"sbatch --test-only <<'CANDOR_JOB'\n{script}\nCANDOR_JOB\n", timeout_s=90)
+    ran = patient.shell(f"{{ {patient.queue.trial}; }} <<'CANDOR_JOB'\n{script}\nCANDOR_JOB\n", timeout_s=90)
     if ran.code:
         return failed(
             f"a job of this site would be refused: {ran.said}",

@@ -128,7 +128,9 @@ def import_file(raw: RawFile, folder: Path, options: ImportOptions, *, sha256: s
     try:
         with progress.noting(folder, f"{final.name}.{_host()}", raw.stem) as told:
             record = _write(raw, draft, options, capture, digest, told)
-        with frames.storage(draft):  # Whole on the disk before it has its name: a crash leaves all of it or nothing.
+        with frames.storage(
+            draft
+        ):  # Whole on the disk before it has its name: a crash leaves all of it or nothing.
             fsync_tree(draft)
         for stale in {final, there[1] if there else final}:
             shutil.rmtree(stale, ignore_errors=True)
