@@ -13,7 +13,7 @@ from toy_pipeline import ToyWorkload
 
 from candor.cli.session import Session
 from candor.cli.status import TaskRow, task_rows
-from candor.executors import slurm_status
+from candor.executors import queue_status
 from candor.flow.run import Run
 
 pytestmark = pytest.mark.slow
@@ -184,11 +184,11 @@ def test_a_node_that_dies_in_silence_is_told_by_status_and_its_task_goes_on_else
         wait_until(lambda: slurm.node_state(node).endswith("*"), "SLURM to miss an answer", 150)
         # SLURM calls the job running still.
         assert slurm.call("squeue", "-h", "-j", str(first["job"]), "-o", "%T").strip() == "RUNNING"
-        monkeypatch.setattr(slurm_status, "TOLD_S", 20.0)
+        monkeypatch.setattr(queue_status, "TOLD_S", 20.0)
         (row,) = [r for r in status_rows(toy) if r.task == "left"]
         assert row.state == "silent"
         assert f"on {node} has not been heard of since" in (row.reason or "")
-        assert f"SLURM says that {node} does not respond" in (row.reason or "")
+        assert f"the scheduler says that {node} does not respond" in (row.reason or "")
         assert "the same `candor run`" in (row.reason or "")
 
         toy.run(*site, TOY_WAIT_S="0")
