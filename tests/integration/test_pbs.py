@@ -70,7 +70,7 @@ def test_cancel_takes_the_jobs_off_the_queue_and_the_run_resumes_from_its_checkp
     toy.run("--no-wait", "--set", "left.steps=8", TOY_WAIT_S="0.7")
     wait_until(lambda: step_of(toy) >= 4, "more steps than the other task has")
     toy("cancel", toy.folder.name)
-    mine = {job for event in toy.events("slurm_submitted") for job in event["jobs"].values()}
+    mine = {job for event in toy.events("jobs_submitted") for job in event["jobs"].values()}
     wait_until(lambda: all(jobs(pbs)[job]["job_state"] == "F" for job in mine), "an empty queue")
     assert toy.record("left")["outcome"] == "interrupted"
     assert "21.0" in toy.run("--set", "left.steps=8").stdout
@@ -104,7 +104,7 @@ def test_an_element_of_an_array_goes_on_as_a_job_of_its_own(toy: PbsToy, pbs: Pa
 
 def test_what_depends_on_a_failure_leaves_the_queue_and_is_told_as_skipped(toy: PbsToy, pbs: Path) -> None:
     toy.run("--no-wait", TOY_FAIL="total")
-    mine = {job for event in toy.events("slurm_submitted") for job in event["jobs"].values()}
+    mine = {job for event in toy.events("jobs_submitted") for job in event["jobs"].values()}
     wait_until(lambda: all(jobs(pbs)[job]["job_state"] == "F" for job in mine), "an empty queue")
     shown = {t["task"]: t for t in json.loads(toy("status", toy.folder.name, "--json").stdout)["tasks"]}
     assert shown["total"]["state"] == "failed"
@@ -210,4 +210,4 @@ def test_the_plan_runs_on_ray_inside_one_allocation(tmp_path: Path) -> None:
         done = toy.run("--with-ray", "--site-set", "stages.ray.cpus=2")
         assert "21.0" in done.stdout, time.monotonic() - began
         jobs_of = {str(toy.record(t)["job"]) for t in ("left", "right", "total", "report")}
-        assert jobs_of == {toy.events("slurm_submitted")[0]["jobs"]["ray"]}
+        assert jobs_of == {toy.events("jobs_submitted")[0]["jobs"]["ray"]}

@@ -151,7 +151,7 @@ class QueueExecutor:
             over = {t for t, entry in queued.items() if entry.job in dying or _failed(run, t, entry.job)}
             live = self._joinable(plan, todo, {t: e for t, e in queued.items() if t not in over})
             if live:
-                run.journal.append("slurm_joined", jobs=live)
+                run.journal.append("jobs_joined", jobs=live)
             fresh = [t for t in todo if t not in live and not self._published(plan, t)]
             jobs = dict(live)
             arrays: dict[str, str] = {}

@@ -150,7 +150,7 @@ def _anew(executor: QueueExecutor, run: Run, todo: Sequence[str], silence: Silen
         ledger.note_intent(run, Batch({0: HEAD}))
         job = executor.scheduler.submit(executor.folder(run) / f"{HEAD}.sh")
         ledger.note_shared(run, HEAD, todo, job)
-    run.journal.append("slurm_replaced", task=HEAD, job=silence.job, by=job, why=silence.told())
+    run.journal.append("jobs_replaced", task=HEAD, job=silence.job, by=job, why=silence.told())
     log.warning("%s; the allocation was submitted anew as job %s", silence.told(), job)
     executor.silences.cancel(silence)
     return job

@@ -174,7 +174,7 @@ class Silences:
             declare_lost(
                 run, task, self.store, f"{silence.told()}; it goes on as job {fresh}", error="Silent"
             )
-        run.journal.append("slurm_replaced", task=task_id, job=silence.job, by=fresh, why=silence.told())
+        run.journal.append("jobs_replaced", task=task_id, job=silence.job, by=fresh, why=silence.told())
         log.warning("%s: %s; submitted anew as job %s", task_id, silence.told(), fresh)
         self.cancel(silence)
         return True

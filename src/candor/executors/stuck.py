@@ -62,7 +62,7 @@ class Stuck:
             except SchedulerError as e:  # It started meanwhile, or the site forbids it.
                 log.warning("job %s waits for a job that is done: %s", entry.job, e)
             else:
-                run.journal.append("slurm_freed", task=task.id, job=entry.job)
+                run.journal.append("jobs_freed", task=task.id, job=entry.job)
 
 
 def _waits(entry: Queued) -> bool:

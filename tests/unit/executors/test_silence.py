@@ -180,7 +180,7 @@ def test_a_silent_job_on_a_node_that_does_not_respond_is_submitted_anew(half: Ha
     record = AttemptRecord.model_validate_json((folder / "record.json").read_text())
     assert (record.outcome, record.error) == ("killed", "Silent")
     assert "goes on as job 101_0" in (record.reason or "")
-    (event,) = [e for e in half.run.journal.read() if e["event"] == "slurm_replaced"]
+    (event,) = [e for e in half.run.journal.read() if e["event"] == "jobs_replaced"]
     assert (event["task"], event["job"], event["by"]) == ("left", "7_0", "101_0")
 
 
