@@ -39,7 +39,7 @@ class Follower:
 
 
 def job_of(toy: Toy, task: str) -> str:
-    return str(toy.events("slurm_submitted")[-1]["jobs"][task])
+    return str(toy.events("jobs_submitted")[-1]["jobs"][task])
 
 
 def test_a_queued_job_is_waited_for_and_its_log_followed_to_the_end(toy: Toy, slurm: SlurmCluster) -> None:

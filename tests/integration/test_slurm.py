@@ -13,7 +13,7 @@ from toy_pipeline import ToyWorkload
 
 from candor.cli.session import Session
 from candor.cli.status import TaskRow, task_rows
-from candor.executors import slurm_status
+from candor.executors import queue_status
 from candor.flow.run import Run
 
 pytestmark = pytest.mark.slow
@@ -35,7 +35,7 @@ def test_a_plan_runs_as_jobs_and_its_report_comes_out(toy: Toy) -> None:
 def ours(slurm: SlurmCluster, toy: Toy) -> list[str]:
     """Jobs of this run in the queue."""
     listed = slurm.call("squeue", "-h", "-r", "-o", "%i|%j").splitlines()
-    name = json.loads(json.dumps(toy.events("slurm_submitted")))
+    name = json.loads(json.dumps(toy.events("jobs_submitted")))
     mine = {job for event in name for job in event["jobs"].values()}
     return [line.split("|")[0] for line in listed if line.split("|")[0] in mine]
 
@@ -51,9 +51,9 @@ def test_a_plan_that_is_queued_is_joined_and_not_doubled(toy: Toy, slurm: SlurmC
     again = toy.run("--no-wait", "--json")
     before, after = json.loads(first.stdout)["jobs"], json.loads(again.stdout)["jobs"]
     assert set(after.items()) <= set(before.items())
-    assert len(toy.events("slurm_submitted")) == 3
+    assert len(toy.events("jobs_submitted")) == 3
     assert "21.0" in toy.run().stdout
-    assert len(toy.events("slurm_submitted")) == 3
+    assert len(toy.events("jobs_submitted")) == 3
     assert all(
         not (toy.folder / f"tasks/{t}/attempt-2").exists() for t in ("left", "right", "total", "report")
     )
@@ -65,9 +65,9 @@ def test_a_submitter_that_died_before_noting_the_job_finds_it_in_the_queue(
     toy.run("--no-wait", TOY_WAIT_S="1")
     journal = toy.folder / "journal.jsonl"
     lines = journal.read_text().splitlines(keepends=True)
-    journal.write_text("".join(line for line in lines if '"slurm_submitted"' not in line))
+    journal.write_text("".join(line for line in lines if '"jobs_submitted"' not in line))
     jobs = json.loads(toy.run("--no-wait", "--json").stdout)["jobs"]
-    assert {e["how"] for e in toy.events("slurm_submitted")} == {"found in the queue"}
+    assert {e["how"] for e in toy.events("jobs_submitted")} == {"found in the queue"}
     assert len(jobs) == 4
     toy("cancel", toy.folder.name)
 
@@ -184,11 +184,11 @@ def test_a_node_that_dies_in_silence_is_told_by_status_and_its_task_goes_on_else
         wait_until(lambda: slurm.node_state(node).endswith("*"), "SLURM to miss an answer", 150)
         # SLURM calls the job running still.
         assert slurm.call("squeue", "-h", "-j", str(first["job"]), "-o", "%T").strip() == "RUNNING"
-        monkeypatch.setattr(slurm_status, "TOLD_S", 20.0)
+        monkeypatch.setattr(queue_status, "TOLD_S", 20.0)
         (row,) = [r for r in status_rows(toy) if r.task == "left"]
         assert row.state == "silent"
         assert f"on {node} has not been heard of since" in (row.reason or "")
-        assert f"SLURM says that {node} does not respond" in (row.reason or "")
+        assert f"the scheduler says that {node} does not respond" in (row.reason or "")
         assert "the same `candor run`" in (row.reason or "")
 
         toy.run(*site, TOY_WAIT_S="0")
@@ -199,7 +199,7 @@ def test_a_node_that_dies_in_silence_is_told_by_status_and_its_task_goes_on_else
     assert second["outcome"] == "succeeded"
     assert second["summary"]["resumed_from"] >= 3
     assert second["process"]["host"] != node
-    (event,) = toy.events("slurm_replaced")
+    (event,) = toy.events("jobs_replaced")
     assert (event["job"], event["by"]) == (first["job"], second["job"])
 
 

@@ -19,7 +19,7 @@ def test_the_plan_runs_on_ray_inside_one_allocation(tmp_path: Path, slurm: Slurm
     done = toy.run("--with-ray", "--nodes", str(nodes), *site)
     assert "21.0" in done.stdout
     jobs = {str(toy.record(t)["job"]) for t in ("left", "right", "total", "report")}
-    assert jobs == {toy.events("slurm_submitted")[0]["jobs"]["ray"]}  # type: ignore[index]
+    assert jobs == {toy.events("jobs_submitted")[0]["jobs"]["ray"]}  # type: ignore[index]
     told = "".join(p.read_text() for p in (toy.folder / "slurm").glob("*"))
     assert "RAY_AUTH_TOKEN=$(" in told
     assert json.loads(toy.run("--with-ray", "--json").stdout)["outcome"] == "cached"

@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from toy_pipeline import SCRIPT, ToyWorkload
@@ -79,8 +81,8 @@ def slurm(*directives: str) -> Iterator[Platform]:
     if not available():
         missing = "needs SLURM, munge, slurmdbd, mariadb-server and iproute2, as root"
         (pytest.fail if os.environ.get("CANDOR_REQUIRE_ALL") == "1" else pytest.skip)(missing)
+    from candor.executors.queue import QueueExecutor
     from candor.executors.site import SiteConfig
-    from candor.executors.slurm import SlurmExecutor
 
     passed = ("HOME", "USER", "PATH", "LANG", "PYTHONPATH", "TOY_FAIL", "TOY_DIE", "TOY_WAIT_S")
     site = SiteConfig(pass_env=passed, poll_s=0.5, on_stop="cancel", extra=directives)
@@ -88,31 +90,54 @@ def slurm(*directives: str) -> Iterator[Platform]:
     args = [part for key, value in stated.items() for part in ("--site-set", f"{key}={json.dumps(value)}")]
 
     def make(store: ArtifactStore) -> Executor:
-        root = store.cache_root.parent
-        roots = {
-            "CANDOR_CACHE_ROOT": root / "cache",
-            "CANDOR_RUN_ROOT": root,
-            "CANDOR_DATA_ROOT": root / "data",
-        }
-        return SlurmExecutor(
-            store, site, {k: str(v) for k, v in roots.items()}, (sys.executable, str(SCRIPT)), sys.prefix
-        )
+        return QueueExecutor(store, site, _roots(store), (sys.executable, str(SCRIPT)), sys.prefix)
 
     with slurm_cluster():
         # Both tasks of the first run are killed at once; the run fails with their records.
         yield Platform("slurm", make, ("--on", "slurm", *args), after_kill=(6, 0))
 
 
+@contextmanager
+def pbs() -> Iterator[Platform]:
+    """A fake PBS: no real one could be had. See ``pbs/fake_pbs.py``."""
+    from pbs_cluster import fake_pbs
+
+    from candor.executors.pbs_commands import Pbs
+    from candor.executors.queue import QueueExecutor
+    from candor.executors.site import SiteConfig
+
+    passed = ("HOME", "USER", "PATH", "LANG", "PYTHONPATH", "TOY_FAIL", "TOY_DIE", "TOY_WAIT_S")
+    site = SiteConfig(pass_env=passed, poll_s=0.5, on_stop="cancel", scheduler="pbs")
+    stated = site.model_dump(mode="json", include={"pass_env", "poll_s", "on_stop"})
+    args = [part for key, value in stated.items() for part in ("--site-set", f"{key}={json.dumps(value)}")]
+
+    def make(store: ArtifactStore) -> Executor:
+        roots = _roots(store)
+        return QueueExecutor(
+            store, site, roots, (sys.executable, str(SCRIPT)), sys.prefix, scheduler=Pbs(patience_s=5.0)
+        )
+
+    with TemporaryDirectory() as folder, fake_pbs(Path(folder) / "pbs"):
+        yield Platform("pbs", make, ("--on", "pbs", *args), after_kill=(6, 0))
+
+
+def _roots(store: ArtifactStore) -> dict[str, str]:
+    root = store.cache_root.parent
+    roots = {"CANDOR_CACHE_ROOT": root / "cache", "CANDOR_RUN_ROOT": root, "CANDOR_DATA_ROOT": root / "data"}
+    return {name: str(path) for name, path in roots.items()}
+
+
 #: A new executor joins the conformance suite by an entry here.
 PLATFORMS: dict[str, Callable[[], AbstractContextManager[Platform]]] = {
     "inline": inline,
     "ray": ray,
+    "pbs": pbs,
     "ray-two-nodes": partial(ray, nodes=2),
     "slurm": slurm,
     "slurm-one-node": partial(slurm, "--nodelist=node1"),
 }
 #: Need services that take seconds to start.
-SLOW = {"ray", "ray-two-nodes", "slurm", "slurm-one-node"}
+SLOW = {"ray", "ray-two-nodes", "pbs", "slurm", "slurm-one-node"}
 
 
 #: On one node, tasks of several kinds compete for the same few processors; on two of Ray, they end far from where one

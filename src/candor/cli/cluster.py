@@ -33,14 +33,14 @@ def resubmit(
 ) -> None:
     """Queue the successor of a job that its site does not let requeue; what waits for the job then waits for it."""
     from candor.executors.resubmit import resubmit as submit_again
-    from candor.executors.scheduler import Slurm
+    from candor.executors.scheduler import scheduler_here
     from candor.flow.plan import read_plan
     from candor.flow.run import Run
 
     plan = read_plan(plan_path)
     run = Run(session(ctx).settings.run_root / "runs" / plan.run_id)
-    number = os.environ.get("SLURM_ARRAY_TASK_ID", "")
-    job = submit_again(plan, run, task_id, script, Slurm(patience_s=30.0), number=number)
+    number = os.environ.get("SLURM_ARRAY_TASK_ID") or os.environ.get("PBS_ARRAY_INDEX") or ""
+    job = submit_again(plan, run, task_id, script, scheduler_here(30.0), number=number)
     output.say(f"{task_id} goes on as job {job}.")
 
 
@@ -55,7 +55,7 @@ def epilog(
     """What a job asked for and what it used: GPUs, memory, waiting for disks, time; and what to ask for next time."""
     from candor.cluster import epilog as report
     from candor.executors import ledger
-    from candor.executors.scheduler import Slurm
+    from candor.executors.scheduler import scheduler_here
     from candor.flow.plan import read_plan
     from candor.flow.run import Run
 
@@ -65,16 +65,16 @@ def epilog(
     job = job or ledger.jobs_of(run).get(task_id, "")
     inside = os.environ.get("CANDOR_JOB") == job != ""
     # A job that is about to end is in no account yet, and what waits for it should not wait for the database.
-    rows = [] if inside or not job else Slurm(patience_s=30.0).accounting([job])
+    rows = [] if inside or not job else scheduler_here(30.0).accounting([job])
     if inside:
-        memory, limit, cpus = Slurm(patience_s=1.0).own_request(job)
+        memory, limit, cpus = scheduler_here(1.0).own_request(job)
     else:
         memory, limit, cpus = (
             (rows[-1].memory_bytes, rows[-1].limit_s, rows[-1].cpus) if rows else (None,) * 3
         )
     asked = report.Asked(memory_bytes=memory, limit_s=limit, cpus=cpus)
     attempts = [a for a in run.attempts(task.id) if not job or a.record.job == job]
-    samples = run.path / "slurm" / f"job-{job}.samples"
+    samples = run.path / scheduler_here().words.scheduler / f"job-{job}.samples"
     found = report.measure(
         task=task.id,
         job=job,

@@ -14,7 +14,8 @@ from candor.cli import options, output
 from candor.cli.session import Session, session
 
 if TYPE_CHECKING:
-    from candor.cluster.doctor import Expected, Finding, Patient
+    from candor.cluster.doctor.findings import Finding
+    from candor.cluster.doctor.patient import Expected, Patient
     from candor.executors.site import SiteConfig
 
 Host = Annotated[
@@ -44,8 +45,7 @@ def doctor(
     as_json: options.AsJson = False,
 ) -> None:
     """Examine a cluster step by step, and say what to do for each failure. Ends with 1 if anything failed."""
-    from candor.cluster.doctor import examine
-    from candor.cluster.doctor_jobs import CHECKS
+    from candor.cluster.doctor.examination import CHECKS, examine
     from candor.config.layers import nearest
     from candor.errors import ConfigError
 
@@ -99,15 +99,18 @@ def _patient(
     min_free_gb: float,
     job_timeout_s: float,
 ) -> Patient:
-    from candor.cli.slurm import program
-    from candor.cluster.doctor import Patient
+    from candor.cli.queue import program
+    from candor.cluster.doctor.patient import Patient
+    from candor.cluster.doctor.queues import QUEUES
     from candor.cluster.shell import LocalShell, ssh_shell
     from candor.errors import ConfigError
-    from candor.executors import ray_probe, sbatch
+    from candor.executors import ray_probe, scripts
+    from candor.executors.scheduler import scheduler_here
     from candor.executors.site import check_submittable, load_site
 
     site = load_site(name, data_root=state.settings.data_root, sets=site_sets)
     refusal = ""
+    on = site.scheduler or ("slurm" if host else scheduler_here().words.scheduler)
     try:
         check_submittable(name, site)
     except ConfigError as e:
@@ -116,16 +119,17 @@ def _patient(
     venv = site.venv or ("" if host else own)
     inside = bool(venv) or bool(site.setup)
     # Without an environment to activate, jobs call this very Python; another machine has one of its own.
-    python = "python" if inside else "python3" if host else sbatch.quoted(sys.executable)
-    exports = [f"export {key}={sbatch.quoted(value)}" for key, value in sorted(site.env.items())]
+    python = "python" if inside else "python3" if host else scripts.quoted(sys.executable)
+    exports = [f"export {key}={scripts.quoted(value)}" for key, value in sorted(site.env.items())]
     return Patient(
         shell=ssh_shell(host, ssh) if host else LocalShell(),
         expected=_expected(),
-        job=JobScripts(site, words, venv, gpus),
+        job=JobScripts(site, words, venv, gpus, on, host),
+        queue=QUEUES[on],
         host=host,
         python=python,
         modules=site.modules,
-        activation=(sbatch.FAIL, *exports, *sbatch.activation(site, venv)),
+        activation=(scripts.FAIL, *exports, *scripts.activation(site, venv)),
         roots=None if host else {key: str(path) for key, path in state.settings.model_dump().items()},
         refusal=refusal,
         gpus=gpus,
@@ -140,11 +144,14 @@ def _patient(
 class JobScripts:
     """Renders a job of the site."""
 
-    def __init__(self, site: SiteConfig, words: list[str], venv: str, gpus: int) -> None:
+    def __init__(self, site: SiteConfig, words: list[str], venv: str, gpus: int, on: str, host: str) -> None:
         self._site, self._words, self._venv, self._gpus = site, words, venv, gpus
+        self._on, self._host = on, host
 
     def __call__(self, roots: Mapping[str, str], body: str) -> str:
-        from candor.executors.sbatch import ScriptContext, render_body
+        from candor.executors.qsub import passing
+        from candor.executors.scheduler import scheduler_named
+        from candor.executors.scripts import ScriptContext, render_body
         from candor.executors.site import refuse_secrets
 
         # Ten minutes are plenty, and short jobs are started early.
@@ -152,16 +159,19 @@ class JobScripts:
         variables = {f"CANDOR_{key.upper()}": value for key, value in roots.items()}
         folder = Path(roots.get("run_root", ".")) / "doctor"
         context = ScriptContext(folder, folder, folder, variables, self._words, self._venv)
-        script = render_body(context, self._site, self._site.named("doctor", own=own), "doctor", body)
+        request = self._site.named("doctor", own=own)
+        words = scheduler_named(self._on).words
+        script = render_body(context, self._site, request, "doctor", body, words=words)
         refuse_secrets(script, os.environ, "the doctor")
-        return script
+        # What is set on another machine nobody knows here.
+        return passing(script, {} if self._host else os.environ)
 
 
 def _expected() -> Expected:
     import platform
 
     import candor
-    from candor.cluster.doctor import Expected
+    from candor.cluster.doctor.patient import Expected
     from candor.cluster.probes.environment import code_digest
 
     python = ".".join(platform.python_version_tuple()[:2])

@@ -30,7 +30,7 @@ class Where:
 
     on: str = "inline"
     address: str = ""
-    #: For SLURM: the site preset and changes of it; whether to wait; one allocation that boots Ray, of so many nodes.
+    #: For a cluster's queue: the site preset and changes of it; whether to wait; one allocation that boots Ray, of so many nodes.
     site: str = "generic"
     site_sets: tuple[str, ...] = ()
     wait: bool = True
@@ -52,10 +52,10 @@ def _inline(state: Session, display: Display, where: Where) -> Iterator[Executor
     yield InlineExecutor(state.store, state.workload.stages, DeviceRecorder, display)
 
 
-def _slurm(state: Session, display: Display, where: Where) -> AbstractContextManager[Executor]:
-    from candor.cli import slurm
+def _queue(state: Session, display: Display, where: Where) -> AbstractContextManager[Executor]:
+    from candor.cli import queue
 
-    return slurm.opened(state, display, where)
+    return queue.opened(state, display, where)
 
 
 @contextmanager
@@ -73,7 +73,9 @@ def _ray(state: Session, display: Display, where: Where) -> Iterator[Executor]:
         yield RayExecutor(state.store, state.workload.stages, DeviceRecorder, display)
 
 
-EXECUTORS: dict[str, Open] = {"inline": _inline, "ray": _ray, "slurm": _slurm}
+EXECUTORS: dict[str, Open] = {"inline": _inline, "ray": _ray, "slurm": _queue, "pbs": _queue}
+#: Those that hand tasks to the queue of a cluster.
+QUEUES = ("slurm", "pbs")
 
 
 def checked(where: Where) -> Where:

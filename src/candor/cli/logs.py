@@ -52,7 +52,7 @@ def logs(
 
 def _await_start(run: Run, task_id: str) -> None:
     """While the task's job waits in the queue, say so once and wait with it; if it leaves without an attempt, note why."""
-    from candor.executors.slurm_status import QueueView, queue_word
+    from candor.executors.queue_status import QueueView, queue_word
 
     told = ""
     while True:
@@ -72,14 +72,14 @@ def _await_start(run: Run, task_id: str) -> None:
 
 
 def _note_untried(run: Run, task_id: str) -> None:
-    """If the task's job ended before it began an attempt, record what SLURM says of that."""
+    """If the task's job ended before it began an attempt, record what the scheduler says of that."""
     from candor.executors import ledger
-    from candor.executors.scheduler import Slurm
+    from candor.executors.scheduler import scheduler_here
     from candor.executors.settling import settle
 
     job = ledger.jobs_of(run).get(task_id)
     if job is not None and not any(a.ok or a.record.job == job for a in run.attempts(task_id)):
-        settle(run, run.plan().task(task_id), job, Slurm(patience_s=_FOLLOW_QUEUE_S))
+        settle(run, run.plan().task(task_id), job, scheduler_here(_FOLLOW_QUEUE_S))
 
 
 def _find_attempt(state: Session, run: Run, task_id: str, number: int | None) -> Attempt:
@@ -121,7 +121,7 @@ class _Follower:
     _told: bool = False
 
     def running(self, attempt: Attempt) -> bool:
-        from candor.executors.slurm_status import QueueView
+        from candor.executors.queue_status import QueueView
 
         now = _again(attempt)
         if now.record.outcome != "running" or now.record.job is None:
@@ -136,7 +136,7 @@ class _Follower:
         return not self._gone
 
     def _tell_silence(self, silence: Silence | None) -> None:
-        from candor.executors.slurm_status import silent_word
+        from candor.executors.queue_status import silent_word
 
         if silence is not None and not self._told:
             output.note(f"{self.task.id} is silent: {silent_word(silence, self.run.id)[1]}")

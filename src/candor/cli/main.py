@@ -26,8 +26,8 @@ from candor.cli import (
     output,
     profile,
     profile_train,
+    queue,
     run,
-    slurm,
     status,
     tabular,
     task,
@@ -87,7 +87,7 @@ def build_app() -> typer.Typer:
     app.command()(status.status)
     app.command()(logs.logs)
     app.command()(clean.clean)
-    app.command()(slurm.cancel)
+    app.command()(queue.cancel)
     app.command()(ingest.ingest)
     app.command()(audit.audit)
     app.command()(profile.profile)

@@ -44,18 +44,19 @@ Dashboard = Annotated[
         "--dashboard", help="With --on ray: Ray's dashboard, on loopback and behind the run's token."
     ),
 ]
-Site = Annotated[str, typer.Option("--site", help="Site preset for --on slurm, e.g. osc_ascend.")]
+Site = Annotated[str, typer.Option("--site", help="Site preset for --on slurm or pbs, e.g. osc_ascend.")]
 SiteSets = Annotated[
     list[str],
     typer.Option("--site-set", metavar="KEY=VALUE", help="Change one value of the site; repeatable."),
 ]
 Wait = Annotated[
-    bool, typer.Option("--wait/--no-wait", help="With --on slurm: wait for the jobs, or only queue them.")
+    bool,
+    typer.Option("--wait/--no-wait", help="With --on slurm or pbs: wait for the jobs, or only queue them."),
 ]
 WithRay = Annotated[
     bool,
     typer.Option(
-        "--with-ray", help="With --on slurm: one allocation that boots Ray and runs all tasks inside."
+        "--with-ray", help="With --on slurm or pbs: one allocation that boots Ray and runs all tasks inside."
     ),
 ]
 Nodes = Annotated[int, typer.Option("--nodes", min=1, help="Nodes of the allocation of --with-ray.")]

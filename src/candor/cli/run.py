@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from candor.cli import executors, options, output, slurm, track
+from candor.cli import executors, options, output, queue, track
 from candor.cli.session import Planned, Session, session
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def run(
     dry_run: Annotated[
         bool,
         typer.Option(
-            "--dry-run", help="Print the plan and what of it is cached; with --on slurm every script."
+            "--dry-run", help="Print the plan and what of it is cached; with --on slurm or pbs every script."
         ),
     ] = False,
     seed: options.Seeds = "",
@@ -66,8 +66,8 @@ def run(
     planned = state.planned(options.request(experiment, dataset, sets, seed, allow), until)
     states = survey(planned.plan, state.store, earlier=state.earlier_plans(planned.plan))
     todo = [s.task.id for s in states if s.state != "cached"]
-    if dry_run and where.on == "slurm" and not as_json:
-        slurm.print_scripts(state, planned, todo, where)
+    if dry_run and where.on in executors.QUEUES and not as_json:
+        queue.print_scripts(state, planned, todo, where)
         return
     if dry_run:
         _show_plan(planned, states, as_json=as_json)
@@ -82,8 +82,8 @@ def run(
         return
     _warn_of_corrupted(states)
     track.begin(track.of_run(state, run), tracking)
-    if where.on == "slurm" and not where.wait:
-        jobs = slurm.submit_only(state, planned, run, todo, where)
+    if where.on in executors.QUEUES and not where.wait:
+        jobs = queue.submit_only(state, planned, run, todo, where)
         if as_json:
             output.as_json({"run": run.id, "outcome": "queued", "jobs": jobs})
         return
@@ -167,11 +167,11 @@ def execute_tasks(state: Session, plan: Plan, run: Run, todo: list[str], where: 
     try:
         with _display(len(todo)) as display:
             if where.with_ray:
-                return slurm.run_allocation(state, plan, run, todo, where, display)
+                return queue.run_allocation(state, plan, run, todo, where, display)
             with executors.opened(state, display, where) as executor:
                 return execute(executor, plan, run, todo)
     except KeyboardInterrupt:
-        if where.on == "slurm" and not slurm.cancels_on_stop(state, where):
+        if where.on in executors.QUEUES and not queue.cancels_on_stop(state, where):
             output.note(f"Stopped waiting; the jobs go on. `candor cancel {run.id}` ends them.")
         else:
             output.note("Stopped. Run the same command to resume.")

@@ -15,9 +15,9 @@ from candor.cli.session import Session, session
 from candor.errors import CandorError
 
 if TYPE_CHECKING:
+    from candor.executors.queue_status import QueueView
     from candor.executors.scheduler import Queued
     from candor.executors.silence import Silence
-    from candor.executors.slurm_status import QueueView
     from candor.flow.plan import PlannedTask
     from candor.flow.run import Run
 
@@ -45,7 +45,7 @@ def status(
     as_json: options.AsJson = False,
 ) -> None:
     """List runs, the latest first; or the tasks of one run."""
-    from candor.executors.slurm_status import QueueView
+    from candor.executors.queue_status import QueueView
     from candor.flow.run import find_run, list_runs
 
     state, view = session(ctx), QueueView()
@@ -89,7 +89,7 @@ def _tell_trouble(view: QueueView) -> None:
 
 def task_rows(state: Session, run: Run, view: QueueView | None = None) -> list[TaskRow]:
     """One row per task of the run's plan: what the records say, and what the cluster's queue knows beyond them."""
-    from candor.executors.slurm_status import QueueView, skipped_because
+    from candor.executors.queue_status import QueueView, skipped_because
 
     plan, view = run.plan(), view or QueueView()
     live = view.live(run)
@@ -118,7 +118,7 @@ def _task_row(
     queued: Queued | None,
     silent: Mapping[str, Silence],
 ) -> TaskRow:
-    from candor.executors.slurm_status import queue_word, shares_its_job, silent_word
+    from candor.executors.queue_status import queue_word, shares_its_job, silent_word
 
     attempts = view.settle(run, task, [a for a in run.attempts(task.id) if a.record.key == task.key])
     published = state.store.find(task.stage, task.key) is not None

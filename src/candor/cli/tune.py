@@ -41,7 +41,9 @@ def tune(
         str, typer.Option("--prune", metavar="none|median|asha", help="Stop poor trials early.")
     ] = "median",
     at_most: Annotated[int, typer.Option("--max-concurrent", min=1, help="Trials at a time.")] = 1,
-    cpus: Annotated[float, typer.Option("--cpus", min=0.1, help="Processors for a trial (ray, slurm).")] = 1,
+    cpus: Annotated[
+        float, typer.Option("--cpus", min=0.1, help="Processors for a trial (ray, slurm, pbs).")
+    ] = 1,
     gpus: Annotated[
         float, typer.Option("--gpus", min=0, help="GPUs for a trial, 0.25 for a quarter (ray).")
     ] = 0,
@@ -59,7 +61,7 @@ def tune(
     wait: options.Wait = True,
     tracking: track.Track = "offline",
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="With --on slurm: print the script, and submit nothing.")
+        bool, typer.Option("--dry-run", help="With --on slurm or pbs: print the script, and submit nothing.")
     ] = False,
     as_json: options.AsJson = False,
 ) -> None:
@@ -109,13 +111,13 @@ def _print_script(
 ) -> None:
     import sys
 
-    from candor.cli import tune_slurm
+    from candor.cli import tune_queue
 
-    if where.on != "slurm":
+    if where.on not in executors.QUEUES:
         raise ConfigError(
-            "there is no script to print", place="--dry-run", hint="Scripts are for --on slurm."
+            "there is no script to print", place="--dry-run", hint="Scripts are for --on slurm and --on pbs."
         )
-    array = tune_slurm.array_of(state, info, where, cpus=cpus, gpus=gpus)
+    array = tune_queue.array_of(state, info, where, cpus=cpus, gpus=gpus)
     sys.stdout.write(array.text(min(at_most, info.trials)))
     output.note("Nothing was submitted.")
 
@@ -202,11 +204,11 @@ def _search(
     from candor.learn.tuning.search import Searcher
 
     info = study.info()
-    if where.on == "slurm":
-        from candor.cli import tune_slurm
+    if where.on in executors.QUEUES:
+        from candor.cli import tune_queue
 
-        array = tune_slurm.array_of(state, info, where, cpus=cpus, gpus=gpus)
-        return tune_slurm.search(array, study, where, at_most=at_most, told=_tell(info))
+        array = tune_queue.array_of(state, info, where, cpus=cpus, gpus=gpus)
+        return tune_queue.search(array, study, where, at_most=at_most, told=_tell(info))
     runs = TrialRuns(state.workload, info)
     if where.on == "ray":
         from candor.executors.ray_cluster import connected

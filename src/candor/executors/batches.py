@@ -66,6 +66,24 @@ def batches(
     return found
 
 
+def without_pairs(
+    found: Collection[Batch], plan: Plan, todo: Collection[str], queued: Collection[str]
+) -> list[Batch]:
+    """The same for a scheduler in which no job can wait for one element of an array: such elements become single jobs."""
+    by_id = {task.id: task for task in plan.tasks}
+    awaited = {source for task_id in todo for source in by_id[task_id].inputs.values()}
+    batches: list[Batch] = []
+    for batch in found:
+        if batch.is_array and not batch.paired and awaited.isdisjoint(batch.elements.values()):
+            batches.append(batch)
+            continue
+        for task_id in batch.elements.values():
+            sources = dict.fromkeys(by_id[task_id].inputs.values())
+            after = tuple(s for s in sources if s in todo or s in queued)
+            batches.append(Batch({0: task_id}, after))
+    return batches
+
+
 def _depths(plan: Plan, todo: Collection[str]) -> dict[str, int]:
     """How many tasks of ``todo`` follow each other up to each task."""
     depths: dict[str, int] = {}

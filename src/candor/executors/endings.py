@@ -1,4 +1,4 @@
-"""How SLURM ended a job, in the words of an attempt record, and what to change next. Pure."""
+"""How a scheduler ended a job, in the words of an attempt record, and what to change next. Pure."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def ending(job: Accounted, *, stage: str, resumes: bool = False) -> Ending:
     state = job.state
     if state == "OUT_OF_MEMORY" or _over_memory(job):
         asked = _gb(job.memory_bytes)
-        peak = f", SLURM saw {_gb(job.peak_memory_bytes)}" if job.peak_memory_bytes else ""
+        peak = f", the scheduler saw {_gb(job.peak_memory_bytes)}" if job.peak_memory_bytes else ""
         more = max(1.0, 1.5 * max(job.memory_bytes or 0, job.peak_memory_bytes or 0) / 1024**3)
         return Ending(
             outcome,

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from candor.errors import SchedulerError
 from candor.executors.endings import ENDED
-from candor.executors.scheduler import Accounted, Queued, Slurm
+from candor.executors.scheduler import Accounted, Queued, Scheduler, scheduler_here
 from candor.executors.settling import incarnation_at
 from candor.flow.attempt import AttemptRecord, iso_seconds
 
@@ -23,7 +23,7 @@ class JobEnds:
         trouble: why the scheduler could not be asked; empty if it could, or nobody had to.
     """
 
-    slurm: Slurm = field(default_factory=lambda: Slurm(patience_s=5.0))
+    scheduler: Scheduler = field(default_factory=lambda: scheduler_here(5.0))
     trouble: str = ""
     _queue: dict[str, Queued] | None = None
 
@@ -39,8 +39,8 @@ class JobEnds:
             return False
         try:
             if self._queue is None:
-                self._queue = {entry.job: entry for entry in self.slurm.queue()}
-            rows = self.slurm.accounting([job])
+                self._queue = {entry.job: entry for entry in self.scheduler.queue()}
+            rows = self.scheduler.accounting([job])
         except SchedulerError as e:
             self.trouble = str(e)
             return False

@@ -6,15 +6,15 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from candor.executors.batches import Batch
-from candor.executors.sbatch import job_name
 from candor.executors.scheduler import Queued
+from candor.executors.scripts import job_name
 from candor.flow.journal import JournalTail
 from candor.flow.run import Run
 
 #: Written before ``sbatch`` is called: if the answer is lost, the job is found again by its name.
-SUBMITTING = "slurm_submitting"
-SUBMITTED = "slurm_submitted"
-CANCELLED = "slurm_cancelled"
+SUBMITTING = "jobs_submitting"
+SUBMITTED = "jobs_submitted"
+CANCELLED = "jobs_cancelled"
 
 
 def note_intent(run: Run, batch: Batch) -> None:

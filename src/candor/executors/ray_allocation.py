@@ -11,15 +11,16 @@ from collections.abc import Sequence
 from candor.executors import ledger
 from candor.executors.base import JobResult, RunReport, Skipped
 from candor.executors.batches import Batch
-from candor.executors.sbatch import SAMPLER, ScriptContext, directives, environment, quoted
+from candor.executors.queue import QueueExecutor
+from candor.executors.scripts import SAMPLER, ScriptContext, Words, again, environment, quoted, supervised
 from candor.executors.settling import explain_all, settle
 from candor.executors.silence import Silence
-from candor.executors.site import refuse_secrets
-from candor.executors.slurm import SlurmExecutor
+from candor.executors.site import SiteConfig, refuse_secrets
 from candor.flow.locks import key_lock
 from candor.flow.plan import Plan
 from candor.flow.run import Run
 from candor.flow.storage import write_atomic
+from candor.flow.task import JOB_VARIABLE
 
 log = logging.getLogger(__name__)
 
@@ -27,75 +28,64 @@ log = logging.getLogger(__name__)
 HEAD = "ray"
 
 
-def script(slurm: SlurmExecutor, plan: Plan, run: Run, *, nodes: int) -> str:
+def script(executor: QueueExecutor, run: Run, *, nodes: int) -> str:
     """The script of the allocation. The token that Ray's processes know each other by is drawn when the job starts.
 
     Raises ConfigError if it would hold a secret of this environment.
     """
-    text = render(slurm.context(run), slurm, nodes=nodes)
+    text = render(executor.context(run), executor.site, nodes=nodes, words=executor.scheduler.words)
     refuse_secrets(text, os.environ, HEAD)
     return text
 
 
-def render(context: ScriptContext, slurm: SlurmExecutor, *, nodes: int) -> str:
+def render(context: ScriptContext, site: SiteConfig, *, nodes: int, words: Words) -> str:
     """See ``script``; pure."""
-    site = slurm.site
     request = site.named(HEAD)
-    resources = "--num-cpus=${SLURM_CPUS_PER_TASK:-$SLURM_CPUS_ON_NODE}"
-    resources += f" --num-gpus={request.gpus}" if request.gpus else ""
+    resources = f"--num-cpus={words.cpus}" + (f" --num-gpus={request.gpus}" if request.gpus else "")
+    ray = [
+        *words.everywhere(nodes),
+        f'  ray symmetric-run --address "$address" --min-nodes {nodes} {resources} --temp-dir "/tmp/ray/$job" \\',
+        '  -- bash "$inside"',
+    ]
     return "\n".join(
         [
             "#!/bin/bash",
-            f"# All tasks of run {context.run.name} on Ray. Written by `candor run --on slurm --with-ray`.",
+            f"# All tasks of run {context.run.name} on Ray. Written by `candor run --on {words.scheduler} --with-ray`.",
             # symmetric-run refuses to start beside another Ray, and ends every Ray of its node.
-            *directives(context, site, request, HEAD, nodes=nodes),
-            "#SBATCH --exclusive",
+            *words.directives(context, site, request, HEAD, nodes=nodes, exclusive=True),
             "",
-            *environment(context, site),
+            *environment(context, site, words, HEAD),
             f"plan={quoted(context.plan)}",
             f"logs={quoted(context.logs)}",
+            f"job=${JOB_VARIABLE}",
+            f"head=$({words.first_node})",
             *SAMPLER,
             *_SETUP,
-            "warned= woken= child=",
-            # The batch script runs on the first node, as the head of Ray and the plan's process do.
-            'trap \'warned=1 woken=1; kill -TERM "$(cat "$pid")"\' USR1',
-            "trap 'woken=1' TERM",
-            f"srun --nodes={nodes} --ntasks={nodes} --ntasks-per-node=1 --kill-on-bad-exit=0 "
-            '--cpus-per-task="${SLURM_CPUS_PER_TASK:-$SLURM_CPUS_ON_NODE}" \\',
-            f'  ray symmetric-run --address "$address" --min-nodes {nodes} {resources} --temp-dir "/tmp/ray/$SLURM_JOB_ID" \\',
-            '  -- bash "$inside" & child=$!',
-            "while :; do",
-            "  woken=",
-            '  wait "$child"; rc=$?',
-            '  [ -n "$woken" ] || break',
-            "done",
+            # The script runs on the first node, as the head of Ray and the plan's process do.
+            *supervised(
+                "\n".join(ray),
+                warning=words.warning(site, request),
+                stop='kill -TERM "$(cat "$pid")"',
+            ),
             '[ ! -f "$pid.rc" ] || rc=$(cat "$pid.rc")',
             'kill "$sampler" 2>/dev/null',
             'rm -f "$pid" "$pid.rc" "$inside"',
-            'if [ -n "$warned" ] && [ "$rc" = 130 ] && [ "${SLURM_RESTART_COUNT:-0}" -lt '
-            + str(site.max_requeues)
-            + " ]; then",
-            f'  if scontrol requeue "$SLURM_JOB_ID"; then sleep 120; else {_SUCCESSOR}; fi'
-            if site.requeue
-            else f"  {_SUCCESSOR}",
-            "fi",
+            *again(site, words, HEAD),
             "exit $rc",
             "",
         ]
     )
 
 
-_SUCCESSOR = f'sbatch --chdir="$logs" "$logs/{HEAD}.sh"'
 _SETUP = [
-    'head=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)',
     "host=$(getent hosts \"$head\" | awk '{print $1; exit}')",
     # Jobs whose numbers differ share no port.
-    "address=${host:-$head}:$((20000 + SLURM_JOB_ID % 20000))",
+    "address=${host:-$head}:$((20000 + job % 20000))",
     "export RAY_AUTH_MODE=token RAY_AUTH_TOKEN=$(head -c 32 /dev/urandom | od -An -tx1 | tr -d ' \\n')",
     "export RAY_gcs_rpc_server_reconnect_timeout_s=20 RAY_USAGE_STATS_ENABLED=0",
     # While it waits for the other nodes, symmetric-run calls ray.init() without an address: it must find its own cluster.
     "export RAY_ADDRESS=$address RAY_SYMMETRIC_RUN_CLUSTER_WAIT_TIMEOUT=300",
-    "pid=$logs/ray-$SLURM_JOB_ID.pid inside=$logs/ray-$SLURM_JOB_ID.inside",
+    "pid=$logs/ray-$job.pid inside=$logs/ray-$job.inside",
     # symmetric-run takes words, not shell; its own exit code is not the plan's.
     "printf '%s\\n' \"$(declare -p candor plan pid address)\" \\",
     '  \'"${candor[@]}" task run-plan "$plan" --on ray --address "$address" & echo $! >"$pid"; wait $!; echo $? >"$pid.rc"; exit "$(cat "$pid.rc")"\' >"$inside"',
@@ -103,41 +93,41 @@ _SETUP = [
 
 
 def submit(
-    slurm: SlurmExecutor, plan: Plan, run: Run, todo: Sequence[str], *, nodes: int
+    executor: QueueExecutor, plan: Plan, run: Run, todo: Sequence[str], *, nodes: int
 ) -> tuple[str, bool]:
     """Queue the allocation, or join the one that is there: its job, and whether it is new."""
-    folder = run.path / "slurm"
+    folder = executor.folder(run)
     folder.mkdir(parents=True, exist_ok=True)
     with key_lock(folder / "submit.lock"):
-        queue = slurm.slurm.queue()
+        queue = executor.scheduler.queue()
         ledger.recover(run, queue)
         live = ledger.live_jobs(run, queue)
         if live:
             return Counter(entry.job for entry in live.values()).most_common(1)[0][0], False
         path = folder / f"{HEAD}.sh"
-        write_atomic(path, script(slurm, plan, run, nodes=nodes))
+        write_atomic(path, script(executor, run, nodes=nodes))
         ledger.note_intent(run, Batch({0: HEAD}))
-        job = slurm.slurm.submit(path)
+        job = executor.scheduler.submit(path)
         ledger.note_shared(run, HEAD, todo, job)
         return job, True
 
 
-def wait(slurm: SlurmExecutor, plan: Plan, run: Run, todo: Sequence[str], job: str) -> RunReport:
+def wait(executor: QueueExecutor, plan: Plan, run: Run, todo: Sequence[str], job: str) -> RunReport:
     """How the tasks ended, after all of them succeeded or the allocation left the queue."""
     left = list(reversed(todo))
-    while entry := next((entry for entry in slurm.slurm.queue() if entry.job == job), None):
-        for silence in slurm.silences.look(run, [entry]):
-            job = _anew(slurm, run, todo, silence)
-        while left and slurm.succeeded(plan, run, left[-1]):
+    while entry := next((entry for entry in executor.scheduler.queue() if entry.job == job), None):
+        for silence in executor.silences.look(run, [entry]):
+            job = _anew(executor, run, todo, silence)
+        while left and executor.succeeded(plan, run, left[-1]):
             left.pop()
         if not left:
             break
-        time.sleep(slurm.site.poll_s)
+        time.sleep(executor.site.poll_s)
     results: dict[str, JobResult] = {}
     for task in [t for t in plan.tasks if t.id in todo]:
         failed = [s for s in task.inputs.values() if s in results and not _ok(results[s])]
         attempts = explain_all(
-            run, task, [a for a in run.attempts(task.id) if a.record.key == task.key], slurm.slurm
+            run, task, [a for a in run.attempts(task.id) if a.record.key == task.key], executor.scheduler
         )
         mine = [a for a in attempts if a.record.job == job or a.ok]
         if mine:
@@ -146,23 +136,23 @@ def wait(slurm: SlurmExecutor, plan: Plan, run: Run, todo: Sequence[str], job: s
             first = results[failed[0]]
             results[task.id] = Skipped(task.id, first.cause if isinstance(first, Skipped) else failed[0])
         else:
-            results[task.id] = settle(run, task, job, slurm.slurm) or slurm.lost(run, task, job)
-        slurm.display.finished(results[task.id])
+            results[task.id] = settle(run, task, job, executor.scheduler) or executor.lost(run, task, job)
+        executor.display.finished(results[task.id])
     return RunReport(results)
 
 
-def _anew(slurm: SlurmExecutor, run: Run, todo: Sequence[str], silence: Silence) -> str:
+def _anew(executor: QueueExecutor, run: Run, todo: Sequence[str], silence: Silence) -> str:
     """Queue the allocation again in place of one that is silent; the job to wait for. What is published is not redone."""
-    with key_lock(run.path / "slurm" / "submit.lock"):
+    with key_lock(executor.folder(run) / "submit.lock"):
         now = ledger.jobs_of(run)[HEAD]
         if now != silence.job:  # Another process that waits was first.
             return now
         ledger.note_intent(run, Batch({0: HEAD}))
-        job = slurm.slurm.submit(run.path / "slurm" / f"{HEAD}.sh")
+        job = executor.scheduler.submit(executor.folder(run) / f"{HEAD}.sh")
         ledger.note_shared(run, HEAD, todo, job)
-    run.journal.append("slurm_replaced", task=HEAD, job=silence.job, by=job, why=silence.told())
+    run.journal.append("jobs_replaced", task=HEAD, job=silence.job, by=job, why=silence.told())
     log.warning("%s; the allocation was submitted anew as job %s", silence.told(), job)
-    slurm.silences.cancel(silence)
+    executor.silences.cancel(silence)
     return job
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from candor.errors import SchedulerError
 from candor.executors import ledger
 from candor.executors.batches import Batch
-from candor.executors.scheduler import Queued, Slurm
+from candor.executors.scheduler import Queued, Scheduler
 from candor.flow.locks import key_lock
 from candor.flow.plan import Plan
 from candor.flow.run import Run
@@ -18,7 +18,7 @@ def resubmit(
     run: Run,
     task_id: str,
     script: Path,
-    slurm: Slurm,
+    scheduler: Scheduler,
     *,
     number: str = "",
     instead_of: str = "",
@@ -26,7 +26,7 @@ def resubmit(
 ) -> str | None:
     """Submit ``script`` again for one task, and let the jobs that wait for the old job wait for the new one.
 
-    Called before the old job ends: a moment later SLURM would cancel what waits for it.
+    Called before the old job ends: a moment later the scheduler would cancel what waits for it.
 
     Args:
         number: of the task's element, if the script is that of an array.
@@ -34,7 +34,7 @@ def resubmit(
 
     Raises SchedulerError if the task was submitted ``at_most`` times already without being finished.
     """
-    with key_lock(run.path / "slurm" / "submit.lock"):
+    with key_lock(run.path / scheduler.words.scheduler / "submit.lock"):
         if instead_of and ledger.jobs_of(run).get(task_id) != instead_of:
             return None
         if len(ledger.earlier_jobs_of(run, task_id)) > at_most:
@@ -44,14 +44,13 @@ def resubmit(
             )
         batch = Batch({int(number or 0): task_id})
         ledger.note_intent(run, batch)
-        job = slurm.submit(script, array=number)
-        job = f"{job}_{number}" if number else job
+        job = scheduler.submit(script, element=number)
         ledger.note_submitted(run, batch, job, how="resubmitted")
-        live = ledger.live_jobs(run, slurm.queue())
+        live = ledger.live_jobs(run, scheduler.queue())
         for task in plan.tasks:
             if task_id in task.inputs.values() and task.id in live:
                 sources = [found for s in task.inputs.values() if (found := _job(s, task_id, job, live))]
-                slurm.wait_for(live[task.id].job, "afterok:" + ":".join(dict.fromkeys(sources)))
+                scheduler.wait_for(live[task.id].job, "afterok:" + ":".join(dict.fromkeys(sources)))
     return job
 
 

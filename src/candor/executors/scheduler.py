@@ -1,30 +1,26 @@
-"""The commands of SLURM: the only place that starts them."""
+"""What the executor asks of a cluster's scheduler, whichever it is, and how a command of one is run."""
 
 from __future__ import annotations
 
 import getpass
-import logging
 import os
 import re
+import shutil
 import subprocess
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from candor.errors import SchedulerError
-
-log = logging.getLogger(__name__)
+from candor.executors.scripts import Words
 
 #: A busy controller answers late; a restarted one not at all for a while.
 _COMMAND_TIMEOUT_S = 60.0
-_PATIENCE_S = 600.0
-#: What SLURM says when it is the controller, and not the request, that is in trouble.
-_AWAY = re.compile(
-    r"unable to contact slurm controller|connection refused|timed out|socket|slurm_load_jobs error: Zero Bytes|"
-    r"not responding|DBD_|temporarily unable|could not connect|unexpected message",
-    re.IGNORECASE,
-)
+PATIENCE_S = 600.0
+#: Names the scheduler where both have commands; job scripts set it.
+SCHEDULER_VARIABLE = "CANDOR_SCHEDULER"
 
 
 @dataclass(frozen=True)
@@ -32,8 +28,8 @@ class Queued:
     """A job, or one element of an array, that has not ended.
 
     Attributes:
-        reason: why it waits, in SLURM's words.
-        nodes: where it runs, as SLURM abbreviates it. start: when it began to, seconds since 1970.
+        reason: why it waits, in the scheduler's words.
+        nodes: where it runs, maybe abbreviated as SLURM does. start: when it began to, seconds since 1970.
     """
 
     job: str
@@ -49,7 +45,7 @@ class Accounted:
     """One incarnation of a job as the accounting knows it; a requeued job has several. Times in seconds since 1970.
 
     Attributes:
-        memory_bytes: asked for; peak_memory_bytes: of its largest step, as sampled by SLURM.
+        memory_bytes: asked for; peak_memory_bytes: of its largest step, as the scheduler sampled it.
     """
 
     job: str
@@ -66,197 +62,117 @@ class Accounted:
     peak_memory_bytes: int | None
 
 
-@dataclass(frozen=True)
-class Slurm:
-    """``patience_s``: for how long a controller that does not answer is asked again."""
+class Scheduler(Protocol):
+    """The jobs of this user. A job is ``123``, an element of an array ``123_4``, whatever the scheduler writes.
 
-    patience_s: float = _PATIENCE_S
+    Every method raises SchedulerError if the scheduler refuses, or does not answer for too long.
+    """
 
-    def submit(self, script: Path, *, dependency: str = "", array: str = "", name: str = "") -> str:
-        """Queue a script, its output beside it; the job's ID. Not repeated when the answer is lost: the job may be queued."""
-        more = [f"--dependency={dependency}"] if dependency else []
-        more += [f"--array={array}"] if array else []
-        more += [f"--job-name={name}"] if name else []
-        told = self._run(
-            ["sbatch", "--parsable", f"--chdir={script.parent}", *more, str(script)], again=False
-        )
-        return told.strip().split(";")[0]
+    @property
+    def words(self) -> Words:
+        """What it calls things in scripts."""
+
+    def submit(self, script: Path, *, dependency: str = "", element: str = "") -> str:
+        """Queue a script, its output beside it; the job's ID.
+
+        Args:
+            dependency: ``afterok:1:2_3``; ``aftercorr:4`` where ``words.pairs``.
+            element: submit only this element of the script's array.
+        """
 
     def queue(self) -> list[Queued]:
         """Every job of this user that waits or runs, arrays by element."""
-        told = self._run(
-            ["squeue", "--noheader", "--array", f"--user={user()}", "--format=%i|%T|%r|%N|%S|%j"]
-        )
-        found = []
-        for line in told.splitlines():
-            job, state, reason, nodes, start, name = line.split("|", 5)
-            found.append(Queued(job, state, reason, name, nodes, _seconds(start)))
-        return found
 
     def nodes(self) -> dict[str, str]:
         """Node → its state in SLURM's words, e.g. ``mixed*``; the star: it does not respond."""
-        told = self._run(["sinfo", "--all", "--noheader", "--Node", "--format=%N|%T"])
-        return dict(line.strip().split("|", 1) for line in told.splitlines() if "|" in line)
 
     def accounting(self, jobs: Collection[str]) -> list[Accounted]:
-        """What is known of jobs that ended or run, each job's incarnations in order; nothing where a site keeps no accounts."""
-        if not jobs:
-            return []
-        # A whole array is asked for at once: an element that never began has no row of its own.
-        ids = sorted({job.split("_")[0] for job in jobs})
-        try:
-            told = self._run(
-                [
-                    "sacct",
-                    "--noheader",
-                    "--parsable2",
-                    "--duplicates",
-                    f"--jobs={','.join(ids)}",
-                    f"--format={_FIELDS}",
-                ]
-            )
-        except SchedulerError as e:
-            log.warning("no accounts: %s", e)
-            return []
-        return parse_accounts(told, jobs)
+        """What is known of jobs that ended or run, each job's incarnations in order."""
 
     def cancel(self, jobs: Sequence[str]) -> None:
         """End jobs, whatever their state."""
-        for first in range(0, len(jobs), 200):
-            self._run(["scancel", *jobs[first : first + 200]])
-
-    def requeue(self, job: str) -> None:
-        """Send a running job back to the queue."""
-        self._run(["scontrol", "requeue", job])
 
     def wait_for(self, job: str, dependency: str) -> None:
         """Let a waiting job wait for something else; for nothing if ``dependency`` is empty."""
-        self._run(["scontrol", "update", f"JobId={job}", f"Dependency={dependency}"])
 
     def state(self, job: str) -> str:
-        """State of a job by the controller's memory, which lasts minutes; empty if it forgot it."""
-        try:
-            told = self._run(["scontrol", "--oneliner", "show", "job", job])
-        except SchedulerError:
-            return ""
-        found = re.search(r"\bJobState=(\w+)", told)
-        return found[1] if found else ""
+        """State of a job that may have ended a moment ago; empty if nobody remembers it."""
 
     def own_request(self, job: str) -> tuple[int | None, float | None, int | None]:
         """What the job that this process runs in reserved: memory on this node in bytes, time in s, processors."""
-        cpus = int(os.environ.get("SLURM_CPUS_ON_NODE", "0")) or None
-        per_node, per_cpu = (os.environ.get(f"SLURM_MEM_PER_{what}", "") for what in ("NODE", "CPU"))
-        memory = _bytes(per_node + "M") or ((_bytes(per_cpu + "M") or 0) * (cpus or 0) or None)
-        try:
-            limit = self._run(["squeue", "--noheader", f"--jobs={job}", "--format=%l"]).strip()
-        except SchedulerError:
-            limit = ""
-        return memory, _clock_s(limit) if re.fullmatch(r"[\d:-]+", limit) else None, cpus
 
-    def _run(self, command: Sequence[str], *, again: bool = True) -> str:
-        until, pause_s = time.monotonic() + self.patience_s, 1.0
-        while True:
-            fact = ""
-            try:
-                done = subprocess.run(
-                    command,
-                    capture_output=True,
-                    text=True,
-                    errors="replace",
-                    check=False,
-                    timeout=_COMMAND_TIMEOUT_S,
-                    env={**os.environ, "SLURM_TIME_FORMAT": "%s", "LC_ALL": "C.UTF-8"},
-                )
-            except FileNotFoundError as e:
-                raise SchedulerError(
-                    f"there is no command '{command[0]}' here",
-                    hint="Submit from a login node of the cluster, or use `--on inline` or `--on ray`.",
-                ) from e
-            except subprocess.TimeoutExpired:
-                fact = f"no answer within {_COMMAND_TIMEOUT_S:.0f} s"
-            else:
-                if done.returncode == 0:
-                    return done.stdout
-                fact = " ".join(done.stderr.split()) or f"exit code {done.returncode}"
-                if not _AWAY.search(fact):
-                    raise SchedulerError(f"{command[0]}: {fact.rstrip('.')}", place=" ".join(command))
-            if not again or time.monotonic() + pause_s > until:
-                raise SchedulerError(f"the scheduler does not answer: {fact.rstrip('.')}", place=command[0])
-            time.sleep(pause_s)
-            pause_s = min(2 * pause_s, 30.0)
+
+def scheduler_here(patience_s: float = PATIENCE_S) -> Scheduler:
+    """The scheduler whose commands are here, for whoever is not told one: SLURM if in doubt."""
+    from candor.executors.pbs_commands import Pbs
+    from candor.executors.slurm_commands import Slurm
+
+    told = os.environ.get(SCHEDULER_VARIABLE)
+    pbs = told == "pbs" if told else not shutil.which("sbatch") and bool(shutil.which("qstat"))
+    return Pbs(patience_s) if pbs else Slurm(patience_s)
+
+
+def scheduler_named(name: str) -> Scheduler:
+    """``slurm`` or ``pbs``."""
+    from candor.executors.pbs_commands import Pbs
+    from candor.executors.slurm_commands import Slurm
+
+    return Pbs() if name == "pbs" else Slurm()
+
+
+def run_command(
+    command: Sequence[str],
+    *,
+    away: re.Pattern[str],
+    patience_s: float,
+    environment: Mapping[str, str] | None = None,
+    folder: Path | None = None,
+    text: str | None = None,
+    ignored: re.Pattern[str] | None = None,
+) -> str:
+    """What a command of a scheduler prints.
+
+    Args:
+        away: what it says when it is the scheduler, and not the request, that is in trouble.
+        patience_s: for how long such a scheduler is asked again; 0: never.
+        folder: where it runs. text: what it reads.
+        ignored: complaints with which what it printed counts all the same.
+
+    Raises SchedulerError if it is not there, refuses, or does not answer.
+    """
+    until, pause_s = time.monotonic() + patience_s, 1.0
+    while True:
+        try:
+            done = subprocess.run(
+                command,
+                capture_output=True,
+                text=True,
+                errors="replace",
+                check=False,
+                timeout=_COMMAND_TIMEOUT_S,
+                env={**os.environ, **(environment or {}), "LC_ALL": "C.UTF-8"},
+                cwd=folder,
+                input=text,
+            )
+        except FileNotFoundError as e:
+            raise SchedulerError(
+                f"there is no command '{command[0]}' here",
+                hint="Submit from a login node of the cluster, or use `--on inline` or `--on ray`.",
+            ) from e
+        except subprocess.TimeoutExpired:
+            fact = f"no answer within {_COMMAND_TIMEOUT_S:.0f} s"
+        else:
+            fact = " ".join(done.stderr.split()) or f"exit code {done.returncode}"
+            if done.returncode == 0 or (ignored and ignored.search(fact)):
+                return done.stdout
+            if not away.search(fact):
+                raise SchedulerError(f"{command[0]}: {fact.rstrip('.')}", place=" ".join(command))
+        if time.monotonic() + pause_s > until:
+            raise SchedulerError(f"the scheduler does not answer: {fact.rstrip('.')}", place=command[0])
+        time.sleep(pause_s)
+        pause_s = min(2 * pause_s, 30.0)
 
 
 def user() -> str:
     """Name of who submits."""
     return getpass.getuser()
-
-
-_FIELDS = (
-    "JobID,State,ExitCode,Start,End,ElapsedRaw,TimelimitRaw,CPUTimeRAW,NCPUS,NodeList,ReqMem,MaxRSS,TotalCPU"
-)
-_UNITS = {"": 1, "K": 1024, "M": 1024**2, "G": 1024**3, "T": 1024**4}
-
-
-def parse_accounts(text: str, jobs: Collection[str]) -> list[Accounted]:
-    """``sacct``'s rows of ``jobs``; the memory of a job is that of its largest step. Pure."""
-    found: list[Accounted] = []
-    latest: dict[str, int] = {}
-    wanted = set(jobs)
-    for line in text.splitlines():
-        row = dict(zip(_FIELDS.split(","), line.split("|"), strict=True))
-        job, _, step = row["JobID"].partition(".")
-        if job not in wanted:
-            continue
-        if step:
-            # Steps follow their job; with duplicates, those of one incarnation begin no earlier than it.
-            at, peak = latest.get(job), _bytes(row["MaxRSS"])
-            if at is not None and peak:
-                before = found[at]
-                more = max(peak, before.peak_memory_bytes or 0)
-                found[at] = Accounted(**{**before.__dict__, "peak_memory_bytes": more})
-            continue
-        cpus = int(row["NCPUS"] or 1)
-        limit = row["TimelimitRaw"]
-        found.append(
-            Accounted(
-                job=job,
-                state=row["State"].split(" ")[0],
-                exit_code=int(row["ExitCode"].split(":")[0] or 0),
-                start=_seconds(row["Start"]),
-                end=_seconds(row["End"]),
-                elapsed_s=float(row["ElapsedRaw"] or 0),
-                limit_s=60.0 * int(limit) if limit.isdigit() else None,
-                cpu_s=_clock_s(row["TotalCPU"]),
-                cpus=cpus,
-                nodes=row["NodeList"],
-                memory_bytes=_asked(row["ReqMem"], cpus),
-                peak_memory_bytes=None,
-            )
-        )
-        latest[job] = len(found) - 1
-    return found
-
-
-def _seconds(text: str) -> float | None:
-    return float(text) if text.isdigit() else None
-
-
-def _clock_s(text: str) -> float:
-    """``1-02:03:04``, ``02:03.456`` → s."""
-    days, _, clock = text.rpartition("-")
-    total = 0.0
-    for part in clock.split(":"):
-        total = 60 * total + float(part or 0)
-    return total + 86400 * int(days or 0)
-
-
-def _bytes(text: str) -> int | None:
-    found = re.fullmatch(r"([0-9.]+)([KMGT]?)", text)
-    return round(float(found[1]) * _UNITS[found[2]]) if found else None
-
-
-def _asked(text: str, cpus: int) -> int | None:
-    """``4000M``; older versions add ``c`` (per processor) or ``n`` (per node)."""
-    per_cpu = text.endswith("c")
-    amount = _bytes(text.rstrip("cn"))
-    return amount * cpus if amount and per_cpu else amount

@@ -1,4 +1,4 @@
-"""Give attempts that could not write their own end SLURM's account of it."""
+"""Give attempts that could not write their own end the scheduler's account of it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 
 from candor.executors.endings import ENDED, ending
-from candor.executors.scheduler import Accounted, Slurm
+from candor.executors.scheduler import Accounted, Scheduler
 from candor.flow.attempt import Attempt, AttemptRecord, iso_seconds
 from candor.flow.plan import PlannedTask
 from candor.flow.run import Run
@@ -16,19 +16,19 @@ _ACCOUNTS_DELAY_S = 20.0
 _STEPS_DELAY_S = 5.0
 
 
-def settle(run: Run, task: PlannedTask, job: str, slurm: Slurm) -> Attempt | None:
+def settle(run: Run, task: PlannedTask, job: str, scheduler: Scheduler) -> Attempt | None:
     """Write the end of every attempt at ``task`` that does not know it, and return the last one by ``job``.
 
-    Where the job ended before it began an attempt, one is recorded for it. None if SLURM cannot say yet how it ended,
+    Where the job ended before it began an attempt, one is recorded for it. None if the scheduler cannot say yet how it ended,
     or says that it went well and the record is only not visible yet.
     """
-    rows = _accounts(slurm, job)
+    rows = _accounts(scheduler, job)
     attempts = [explain(run, a, task, rows) for a in run.attempts(task.id) if a.record.key == task.key]
     mine = [a for a in attempts if a.record.job == job]
     final = rows[-1] if rows else None
     if mine and mine[-1].record.outcome != "running":
         return mine[-1]
-    state = final.state if final else slurm.state(job)
+    state = final.state if final else scheduler.state(job)
     if not mine and state in ENDED and state != "COMPLETED":
         # Cancelled before it began: nothing was killed.
         told = ending(final or _unaccounted(job, state), stage=task.stage, resumes=state == "CANCELLED")
@@ -37,21 +37,23 @@ def settle(run: Run, task: PlannedTask, job: str, slurm: Slurm) -> Attempt | Non
 
 
 def lacks_word(record: AttemptRecord) -> bool:
-    """Whether SLURM may know more of its end than the record says."""
+    """Whether the scheduler may know more of its end than the record says."""
     silent = record.outcome == "running" or (record.outcome == "killed" and record.error is None)
     stopped = record.outcome == "interrupted" and record.error == "KeyboardInterrupt"
     return record.job is not None and (silent or stopped)
 
 
-def explain_all(run: Run, task: PlannedTask, attempts: Sequence[Attempt], slurm: Slurm) -> list[Attempt]:
-    """``attempts`` at a task whose last job ended, each with SLURM's word where its own is missing."""
+def explain_all(
+    run: Run, task: PlannedTask, attempts: Sequence[Attempt], scheduler: Scheduler
+) -> list[Attempt]:
+    """``attempts`` at a task whose last job ended, each with the scheduler's word where its own is missing."""
     jobs = {a.record.job for a in attempts if a.record.job and lacks_word(a.record)}
-    rows = slurm.accounting(jobs)
+    rows = scheduler.accounting(jobs)
     return [explain(run, a, task, rows) for a in attempts]
 
 
 def explain(run: Run, attempt: Attempt, task: PlannedTask, rows: Sequence[Accounted]) -> Attempt:
-    """The attempt with SLURM's word on its end, written to its record, if its own does not say."""
+    """The attempt with the scheduler's word on its end, written to its record, if its own does not say."""
     record = attempt.record
     row = incarnation(record, rows)
     if row is None or row.state not in (*ENDED, "REQUEUED") or not lacks_word(record):
@@ -90,16 +92,16 @@ def incarnation_at(job: str | None, began: float, rows: Sequence[Accounted]) -> 
     return min(reversed(candidates), key=distance_s, default=None)
 
 
-def _accounts(slurm: Slurm, job: str) -> list[Accounted]:
+def _accounts(scheduler: Scheduler, job: str) -> list[Accounted]:
     """The accounts of a job that left the queue; the database hears of an end some seconds later."""
     began = time.monotonic()
     while True:
-        rows = slurm.accounting([job])
+        rows = scheduler.accounting([job])
         waited_s = time.monotonic() - began
         if rows and rows[-1].state in ENDED:
             if not still_counted(rows[-1], time.time()):
                 return rows
-        elif waited_s > _ACCOUNTS_DELAY_S or (not rows and slurm.state(job) in ENDED):
+        elif waited_s > _ACCOUNTS_DELAY_S or (not rows and scheduler.state(job) in ENDED):
             return rows
         time.sleep(0.5)
 

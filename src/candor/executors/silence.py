@@ -1,7 +1,7 @@
 """Jobs that SLURM calls running and of which nothing is heard: their node died, or SLURM lost their end.
 
 The script of every job adds a sample of its node's use to a file in the run's folder every 15 s
-(``sbatch.SAMPLER``). That file is a sign of life which needs neither SLURM nor the stage. A file that has not grown says
+(``scripts.SAMPLER``). That file is a sign of life which needs neither SLURM nor the stage. A file that has not grown says
 little alone, since the disk may be full or slow; together with SLURM's own word on the node it is enough to do the task
 elsewhere. The other way round it holds too: a node that SLURM cannot reach, and whose jobs still write, is left alone.
 """
@@ -19,8 +19,8 @@ from candor.errors import SchedulerError
 from candor.executors import ledger
 from candor.executors.job_ends import hosts
 from candor.executors.resubmit import resubmit
-from candor.executors.sbatch import does_task
-from candor.executors.scheduler import Queued, Slurm
+from candor.executors.scheduler import Queued, Scheduler
+from candor.executors.scripts import does_task
 from candor.executors.settling import lacks_word
 from candor.flow.artifact import ArtifactStore
 from candor.flow.plan import Plan
@@ -52,10 +52,8 @@ class Silence:
     def told(self) -> str:
         """One line: what is known, from where, since when."""
         clock = datetime.fromtimestamp(self.since, UTC).strftime("%Y-%m-%d %H:%M:%S")
-        slurm = f"SLURM says that {self.word}" if self.word else "SLURM calls the node well"
-        return (
-            f"job {self.job} on {self.nodes or 'its node'} has not been heard of since {clock} UTC; {slurm}"
-        )
+        word = f"the scheduler says that {self.word}" if self.word else "the scheduler calls the node well"
+        return f"job {self.job} on {self.nodes or 'its node'} has not been heard of since {clock} UTC; {word}"
 
 
 def samples_of(logs: Path, job: str) -> Path:
@@ -77,7 +75,7 @@ def last_heard(entry: Queued, logs: Path) -> float | None:
 
 
 def find_silent(
-    entries: Collection[Queued], logs: Path, slurm: Slurm, *, after_s: float, now: float
+    entries: Collection[Queued], logs: Path, scheduler: Scheduler, *, after_s: float, now: float
 ) -> dict[str, Silence]:
     """Job → its silence, for jobs not heard of for ``after_s``. SLURM is asked only if there are any.
 
@@ -87,7 +85,7 @@ def find_silent(
     silent = {e.job: e for e in entries if e.job in since and now - since[e.job] >= after_s}
     if not silent:
         return {}
-    states = slurm.nodes()
+    states = scheduler.nodes()
     return {
         job: Silence(job, entry.nodes, since[job], _word(entry.nodes, states))
         for job, entry in silent.items()
@@ -118,7 +116,7 @@ class Silences:
         after_s: silence from which on a job is replaced; 0 never replaces.
     """
 
-    slurm: Slurm
+    scheduler: Scheduler
     store: ArtifactStore
     after_s: float
     _looked: float = field(default=float("-inf"))
@@ -139,9 +137,9 @@ class Silences:
         if self.after_s <= 0 or time.monotonic() - self._looked < min(_LOOK_S, self.after_s / 4):
             return []
         self._looked = time.monotonic()
-        logs = run.path / "slurm"
+        logs = run.path / self.scheduler.words.scheduler
         try:
-            found = find_silent(entries, logs, self.slurm, after_s=self.after_s, now=time.time())
+            found = find_silent(entries, logs, self.scheduler, after_s=self.after_s, now=time.time())
         except SchedulerError as e:
             log.warning("cannot ask after the nodes of silent jobs: %s", e)
             return []
@@ -150,7 +148,7 @@ class Silences:
     def cancel(self, silence: Silence) -> None:
         """Take a job that was replaced off the queue."""
         try:
-            self.slurm.cancel([silence.job])
+            self.scheduler.cancel([silence.job])
         except SchedulerError as e:  # It has left the queue meanwhile.
             log.warning("job %s is not cancelled: %s", silence.job, e)
 
@@ -158,12 +156,14 @@ class Silences:
         task = plan.task(task_id)
         if self.store.find(task.stage, task.key) is not None:
             return False
-        script = run.path / "slurm" / f"{ledger.head_of(run, task_id)}.sh"
+        script = run.path / self.scheduler.words.scheduler / f"{ledger.head_of(run, task_id)}.sh"
         number = silence.job.partition("_")[2]
         try:
             if not does_task(script, task_id, number):
                 raise SchedulerError(f"{script.name} was written anew without {task_id}")
-            fresh = resubmit(plan, run, task_id, script, self.slurm, number=number, instead_of=silence.job)
+            fresh = resubmit(
+                plan, run, task_id, script, self.scheduler, number=number, instead_of=silence.job
+            )
         except SchedulerError as e:
             log.warning("%s; and it cannot be submitted anew: %s", silence.told(), e)
             return False
@@ -174,7 +174,7 @@ class Silences:
             declare_lost(
                 run, task, self.store, f"{silence.told()}; it goes on as job {fresh}", error="Silent"
             )
-        run.journal.append("slurm_replaced", task=task_id, job=silence.job, by=fresh, why=silence.told())
+        run.journal.append("jobs_replaced", task=task_id, job=silence.job, by=fresh, why=silence.told())
         log.warning("%s: %s; submitted anew as job %s", task_id, silence.told(), fresh)
         self.cancel(silence)
         return True

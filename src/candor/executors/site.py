@@ -44,9 +44,10 @@ class SiteConfig(Config):
 
     Attributes:
         extends: preset whose values this one changes.
-        scheduler: Candor submits to SLURM. A site with another one is described, and refused with its note.
-        note: what a person should know; shown by ``--dry-run`` and in a refusal.
+        scheduler: what the site runs; None: whatever ``--on`` says.
+        note: what a person should know; shown by ``--dry-run``.
         needs_account: refuse to submit without an account.
+        max_jobs: so many jobs of one user may wait or run at a time; a plan of more is refused before its first job.
         defaults: for every task. gpu: on top of them, for tasks that ask for GPUs.
         stages: on top of both, for a stage or for a single task, by name.
         gpu_directive: how the site wants GPUs to be asked for.
@@ -67,9 +68,10 @@ class SiteConfig(Config):
     """
 
     extends: str | None = None
-    scheduler: Literal["slurm", "pbs"] = "slurm"
+    scheduler: Literal["slurm", "pbs"] | None = None
     note: str = ""
     needs_account: bool = False
+    max_jobs: Annotated[int, Field(gt=0)] | None = None
     defaults: Request = Request()
     gpu: Request = Request()
     stages: dict[str, Request] = Field(default_factory=dict)
@@ -113,7 +115,7 @@ class SiteConfig(Config):
         """What ``task`` asks for: defaults, its own resources, the site's word on its stage, then on the task itself."""
         own = task.resources
         stated = {
-            # A share of a GPU: SLURM hands out whole ones.
+            # A share of a GPU: schedulers hand out whole ones.
             "gpus": math.ceil(own.gpus) or None,
             # One processor is what Resources says of any task; the site's default knows better.
             "cpus": None if own.cpus == 1 and self.defaults.cpus else own.cpus,
@@ -161,13 +163,13 @@ def load_site(name: str, *, data_root: Path | None = None, sets: Iterable[str] =
     return build(SiteConfig, merged)
 
 
-def check_submittable(name: str, site: SiteConfig) -> None:
-    """Raises ConfigError if Candor cannot submit to this site, or lacks an account for it."""
-    if site.scheduler != "slurm":
+def check_submittable(name: str, site: SiteConfig, on: str = "") -> None:
+    """Raises ConfigError if ``on``, the scheduler asked for, is not the site's, or an account is missing."""
+    if on and site.scheduler not in (on, None):
         raise ConfigError(
-            f"site '{name}' runs {site.scheduler.upper()}, and Candor submits to SLURM only",
+            f"site '{name}' runs {site.scheduler.upper()}",
             place=f"presets/sites/{name}",
-            hint=site.note,
+            hint=f"Say `--on {site.scheduler} --site {name}`.",
         )
     if site.needs_account and not site.defaults.account:
         raise ConfigError(

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from candor.errors import SchedulerError
-from candor.executors.scheduler import Queued, Slurm
+from candor.executors.scheduler import Queued, Scheduler
 from candor.flow.plan import Plan
 from candor.flow.run import Run
 
@@ -28,7 +28,7 @@ STUCK_S = 60.0
 class Stuck:
     """Remembers since when jobs wait although all that their tasks need is published."""
 
-    slurm: Slurm
+    scheduler: Scheduler
     _since: dict[str, float] = field(default_factory=dict)
 
     def holds(self, entry: Queued) -> bool:
@@ -58,11 +58,11 @@ class Stuck:
                 continue
             self._since[entry.job] = time.monotonic()
             try:
-                self.slurm.wait_for(entry.job, "")
+                self.scheduler.wait_for(entry.job, "")
             except SchedulerError as e:  # It started meanwhile, or the site forbids it.
                 log.warning("job %s waits for a job that is done: %s", entry.job, e)
             else:
-                run.journal.append("slurm_freed", task=task.id, job=entry.job)
+                run.journal.append("jobs_freed", task=task.id, job=entry.job)
 
 
 def _waits(entry: Queued) -> bool:

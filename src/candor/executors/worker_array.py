@@ -14,50 +14,47 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from candor.errors import ConfigError
-from candor.executors.sbatch import SAMPLER, ScriptContext, directives, environment, job_name, quoted
-from candor.executors.scheduler import Queued, Slurm
+from candor.executors.scheduler import Queued, Scheduler
+from candor.executors.scripts import (
+    SAMPLER,
+    ScriptContext,
+    Words,
+    again,
+    environment,
+    job_name,
+    quoted,
+    supervised,
+)
 from candor.executors.silence import Silence, find_silent
 from candor.executors.site import Request, SiteConfig, refuse_secrets
 from candor.flow.locks import key_lock
 from candor.flow.storage import write_atomic
-from candor.flow.task import JOB_VARIABLE
 
 #: Names the job, its script, and the site's ``stages`` entry with its request.
 HEAD = "tune"
 
 
-def render(context: ScriptContext, site: SiteConfig, request: Request, *, workers: int) -> str:
+def render(context: ScriptContext, site: SiteConfig, request: Request, *, workers: int, words: Words) -> str:
     """The script of an array of ``workers``; ``context.run`` is the study's folder. Pure.
 
     Ahead of the time limit a worker lets its trial write a checkpoint, gives it back, and goes to the queue again.
     """
-    successor = f'sbatch --array="$SLURM_ARRAY_TASK_ID" --chdir="$logs" "$logs/{HEAD}.sh"'
-    again = [f"  {successor}"]
-    if site.requeue:  # It ends this script.
-        again = [f'  if scontrol requeue "${JOB_VARIABLE}"; then sleep 120; else {successor}; fi']
     return "\n".join(
         [
             "#!/bin/bash",
-            f"# Workers of study {context.run.name}. Written by `candor tune --on slurm`.",
-            *directives(context, site, request, HEAD, array=dict.fromkeys(range(workers), HEAD)),
+            f"# Workers of study {context.run.name}. Written by `candor tune --on {words.scheduler}`.",
+            *words.directives(context, site, request, HEAD, array=dict.fromkeys(range(workers), HEAD)),
             "",
-            *environment(context, site),
+            *environment(context, site, words, HEAD),
             f"study={quoted(context.run.name)}",
             f"logs={quoted(context.logs)}",
             *SAMPLER,
-            "warned= woken= child=",
-            "trap 'warned=1 woken=1; kill -TERM $child 2>/dev/null' USR1",
-            "trap 'woken=1' TERM",
-            '"${candor[@]}" tune-worker "$study" --worker "$SLURM_ARRAY_TASK_ID" & child=$!',
-            "while :; do",
-            "  woken=",
-            '  wait "$child"; rc=$?',
-            '  [ -n "$woken" ] || break',
-            "done",
+            *supervised(
+                f'"${{candor[@]}}" tune-worker "$study" --worker "{words.element}"',
+                warning=words.warning(site, request),
+            ),
             'kill "$sampler" 2>/dev/null',
-            f'if [ -n "$warned" ] && [ "$rc" = 130 ] && [ "${{SLURM_RESTART_COUNT:-0}}" -lt {site.max_requeues} ]; then',
-            *again,
-            "fi",
+            *again(site, words, HEAD, element=True),
             "exit $rc",
             "",
         ]
@@ -71,7 +68,7 @@ class WorkerArray:
     context: ScriptContext
     site: SiteConfig
     request: Request
-    slurm: Slurm
+    scheduler: Scheduler
 
     @property
     def script(self) -> Path:
@@ -87,7 +84,7 @@ class WorkerArray:
                 place="--name",
                 hint="Use letters, digits, dots, dashes and underscores.",
             )
-        script = render(self.context, self.site, self.request, workers=workers)
+        script = render(self.context, self.site, self.request, workers=workers, words=self.scheduler.words)
         refuse_secrets(script, os.environ)
         return script
 
@@ -100,15 +97,15 @@ class WorkerArray:
             if live:
                 return live[-1].job.partition("_")[0], False
             write_atomic(self.script, script)
-            return self.slurm.submit(self.script), True
+            return self.scheduler.submit(self.script), True
 
     def live(self) -> Sequence[Queued]:
         """Workers that wait or run, but for those that were given up."""
         gone = given_up(self.context.run)
-        return [entry for entry in live_workers(self.context.run, self.slurm) if entry.job not in gone]
+        return [entry for entry in live_workers(self.context.run, self.scheduler) if entry.job not in gone]
 
     def give_up_silent(self) -> list[Silence]:
-        """Give up workers that give no sign of life on a node that SLURM does not call well; those given up now.
+        """Give up workers that give no sign of life on a node that the scheduler does not call well; those given up now.
 
         Who takes the study up again does their trials anew. A twin is harmless, should one live after all: whoever holds
         the lock of a training's key is the only one who trains it.
@@ -116,16 +113,16 @@ class WorkerArray:
         after_s = 60.0 * self.site.silent_min
         if after_s <= 0:
             return []
-        found = find_silent(self.live(), self.context.logs, self.slurm, after_s=after_s, now=time.time())
+        found = find_silent(self.live(), self.context.logs, self.scheduler, after_s=after_s, now=time.time())
         silent = [silence for silence in found.values() if silence.word]
         if silent:
             _add_lines(self.context.run / _GIVEN_UP, [s.job for s in silent])
-            self.slurm.cancel([s.job for s in silent])
+            self.scheduler.cancel([s.job for s in silent])
         return silent
 
     def cancel(self) -> None:
         """End every worker; what it trains writes its checkpoint."""
-        cancel_workers(self.context.run, self.slurm)
+        cancel_workers(self.context.run, self.scheduler)
 
     def cancelled(self) -> set[str]:
         """Arrays of this study that someone cancelled."""
@@ -133,8 +130,8 @@ class WorkerArray:
 
 
 #: Below the study's folder: arrays that were cancelled, so that who waits for one does not queue the next; and workers
-#: that were given up, whose trials are free though SLURM may call them running.
-_CANCELLED, _GIVEN_UP = "slurm/cancelled.txt", "slurm/given_up.txt"
+#: that were given up, whose trials are free though the scheduler may call them running.
+_CANCELLED, _GIVEN_UP = "workers-cancelled.txt", "workers-given-up.txt"
 
 
 def given_up(study: Path) -> set[str]:
@@ -155,17 +152,17 @@ def _add_lines(path: Path, words: Sequence[str]) -> None:
         f.write("".join(f"{word}\n" for word in words))
 
 
-def live_workers(study: Path, slurm: Slurm) -> list[Queued]:
+def live_workers(study: Path, scheduler: Scheduler) -> list[Queued]:
     """Workers of the study in the folder ``study`` that wait or run."""
     name = job_name(study, HEAD)
-    return [entry for entry in slurm.queue() if entry.name == name]
+    return [entry for entry in scheduler.queue() if entry.name == name]
 
 
-def cancel_workers(study: Path, slurm: Slurm) -> list[str]:
+def cancel_workers(study: Path, scheduler: Scheduler) -> list[str]:
     """End every worker of a study; what it trains writes its checkpoint. Their jobs."""
-    jobs = sorted({entry.job for entry in live_workers(study, slurm)})
+    jobs = sorted({entry.job for entry in live_workers(study, scheduler)})
     if jobs:
         arrays = sorted({job.partition("_")[0] for job in jobs})
         _add_lines(study / _CANCELLED, arrays)
-        slurm.cancel(jobs)
+        scheduler.cancel(jobs)
     return jobs

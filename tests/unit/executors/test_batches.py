@@ -5,7 +5,7 @@ import time
 from flow_kit import toy_plan
 from toy_pipeline import NumberConfig, SumConfig
 
-from candor.executors.batches import Batch, batches
+from candor.executors.batches import Batch, batches, without_pairs
 from candor.flow.plan import Plan, PlannedTask, TaskSpec, render
 
 
@@ -74,3 +74,13 @@ def test_a_thousand_seeds_are_grouped_in_a_second() -> None:
     began = time.process_time()
     assert len(batches(plan, ids(plan), alike=same)) == 4
     assert time.process_time() - began < 2
+
+
+def test_where_no_job_can_wait_for_an_element_only_last_tasks_are_arrays() -> None:
+    plan = lanes(3, 5)
+    found = without_pairs(batches(plan, ids(plan), alike=same), plan, ids(plan), [])
+    assert [b.is_array for b in found] == [False] * 6
+    assert Batch({0: "second.s5"}, after=("data", "first.s5")) in found
+    firsts = ["first.s3", "first.s5"]
+    published = without_pairs(batches(plan, firsts, alike=same), plan, firsts, [])
+    assert published == [Batch({0: "first.s3", 1: "first.s5"})]

@@ -8,8 +8,9 @@ from flow_kit import Kit, one_task
 
 from candor.errors import SchedulerError
 from candor.executors.endings import ending
-from candor.executors.scheduler import Accounted, Queued, Slurm, parse_accounts
+from candor.executors.scheduler import Accounted, Queued
 from candor.executors.settling import explain, incarnation, still_counted
+from candor.executors.slurm_commands import Slurm, parse_accounts
 from candor.flow.attempt import iso_seconds
 
 GB = 1024**3

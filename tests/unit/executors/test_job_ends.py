@@ -10,7 +10,8 @@ import pytest
 
 from candor.errors import SchedulerError
 from candor.executors.job_ends import JobEnds, hosts
-from candor.executors.scheduler import Accounted, Queued, Slurm
+from candor.executors.scheduler import Accounted, Queued
+from candor.executors.slurm_commands import Slurm
 from candor.flow.attempt import AttemptRecord
 from candor.flow.process import ProcessId
 

@@ -13,10 +13,11 @@ from candor.cli.cluster_doctor import JobScripts
 from candor.config.presets import list_presets
 from candor.errors import ConfigError, PresetNotFound
 from candor.executors import ray_allocation
-from candor.executors.sbatch import ScriptContext, job_name, render
-from candor.executors.scheduler import Slurm
+from candor.executors.queue import QueueExecutor
+from candor.executors.sbatch import SBATCH
+from candor.executors.scheduler import scheduler_named
+from candor.executors.scripts import ScriptContext, job_name, render
 from candor.executors.site import Request, SiteConfig, check_submittable, load_site, secrets_in
-from candor.executors.slurm import SlurmExecutor
 from candor.executors.worker_array import WorkerArray
 from candor.flow.artifact import ArtifactStore
 from candor.flow.run import Run
@@ -33,7 +34,7 @@ CONTEXT = ScriptContext(
 
 def script(site: SiteConfig | None = None, request: Request | None = None, *tasks: str) -> str:
     elements = dict(enumerate(tasks or ("left",)))
-    return render(CONTEXT, site or SiteConfig(), request or Request(), elements)
+    return render(CONTEXT, site or SiteConfig(), request or Request(), elements, words=SBATCH)
 
 
 def directives(text: str) -> list[str]:
@@ -103,7 +104,7 @@ def test_no_machine_path_but_the_roots_and_the_environment_stands_in_a_script() 
     plain = dataclasses.replace(
         CONTEXT, run=run, plan=run / "plan.json", logs=run / "slurm", roots={"A": "/scratch/me"}
     )
-    text = render(plain, SiteConfig(modules=("python/3.12",)), Request(), {0: "left"})
+    text = render(plain, SiteConfig(modules=("python/3.12",)), Request(), {0: "left"}, words=SBATCH)
     paths = set(re.findall(r"(?<![\w$/}])/[\w./-]+", text))
     system = {"/bin/bash", "/dev/null", "/proc/stat", "/etc/profile"}
     assert {p for p in paths - system if not p.startswith("/scratch/me")} == set()
@@ -127,13 +128,16 @@ def test_scripts_of_every_site_hold_no_secret(name: str, monkeypatch: pytest.Mon
 def scripts(site: SiteConfig) -> dict[str, Callable[[], str]]:
     """Whatever Candor submits, as it is made for submission."""
     plan, run = toy_plan(), Run(RUN)
-    slurm = SlurmExecutor(ArtifactStore(RUN.parent / "cache"), site, CONTEXT.roots)
+    on = site.scheduler or "slurm"
+    scheduler = scheduler_named(on)
+    store = ArtifactStore(RUN.parent / "cache")
+    queue = QueueExecutor(store, site, CONTEXT.roots, scheduler=scheduler)
     study = dataclasses.replace(CONTEXT, run=RUN.parent / "study")
     return {
-        "tasks": lambda: "".join(s.script for s in slurm.scripts(plan, run, [t.id for t in plan.tasks])),
-        "ray": lambda: ray_allocation.script(slurm, plan, run, nodes=2),
-        "workers": lambda: WorkerArray(study, site, Request(), Slurm()).text(4),
-        "doctor": lambda: JobScripts(site, ["candor"], "", 0)({"run_root": str(RUN)}, "true"),
+        "tasks": lambda: "".join(s.script for s in queue.scripts(plan, run, [t.id for t in plan.tasks])),
+        "ray": lambda: ray_allocation.script(queue, run, nodes=1),
+        "workers": lambda: WorkerArray(study, site, Request(), scheduler).text(4),
+        "doctor": lambda: JobScripts(site, ["candor"], "", 0, on, "")({"run_root": str(RUN)}, "true"),
     }
 
 
@@ -191,10 +195,14 @@ def test_sites_that_extend_each_other_in_a_circle_are_refused(tmp_path: Path) ->
         load_site("a", data_root=tmp_path)
 
 
-def test_a_pbs_site_is_refused_with_what_to_do_instead() -> None:
-    with pytest.raises(ConfigError, match="PBS") as e:
-        check_submittable("imperial_cx3", load_site("imperial_cx3"))
-    assert "#PBS -l select" in str(e.value)
+def test_a_site_of_another_scheduler_is_refused_with_the_words_that_work() -> None:
+    site = load_site("imperial_cx3")
+    with pytest.raises(ConfigError, match="runs PBS") as e:
+        check_submittable("imperial_cx3", site, "slurm")
+    assert "--on pbs --site imperial_cx3" in str(e.value)
+    check_submittable("imperial_cx3", site, "pbs")
+    for on in ("slurm", "pbs"):
+        check_submittable("generic", load_site("generic"), on)
 
 
 def test_a_site_that_charges_wants_an_account() -> None:

@@ -13,11 +13,12 @@ from flow_kit import Kit, toy_plan
 
 from candor.executors import ledger, ray_allocation
 from candor.executors.batches import Batch
-from candor.executors.scheduler import Accounted, Queued, Slurm
+from candor.executors.queue import QueueExecutor
+from candor.executors.queue_status import silent_word
+from candor.executors.scheduler import Accounted, Queued
 from candor.executors.silence import Silence, Silences, find_silent, last_heard, samples_of
 from candor.executors.site import SiteConfig
-from candor.executors.slurm import SlurmExecutor
-from candor.executors.slurm_status import silent_word
+from candor.executors.slurm_commands import Slurm
 from candor.flow.attempt import AttemptRecord, next_folder
 from candor.flow.plan import Plan
 from candor.flow.process import ProcessId
@@ -42,9 +43,10 @@ class Cluster(Slurm):
     def queue(self) -> list[Queued]:
         return self.queued
 
-    def submit(self, script: Path, *, dependency: str = "", array: str = "", name: str = "") -> str:
-        self.submitted.append((script.name, array))
-        return str(100 + len(self.submitted))
+    def submit(self, script: Path, *, dependency: str = "", element: str = "") -> str:
+        self.submitted.append((script.name, element))
+        job = str(100 + len(self.submitted))
+        return f"{job}_{element}" if element else job
 
     def wait_for(self, job: str, dependency: str) -> None:
         self.waits.append((job, dependency))
@@ -111,7 +113,7 @@ def test_status_says_which_node_since_when_and_what_to_do() -> None:
     word, why = silent_word(Silence("7_1", "node1", 1795359244, "node1 does not respond"), "run")
     assert word == "silent"
     assert "job 7_1 on node1 has not been heard of since 2026-11-22 14:54:04 UTC" in why
-    assert "SLURM says that node1 does not respond" in why
+    assert "the scheduler says that node1 does not respond" in why
     assert "the same `candor run`" in why
     assert "`candor cancel run`" in silent_word(Silence("7", "node1", NOW, ""), "run")[1]
 
@@ -178,7 +180,7 @@ def test_a_silent_job_on_a_node_that_does_not_respond_is_submitted_anew(half: Ha
     record = AttemptRecord.model_validate_json((folder / "record.json").read_text())
     assert (record.outcome, record.error) == ("killed", "Silent")
     assert "goes on as job 101_0" in (record.reason or "")
-    (event,) = [e for e in half.run.journal.read() if e["event"] == "slurm_replaced"]
+    (event,) = [e for e in half.run.journal.read() if e["event"] == "jobs_replaced"]
     assert (event["task"], event["job"], event["by"]) == ("left", "7_0", "101_0")
 
 
@@ -238,15 +240,15 @@ def test_a_silent_allocation_is_replaced_as_a_whole(kit: Kit) -> None:
     run = kit.open(plan)
 
     class Allocation(Cluster):
-        def submit(self, script: Path, *, dependency: str = "", array: str = "", name: str = "") -> str:
-            job = super().submit(script, dependency=dependency, array=array, name=name)
+        def submit(self, script: Path, *, dependency: str = "", element: str = "") -> str:
+            job = super().submit(script, dependency=dependency, element=element)
             self.queued[:] = [running(job, start=time.time())]
             for task in todo if self.asked else []:  # What the second one does.
                 kit.run_task(plan, task)
             return job
 
     slurm = Allocation(states={"node1": "down*"})
-    executor = SlurmExecutor(kit.store, SiteConfig(poll_s=0.01), {}, slurm=slurm)
+    executor = QueueExecutor(kit.store, SiteConfig(poll_s=0.01), {}, scheduler=slurm)
     job, _ = ray_allocation.submit(executor, plan, run, todo, nodes=1)
     slurm.queued[:] = [running(job, start=time.time() - 1000)]
     report = ray_allocation.wait(executor, plan, run, todo, job)

@@ -12,9 +12,10 @@ from flow_kit import Kit, toy_plan
 from candor.executors import ledger, stuck
 from candor.executors.base import JobResult, execute
 from candor.executors.batches import Batch
-from candor.executors.scheduler import Accounted, Queued, Slurm
+from candor.executors.queue import QueueExecutor, cancel
+from candor.executors.scheduler import Accounted, Queued
 from candor.executors.site import SiteConfig
-from candor.executors.slurm import SlurmExecutor, cancel
+from candor.executors.slurm_commands import Slurm
 from candor.flow.attempt import Attempt
 from candor.flow.plan import Plan
 
@@ -29,7 +30,7 @@ class Zombies(Slurm):
     freed: list[tuple[str, str]] = dataclasses.field(default_factory=list)
     cancelled: list[str] = dataclasses.field(default_factory=list)
 
-    def submit(self, script: Path, *, dependency: str = "", array: str = "", name: str = "") -> str:
+    def submit(self, script: Path, *, dependency: str = "", element: str = "") -> str:
         self.names.append(dependency)
         return str(len(self.names))
 
@@ -58,7 +59,7 @@ class Zombies(Slurm):
 
 
 def run(kit: Kit, plan: Plan, queue: Zombies) -> dict[str, JobResult]:
-    executor = SlurmExecutor(kit.store, SiteConfig(poll_s=0.01), {}, slurm=queue)
+    executor = QueueExecutor(kit.store, SiteConfig(poll_s=0.01), {}, scheduler=queue)
     return execute(executor, plan, kit.open(plan), [t.id for t in plan.tasks]).results
 
 
@@ -120,7 +121,7 @@ def test_a_job_that_waits_for_one_that_is_done_is_let_go(kit: Kit, monkeypatch: 
     results = run(kit, plan, queue)
     assert all(isinstance(r, Attempt) and r.ok for r in results.values())
     assert queue.freed == [("2", ""), ("3", "")]
-    assert [e["job"] for e in kit.open(plan).journal.read() if e["event"] == "slurm_freed"] == ["2", "3"]
+    assert [e["job"] for e in kit.open(plan).journal.read() if e["event"] == "jobs_freed"] == ["2", "3"]
 
 
 def test_a_job_that_was_cancelled_is_not_joined_though_it_lingers_in_the_queue(kit: Kit) -> None:
@@ -128,7 +129,7 @@ def test_a_job_that_was_cancelled_is_not_joined_though_it_lingers_in_the_queue(k
     folder = kit.open(plan)
 
     def submit() -> dict[str, str]:
-        executor = SlurmExecutor(kit.store, SiteConfig(poll_s=0.01), {}, slurm=queue)
+        executor = QueueExecutor(kit.store, SiteConfig(poll_s=0.01), {}, scheduler=queue)
         for task in plan.tasks:
             executor.submit(plan, folder, task.id, ())
         return executor.flush()
@@ -150,11 +151,11 @@ def test_who_asks_for_jobs_again_reads_only_what_is_new(kit: Kit) -> None:
     read_so_far = jobs._tail._offset
     assert read_so_far == folder.journal.path.stat().st_size
     with folder.journal.path.open("a") as f:  # A line that is being written.
-        f.write('{"event":"slurm_submitted","jobs":{"left"')
+        f.write('{"event":"jobs_submitted","jobs":{"left"')
     assert jobs.now() == {"left": "7_0", "right": "7_1"}
     assert jobs._tail._offset == read_so_far
     with folder.journal.path.open("a") as f:
         f.write(':"9"}}\n')
     assert jobs.now() == {"left": "9", "right": "7_1"}
-    folder.journal.path.write_text('{"event":"slurm_submitted","jobs":{"left":"1"}}\n')
+    folder.journal.path.write_text('{"event":"jobs_submitted","jobs":{"left":"1"}}\n')
     assert jobs.now() == ledger.jobs_of(folder) == {"left": "1"}

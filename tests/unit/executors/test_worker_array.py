@@ -10,10 +10,12 @@ from pathlib import Path
 import pytest
 
 from candor.errors import ConfigError
-from candor.executors.sbatch import ScriptContext, job_name
-from candor.executors.scheduler import Queued, Slurm
+from candor.executors.sbatch import SBATCH
+from candor.executors.scheduler import Queued
+from candor.executors.scripts import ScriptContext, job_name
 from candor.executors.silence import samples_of
 from candor.executors.site import Request, SiteConfig
+from candor.executors.slurm_commands import Slurm
 from candor.executors.worker_array import HEAD, WorkerArray, given_up, render
 
 
@@ -24,7 +26,7 @@ class Queue(Slurm):
     jobs: list[Queued] = dataclasses.field(default_factory=list)
     cancelled: list[str] = dataclasses.field(default_factory=list)
 
-    def submit(self, script: Path, *, dependency: str = "", array: str = "", name: str = "") -> str:
+    def submit(self, script: Path, *, dependency: str = "", element: str = "") -> str:
         text = script.read_text()
         name = next(li for li in text.splitlines() if "--job-name=" in li).partition("=")[2]
         job = str(len(self.jobs) + 7)
@@ -61,7 +63,9 @@ def test_a_single_worker_is_an_array_too(tmp_path: Path) -> None:
 @pytest.mark.parametrize("requeue", [True, False])
 def test_the_script_is_valid_shell_and_goes_to_the_queue_again(tmp_path: Path, requeue: bool) -> None:
     odd = context(tmp_path / "a röot 'x'" / "gat")
-    text = render(odd, SiteConfig(requeue=requeue, modules=("python/3.12",)), Request(), workers=3)
+    text = render(
+        odd, SiteConfig(requeue=requeue, modules=("python/3.12",)), Request(), workers=3, words=SBATCH
+    )
     done = subprocess.run(["bash", "-n"], input=text, text=True, capture_output=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     assert ("scontrol requeue" in text) == requeue
@@ -73,12 +77,12 @@ def test_an_array_that_is_queued_is_joined_and_another_study_is_not(tmp_path: Pa
     first = array(tmp_path)
     assert first.submit(4) == ("7", True)
     assert first.submit(4) == ("7", False)
-    other = dataclasses.replace(array(tmp_path, "vgae-kd"), slurm=first.slurm)
+    other = dataclasses.replace(array(tmp_path, "vgae-kd"), scheduler=first.scheduler)
     assert other.submit(2) == ("8", True)
     assert [e.name for e in first.live()] == [job_name(tmp_path / "gat-kd", HEAD)]
     first.cancel()
-    assert isinstance(first.slurm, Queue)
-    assert first.slurm.cancelled == ["7_0"]
+    assert isinstance(first.scheduler, Queue)
+    assert first.scheduler.cancelled == ["7_0"]
     assert (first.cancelled(), other.cancelled()) == ({"7"}, set())
 
 
@@ -104,7 +108,7 @@ def test_a_worker_not_heard_of_on_a_node_that_is_not_well_is_given_up(
     long_ago, name = time.time() - 1000, job_name(tmp_path / "gat-kd", HEAD)
     jobs = [Queued(f"7_{n}", "RUNNING", "None", name, f"node{n + 1}", long_ago) for n in (0, 1)]
     slurm = Nodes(jobs=jobs)
-    workers = dataclasses.replace(array(tmp_path), slurm=slurm)
+    workers = dataclasses.replace(array(tmp_path), scheduler=slurm)
     workers.context.logs.mkdir(parents=True)
     samples_of(workers.context.logs, "7_1").write_text("cpu 1 2 3\n")
     assert [s.job for s in workers.give_up_silent()] == (["7_0"] if gone else [])

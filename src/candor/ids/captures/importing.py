@@ -27,6 +27,7 @@ import polars as pl
 from pydantic import Field, ValidationError
 
 from candor.config.base import Config
+from candor.flow.storage import fsync_path, fsync_tree
 from candor.ids.captures import frames, progress, transcript
 from candor.ids.captures.sources import RawFile
 from candor.ids.config import CaptureFormat
@@ -127,9 +128,14 @@ def import_file(raw: RawFile, folder: Path, options: ImportOptions, *, sha256: s
     try:
         with progress.noting(folder, f"{final.name}.{_host()}", raw.stem) as told:
             record = _write(raw, draft, options, capture, digest, told)
+        with frames.storage(
+            draft
+        ):  # Whole on the disk before it has its name: a crash leaves all of it or nothing.
+            fsync_tree(draft)
         for stale in {final, there[1] if there else final}:
             shutil.rmtree(stale, ignore_errors=True)
         draft.rename(final)
+        fsync_path(folder)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
     return Imported(record, final, present=False)

@@ -109,6 +109,25 @@ def test_an_interrupted_import_leaves_nothing_that_counts_and_is_done_again(
     assert not importing.import_file(raw, folder, ImportOptions()).present
 
 
+def test_an_import_is_on_the_disk_before_it_has_its_name(
+    put, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps: list[str] = []
+    fsync, rename = os.fsync, Path.rename
+    monkeypatch.setattr(
+        os,
+        "fsync",
+        lambda fd: (steps.append(os.readlink(f"/proc/self/fd/{fd}").rsplit("/", 1)[1]), fsync(fd))[1],
+    )
+    monkeypatch.setattr(
+        Path, "rename", lambda self, to: (steps.append(f"publish {to.name}"), rename(self, to))[1]
+    )
+    import_all(put("drive.log", LOG), tmp_path / "imports")
+    published = next(i for i, step in enumerate(steps) if step.startswith("publish drive-"))
+    assert {"frames.parquet", "record.json"} <= set(steps[:published])
+    assert "imports" in steps[published:]  # The folder that the rename changed.
+
+
 def test_what_another_machine_still_writes_is_left_alone(tmp_path: Path) -> None:
     written, abandoned = (tmp_path / f".a-0123.{host}.999999999" for host in ("other", "gone"))
     written.mkdir()

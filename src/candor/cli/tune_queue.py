@@ -1,4 +1,4 @@
-"""``candor tune --on slurm``: a study's workers as an array of jobs, queued once, waited for or not."""
+"""``candor tune --on slurm|pbs``: a study's workers as an array of jobs, queued once, waited for or not."""
 
 from __future__ import annotations
 
@@ -19,28 +19,28 @@ if TYPE_CHECKING:
 
 def array_of(state: Session, info: StudyInfo, where: Where, *, cpus: float, gpus: float) -> WorkerArray:
     """The array of a study at the site that ``where`` names. Raises ConfigError if that cannot be submitted to."""
-    from candor.cli.slurm import program, roots
-    from candor.executors.sbatch import ScriptContext
-    from candor.executors.scheduler import Slurm
+    from candor.cli.queue import program, roots
+    from candor.executors.scheduler import scheduler_named
+    from candor.executors.scripts import ScriptContext
     from candor.executors.site import check_submittable, load_site
     from candor.executors.worker_array import HEAD, WorkerArray
 
     site = load_site(where.site, data_root=state.settings.data_root, sets=where.site_sets)
-    check_submittable(where.site, site)
+    check_submittable(where.site, site, where.on)
     words, own = program()
     folder = state.settings.run_root / "studies" / info.study
-    logs = folder / "slurm"
+    logs = folder / where.on
     context = ScriptContext(folder, folder / "study.json", logs, roots(state), words, site.venv or own)
-    # SLURM hands out whole processors and GPUs. One processor is what nobody asked for: the site's default knows better.
+    # Schedulers hand out whole processors and GPUs. One processor is what nobody asked for: the site's default knows better.
     stated = {
         "cpus": None if cpus == 1 and site.defaults.cpus else math.ceil(cpus),
         "gpus": math.ceil(gpus) or None,
     }
     request = site.named(info.space.stage, HEAD, own=stated)
-    return WorkerArray(context, site, request, Slurm())
+    return WorkerArray(context, site, request, scheduler_named(where.on))
 
 
-#: SLURM's accounts say some seconds late that a worker died; until then its trial counts as under way, and an array
+#: Accounts say some seconds late that a worker died; until then its trial counts as under way, and an array
 #: finds nothing to do.
 _ACCOUNTS_LAG_S, _BARREN_ARRAYS = 10.0, 3
 
@@ -111,7 +111,7 @@ def _wait(array: WorkerArray, study: Study, seen: set[int], told: Callable[[Tria
             if trial.state != "running" and trial.number not in seen:
                 seen.add(trial.number)
                 told(trial)
-        # Enough trials are enough, whatever SLURM says of a worker whose node it cannot reach.
+        # Enough trials are enough, whatever the scheduler says of a worker whose node it cannot reach.
         if over or len(seen) >= study.info().trials:
             return
         time.sleep(array.site.poll_s)

@@ -1,4 +1,4 @@
-"""The checks of ``candor cluster doctor`` that go through the queue: a tiny job, and a tiny Ray inside one."""
+"""A tiny job through the queue, and what comes back of it."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ import secrets
 import shlex
 import time
 from dataclasses import dataclass
-from typing import Any
 
-from candor.cluster import doctor
-from candor.cluster.doctor import Chart, Check, Finding, Patient, failed, last_json, ok, python_of, skipped
+from candor.cluster.doctor.environment import judge_environment
+from candor.cluster.doctor.findings import Finding, failed, ok
+from candor.cluster.doctor.gpus import judge_gpus
+from candor.cluster.doctor.patient import Chart, Patient, last_json, probe_text, python_of
 from candor.cluster.shell import Ran
 
 #: A file written on a node is seen elsewhere at the latest after so long (NFS keeps attributes for a while).
@@ -40,6 +41,7 @@ class TinyJob:
 
     def run(self, body: str) -> Ended:
         """Queue ``body``, wait for the end of the job and for its result, and clear up."""
+        queue = self.patient.queue
         where, end = shlex.quote(self.folder), f"CANDOR_{self.nonce}"
         # A result counts once it is whole, and only the job can know the nonce from the file it has to read.
         body = f"cd {where} || exit 81\n{{ {body}\ncat nonce; }} >result.new && mv result.new result"
@@ -47,37 +49,38 @@ class TinyJob:
         sent = self.patient.shell(
             f"mkdir -p {where} && cd {where} || exit 80\nprintf '%s\\n' {self.nonce} >nonce\n"
             f"cat >job.sh <<'{end}'\n{script}\n{end}\n"
-            f"sbatch --parsable --chdir={where} --output=job.out --error=job.out job.sh\n",
+            f"{queue.submit}\n",
             timeout_s=90,
         )
-        job = sent.out.strip().splitlines()[-1].split(";")[0] if sent.out.strip() else ""
-        if sent.code or not job.isdigit():
+        job = queue.job(sent.out)
+        if sent.code or not job:
             return Ended(
-                trouble=f"sbatch: {sent.said}",
+                trouble=f"{queue.submit.split()[0]}: {sent.said}",
                 todo="Read what the scheduler says; `--site-set` changes the request.",
             )
         try:
             ended = self._wait(job)
         finally:
-            self.patient.shell(f"scancel {job} 2>/dev/null")
+            self.patient.shell(queue.end(job))
         if not ended.trouble:
             self.patient.shell(f'rm -rf {where}; rmdir "$(dirname {where})" 2>/dev/null')
         return ended
 
     def _wait(self, job: str) -> Ended:
+        queue = self.patient.queue
         look = (
-            f"cd {shlex.quote(self.folder)} && {{ squeue --noheader --jobs={job} --format='queue|%T|%r' 2>/dev/null; "
+            f"cd {shlex.quote(self.folder)} && {{ {queue.look(job)}; "
             "[ ! -f result ] || sed 's/^/result|/' result; }"
         )
         began, gone, state = time.monotonic(), None, ""
         while time.monotonic() - began < self.patient.job_timeout_s:
             told = self.patient.shell(look, timeout_s=90)
             result = [line[7:] for line in told.out.splitlines() if line.startswith("result|")]
-            queue = [line[6:] for line in told.out.splitlines() if line.startswith("queue|")]
+            entry = [line[6:] for line in told.out.splitlines() if line.startswith("queue|")]
             if result and result[-1] == self.nonce:
                 return Ended(tuple(result[:-1]))
-            state = queue[-1] if queue else state
-            over = not queue or queue[-1].split("|")[0] not in (
+            state = entry[-1] if entry else state
+            over = not entry or queue.word(entry[-1].split("|")[0]) not in (
                 "PENDING",
                 "CONFIGURING",
                 "RUNNING",
@@ -88,10 +91,12 @@ class TinyJob:
                 return self._lost(job)
             time.sleep(self.patient.poll_s)
         word, _, reason = state.partition("|")
+        word = queue.word(word)
         waited = f"{self.patient.job_timeout_s:.0f} s"
         if word == "RUNNING":
             return Ended(
-                trouble=f"job {job} ran for {waited} without a result", todo=f"Read {self.folder}/job.out."
+                trouble=f"job {job} ran for {waited} without a result",
+                todo=f"Read {self.folder}/{self.patient.queue.output}.",
             )
         return Ended(
             trouble=f"job {job} did not start within {waited} ({word.lower() or 'not in the queue'}, {reason or 'no reason'})",
@@ -100,14 +105,12 @@ class TinyJob:
 
     def _lost(self, job: str) -> Ended:
         where = shlex.quote(self.folder)
-        account = self.patient.shell(
-            f"sacct -n -X -P -j {job} --format=State,ExitCode,NodeList 2>/dev/null"
-        ).out.strip()
-        output = self.patient.shell(f"tail -n 3 {where}/job.out 2>/dev/null").out
+        account = self.patient.shell(self.patient.queue.account(job)).out.strip()
+        output = self.patient.shell(f"tail -n 3 {where}/{self.patient.queue.output} 2>/dev/null").out
         said = " ".join(output.split()) or "it printed nothing that is seen from here"
         return Ended(
             trouble=f"job {job} left the queue without a result ({account or 'no account'}): {said}",
-            todo=f"Is the run root the same folder on the nodes? Read {self.folder}/job.out.",
+            todo=f"Is the run root the same folder on the nodes? Read {self.folder}/{self.patient.queue.output}.",
         )
 
 
@@ -115,9 +118,9 @@ def check_job(patient: Patient, chart: Chart) -> Finding:
     """A job runs to its end in the same environment, on a node that shares the roots, with the GPUs it asked for."""
     nonce = secrets.token_hex(8)
     marks = {name: f"{root}/.candor-doctor-{nonce}-{name}" for name, root in chart.roots.items()}
-    body = [f"{python_of(patient.python, _text('environment'))}"]
+    body = [f"{python_of(patient.python, probe_text('environment'))}"]
     if patient.gpus:
-        body.append(python_of(patient.python, _text("gpus")))
+        body.append(python_of(patient.python, probe_text("gpus")))
     body += [f"cp nonce {shlex.quote(path)}" for path in marks.values()]
     patient.shell("mkdir -p " + " ".join(map(shlex.quote, chart.roots.values())))
     ended = TinyJob(patient, chart, nonce).run("\n".join(body))
@@ -125,7 +128,7 @@ def check_job(patient: Patient, chart: Chart) -> Finding:
     if ended.trouble:
         return failed(ended.trouble, ended.todo)
     told = last_json(ended.lines[0]) if ended.lines else {}
-    found = doctor.judge_environment(told, Ran(1, "", " ".join(ended.lines)), patient.expected)
+    found = judge_environment(told, Ran(1, "", " ".join(ended.lines)), patient.expected)
     if found.state == "failed":
         return failed(f"on the node: {found.told}", found.todo)
     apart = [name for name in marks if name not in seen]
@@ -137,7 +140,7 @@ def check_job(patient: Patient, chart: Chart) -> Finding:
             + " to a file system that all nodes share.",
         )
     if patient.gpus:
-        gpus = doctor.judge_gpus(last_json(ended.lines[-1]), Ran(1, "", ended.lines[-1]), wanted=patient.gpus)
+        gpus = judge_gpus(last_json(ended.lines[-1]), Ran(1, "", ended.lines[-1]), wanted=patient.gpus)
         return gpus if gpus.state == "failed" else ok(f"ran on {told['host']}: {gpus.told}")
     return ok(f"ran on {told['host']}, in the same environment, with the same roots")
 
@@ -150,52 +153,3 @@ def _seen_marks(patient: Patient, marks: dict[str, str], nonce: str) -> set[str]
     ]
     told = patient.shell("\n".join([*lines, ""])).out
     return {line.removeprefix("seen ") for line in told.splitlines() if line.startswith("seen ")}
-
-
-def check_ray(patient: Patient, chart: Chart) -> Finding:
-    """A Ray starts where jobs run, and a worker of it works; without a queue, on this machine."""
-    a, b = 2 + secrets.randbelow(10**6), 2 + secrets.randbelow(10**6)
-    body = python_of(patient.python, patient.ray_probe, str(a), str(b))
-    if chart.is_ok("job"):
-        ended = TinyJob(patient, chart, secrets.token_hex(8)).run(body)
-        if ended.trouble:
-            return failed(ended.trouble, ended.todo)
-        told, said = last_json("\n".join(ended.lines)), "\n".join(ended.lines)
-    elif not patient.host:
-        ran = patient.in_environment(body, timeout_s=patient.job_timeout_s)
-        told, said = last_json(ran.out), ran.said
-    else:
-        return skipped("no job runs there, and a login node is no place for it")
-    return judge_ray(told, said, a * b)
-
-
-def judge_ray(told: dict[str, Any], said: str, product: int) -> Finding:
-    """Whether another process came to the right product. Pure."""
-    if told.get("product") == product and told.get("elsewhere"):
-        return ok(f"a worker of Ray {told['ray']} worked")
-    why = told.get("error") or said or "it said nothing"
-    todo = (
-        "`pip install 'candor[ray]'` there."
-        if "not installed" in why or "No module named 'ray'" in why
-        else ""
-    )
-    return failed(
-        f"no worker of Ray answered: {why}", todo or "Is /tmp/ray writable, and do nodes have memory enough?"
-    )
-
-
-def _text(name: str) -> str:
-    return (doctor.PROBES / f"{name}.py").read_text(encoding="utf-8")
-
-
-CHECKS = (
-    Check("ssh", doctor.check_ssh),
-    Check("modules", doctor.check_modules, ("ssh",)),
-    Check("environment", doctor.check_environment, ("ssh", "modules")),
-    Check("gpus", doctor.check_gpus, ("ssh", "environment")),
-    Check("roots", doctor.check_roots, ("ssh",)),
-    Check("space", doctor.check_space, ("ssh",)),
-    Check("scheduler", doctor.check_scheduler, ("ssh",)),
-    Check("job", check_job, ("ssh", "environment", "roots", "scheduler")),
-    Check("ray", check_ray, ("ssh", "environment", "job")),
-)

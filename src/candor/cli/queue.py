@@ -1,4 +1,4 @@
-"""What the command line does with a SLURM cluster: open the executor, print scripts, submit without waiting."""
+"""What the command line does with a cluster's queue: open the executor, print scripts, submit without waiting."""
 
 from __future__ import annotations
 
@@ -17,26 +17,27 @@ if TYPE_CHECKING:
     from candor.cli.executors import Where
     from candor.executors.base import RunReport
     from candor.executors.display import Display
-    from candor.executors.slurm import SlurmExecutor
+    from candor.executors.queue import QueueExecutor
     from candor.flow.plan import Plan
     from candor.flow.run import Run
 
 
 @contextmanager
-def opened(state: Session, display: Display, where: Where) -> Iterator[SlurmExecutor]:
+def opened(state: Session, display: Display, where: Where) -> Iterator[QueueExecutor]:
     """The executor of the site that ``where`` names."""
     yield executor(state, display, where)
 
 
-def executor(state: Session, display: Display, where: Where) -> SlurmExecutor:
+def executor(state: Session, display: Display, where: Where) -> QueueExecutor:
     """Raises ConfigError if the site cannot be submitted to."""
+    from candor.executors.queue import QueueExecutor
+    from candor.executors.scheduler import scheduler_named
     from candor.executors.site import check_submittable, load_site
-    from candor.executors.slurm import SlurmExecutor
 
     site = load_site(where.site, data_root=state.settings.data_root, sets=where.site_sets)
-    check_submittable(where.site, site)
+    check_submittable(where.site, site, where.on)
     words, venv = program()
-    return SlurmExecutor(state.store, site, roots(state), words, venv, display)
+    return QueueExecutor(state.store, site, roots(state), words, venv, display, scheduler_named(where.on))
 
 
 def cancels_on_stop(state: Session, where: Where) -> bool:
@@ -65,15 +66,15 @@ def print_scripts(state: Session, planned: Planned, todo: list[str], where: Wher
     from candor.flow.run import Run
 
     run = Run(state.settings.run_root / "runs" / planned.plan.run_id)
-    slurm = executor(state, Quiet(), where)
-    if slurm.site.note:
-        output.note(f"{where.site}: {slurm.site.note}")
+    queue = executor(state, Quiet(), where)
+    if queue.site.note:
+        output.note(f"{where.site}: {queue.site.note}")
     if where.with_ray:
         from candor.executors.ray_allocation import script
 
-        sys.stdout.write(script(slurm, planned.plan, run, nodes=where.nodes))
+        sys.stdout.write(script(queue, run, nodes=where.nodes))
         return
-    submissions = list(slurm.scripts(planned.plan, run, todo))
+    submissions = list(queue.scripts(planned.plan, run, todo))
     for submission in submissions:
         waits = [f"all of {task}" for task in submission.after] + [
             f"the element of the same index of {head}" for head in submission.paired
@@ -89,19 +90,19 @@ def submit_only(state: Session, planned: Planned, run: Run, todo: list[str], whe
     """Queue what is not queued yet and say what to do next; task ID → job."""
     from candor.executors.display import Quiet
 
-    slurm = executor(state, Quiet(), where)
-    run.journal.append("run_started", executor="slurm", todo=len(todo), tasks=len(planned.plan.tasks))
+    queue = executor(state, Quiet(), where)
+    run.journal.append("run_started", executor=where.on, todo=len(todo), tasks=len(planned.plan.tasks))
     if where.with_ray:
         from candor.executors.ray_allocation import submit
 
-        job, fresh = submit(slurm, planned.plan, run, todo, nodes=where.nodes)
+        job, fresh = submit(queue, planned.plan, run, todo, nodes=where.nodes)
         output.note(
             f"Run {run.id}: {'job' if fresh else 'already queued as job'} {job} will do {len(todo)} tasks."
         )
         return dict.fromkeys(todo, job)
     for task_id in todo:
-        slurm.submit(planned.plan, run, task_id, ())
-    jobs = slurm.flush()
+        queue.submit(planned.plan, run, task_id, ())
+    jobs = queue.flush()
     output.note(
         f"Run {run.id}: {output.count(len(jobs), 'task')} in the queue as "
         f"{output.count(len({j.split('_')[0] for j in jobs.values()}), 'job')}. "
@@ -117,11 +118,11 @@ def run_allocation(
     from candor.executors import ray_allocation
     from candor.executors.signals import stop_on_sigterm
 
-    slurm = executor(state, display, where)
-    job, fresh = ray_allocation.submit(slurm, plan, run, todo, nodes=where.nodes)
+    queue = executor(state, display, where)
+    job, fresh = ray_allocation.submit(queue, plan, run, todo, nodes=where.nodes)
     output.note(f"{'Queued' if fresh else 'Joined'} job {job}.")
     with stop_on_sigterm():
-        return ray_allocation.wait(slurm, plan, run, todo, job)
+        return ray_allocation.wait(queue, plan, run, todo, job)
 
 
 def cancel(
@@ -132,20 +133,20 @@ def cancel(
     as_json: options.AsJson = False,
 ) -> None:
     """Take the jobs of a run or a study off the queue of the cluster; what runs writes its checkpoint first."""
-    from candor.executors.scheduler import Slurm
-    from candor.executors.slurm import cancel as cancel_run
+    from candor.executors.queue import cancel as cancel_run
+    from candor.executors.scheduler import scheduler_here
     from candor.executors.worker_array import cancel_workers
     from candor.flow.run import find_run
 
-    root, slurm = session(ctx).settings.run_root, Slurm(patience_s=60.0)
+    root, scheduler = session(ctx).settings.run_root, scheduler_here(60.0)
     study = root / "studies" / name
     if (study / "study.json").is_file() and not (root / "runs" / name).is_dir():
-        workers = cancel_workers(study, slurm)
+        workers = cancel_workers(study, scheduler)
         told = f"{output.count(len(workers), 'worker')} of {name}" if workers else ""
         _tell_cancelled(told, f"No worker of {name}", {"study": name, "cancelled": workers}, as_json=as_json)
         return
     run = find_run(root, name)
-    ended = cancel_run(run, slurm)
+    ended = cancel_run(run, scheduler)
     told = f"{output.count(len(ended), 'task')} of {run.id}: {', '.join(ended)}" if ended else ""
     _tell_cancelled(told, f"No job of {run.id}", {"run": run.id, "cancelled": ended}, as_json=as_json)
 

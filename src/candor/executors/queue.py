@@ -1,4 +1,4 @@
-"""Runs a plan as jobs of a SLURM cluster: one per task, chained by ``afterok``, arrays where tasks are alike."""
+"""Runs a plan as jobs of a cluster: one per task, chained by ``afterok``, arrays where tasks are alike."""
 
 from __future__ import annotations
 
@@ -10,15 +10,17 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
+from candor.errors import ConfigError
 from candor.executors import ledger
 from candor.executors.base import Job, JobResult, Skipped
-from candor.executors.batches import Batch, batches
+from candor.executors.batches import Batch, batches, without_pairs
 from candor.executors.display import Display, Quiet
-from candor.executors.sbatch import ScriptContext, render
-from candor.executors.scheduler import Queued, Slurm
+from candor.executors.scheduler import Queued, Scheduler
+from candor.executors.scripts import ScriptContext, render
 from candor.executors.settling import explain_all, settle
 from candor.executors.silence import Silences
 from candor.executors.site import SiteConfig, refuse_secrets
+from candor.executors.slurm_commands import Slurm
 from candor.executors.stuck import Stuck
 from candor.flow.artifact import ArtifactStore
 from candor.flow.attempt import Attempt
@@ -35,10 +37,10 @@ _VISIBLE_S = 60.0
 
 
 @dataclass
-class SlurmJob:
+class QueueJob:
     """A task in the queue, or about to enter it."""
 
-    executor: SlurmExecutor
+    executor: QueueExecutor
     plan: Plan
     run: Run
     task_id: str
@@ -54,7 +56,7 @@ class SlurmJob:
 
 @dataclass(frozen=True)
 class Submission:
-    """What ``sbatch`` gets for one batch."""
+    """What the scheduler gets for one batch."""
 
     batch: Batch
     script: str
@@ -64,8 +66,8 @@ class Submission:
 
 
 @dataclass
-class SlurmExecutor:
-    """Collects what is submitted, and hands it to SLURM in as few arrays as possible when the first result is asked for.
+class QueueExecutor:
+    """Collects what is submitted, and hands it to the scheduler in as few arrays as possible when the first result is asked for.
 
     Attributes:
         roots: the ``CANDOR_*_ROOT`` variables of the jobs.
@@ -79,9 +81,8 @@ class SlurmExecutor:
     candor: Sequence[str] = ("candor",)
     venv: str = ""
     display: Display = field(default_factory=Quiet)
-    slurm: Slurm = field(default_factory=Slurm)
-    name: str = "slurm"
-    _pending: list[SlurmJob] = field(default_factory=list)
+    scheduler: Scheduler = field(default_factory=Slurm)
+    _pending: list[QueueJob] = field(default_factory=list)
     _runs: set[Path] = field(default_factory=set)
     _told: set[str] = field(default_factory=set)
     _queue: tuple[float, dict[str, Queued]] | None = None
@@ -90,12 +91,21 @@ class SlurmExecutor:
     silences: Silences = field(init=False)
 
     def __post_init__(self) -> None:
-        self._stuck = Stuck(self.slurm)
-        self.silences = Silences(self.slurm, self.store, 60.0 * self.site.silent_min)
+        self._stuck = Stuck(self.scheduler)
+        self.silences = Silences(self.scheduler, self.store, 60.0 * self.site.silent_min)
 
-    def submit(self, plan: Plan, run: Run, task_id: str, after: Sequence[Job]) -> SlurmJob:
+    @property
+    def name(self) -> str:
+        """``slurm`` or ``pbs``."""
+        return self.scheduler.words.scheduler
+
+    def folder(self, run: Run) -> Path:
+        """Scripts and logs of the jobs of ``run``."""
+        return run.path / self.name
+
+    def submit(self, plan: Plan, run: Run, task_id: str, after: Sequence[Job]) -> QueueJob:
         """Note the task; ``flush`` submits it."""
-        job = SlurmJob(self, plan, run, task_id, after)
+        job = QueueJob(self, plan, run, task_id, after)
         self._pending.append(job)
         return job
 
@@ -106,10 +116,10 @@ class SlurmExecutor:
             return
         for path in self._runs:
             run = Run(path)
-            while cancel(run, self.slurm):
+            while cancel(run, self.scheduler):
                 time.sleep(self.site.poll_s)
             for task in run.plan().tasks:
-                explain_all(run, task, run.attempts(task.id), self.slurm)
+                explain_all(run, task, run.attempts(task.id), self.scheduler)
 
     def scripts(self, plan: Plan, run: Run, todo: Sequence[str]) -> Iterator[Submission]:
         """What would be submitted if nothing was in the queue. Pure but for the environment it looks for secrets in."""
@@ -130,10 +140,10 @@ class SlurmExecutor:
         return found
 
     def _submit_run(self, plan: Plan, run: Run, todo: Sequence[str]) -> dict[str, str]:
-        folder = run.path / "slurm"
+        folder = self.folder(run)
         folder.mkdir(parents=True, exist_ok=True)
         with key_lock(folder / "submit.lock"):
-            queue = self.slurm.queue()
+            queue = self.scheduler.queue()
             ledger.recover(run, queue)
             queued = ledger.live_jobs(run, queue)
             # What has failed only writes its epilog now, and what was cancelled its checkpoint.
@@ -141,19 +151,30 @@ class SlurmExecutor:
             over = {t for t, entry in queued.items() if entry.job in dying or _failed(run, t, entry.job)}
             live = self._joinable(plan, todo, {t: e for t, e in queued.items() if t not in over})
             if live:
-                run.journal.append("slurm_joined", jobs=live)
+                run.journal.append("jobs_joined", jobs=live)
             fresh = [t for t in todo if t not in live and not self._published(plan, t)]
             jobs = dict(live)
             arrays: dict[str, str] = {}
+            self._check_room(len(queue), len(fresh))
             for submission in self._submissions(plan, run, fresh, list(live)):
                 batch = submission.batch
                 path = folder / f"{batch.head}.sh"
                 write_atomic(path, submission.script)
                 ledger.note_intent(run, batch)
-                job = self.slurm.submit(path, dependency=_dependency(submission, jobs, arrays))
+                job = self.scheduler.submit(path, dependency=_dependency(submission, jobs, arrays))
                 jobs |= ledger.note_submitted(run, batch, job)
                 arrays[batch.head] = job
         return jobs
+
+    def _check_room(self, there: int, more: int) -> None:
+        """Raise ConfigError if the site does not let a user have so many jobs: a chain that breaks off in the middle is no use."""
+        most = self.site.max_jobs
+        if most is not None and there + more > most:
+            raise ConfigError(
+                f"{more} jobs beside {there} in the queue are more than the {most} that the site allows a user",
+                place="site preset (max_jobs)",
+                hint="`--with-ray` does all tasks in one job; `--until` and fewer seeds make fewer of them.",
+            )
 
     def _joinable(self, plan: Plan, todo: Sequence[str], queued: Mapping[str, Queued]) -> dict[str, str]:
         """Jobs that can still do their tasks; a job that waits for one that failed cannot, and is taken off the queue."""
@@ -171,7 +192,7 @@ class SlurmExecutor:
             else:
                 doomed.append(entry.job)
         if doomed:
-            self.slurm.cancel(doomed)
+            self.scheduler.cancel(doomed)
         return joinable
 
     def _published(self, plan: Plan, task_id: str) -> bool:
@@ -181,23 +202,27 @@ class SlurmExecutor:
     def context(self, run: Run) -> ScriptContext:
         """What the scripts of ``run`` share."""
         venv = self.site.venv or self.venv
-        folder = run.path / "slurm"
-        return ScriptContext(run.path, run.path / "plan.json", folder, self.roots, self.candor, venv)
+        return ScriptContext(
+            run.path, run.path / "plan.json", self.folder(run), self.roots, self.candor, venv
+        )
 
     def _submissions(
         self, plan: Plan, run: Run, todo: Sequence[str], queued: Sequence[str]
     ) -> Iterator[Submission]:
         context = self.context(run)
         by_id = {task.id: task for task in plan.tasks}
-        for batch in batches(plan, todo, alike=self.site.request, queued=queued):
-            script = render(context, self.site, self.site.request(by_id[batch.head]), batch.elements)
+        words = self.scheduler.words
+        found = batches(plan, todo, alike=self.site.request, queued=queued)
+        for batch in found if words.pairs else without_pairs(found, plan, todo, queued):
+            request = self.site.request(by_id[batch.head])
+            script = render(context, self.site, request, batch.elements, words=words)
             refuse_secrets(script, os.environ, batch.head)
             yield Submission(batch, script, batch.after, batch.paired)
 
-    def wait(self, job: SlurmJob) -> JobResult:
-        """How the task of ``job`` ended: after what it needs, and after its record or SLURM says so.
+    def wait(self, job: QueueJob) -> JobResult:
+        """How the task of ``job`` ended: after what it needs, and after its record or the scheduler says so.
 
-        A published artifact counts whatever SLURM says: it calls a job running that ended on a node it cannot reach.
+        A published artifact counts whatever the scheduler says: SLURM calls a job running that ended on a node it cannot reach.
         """
         self.flush()
         cause = _failed_cause(job.after)
@@ -245,20 +270,20 @@ class SlurmExecutor:
 
     def _snapshot(self) -> dict[str, Queued]:
         if self._queue is None or time.monotonic() - self._queue[0] >= self.site.poll_s:
-            self._queue = (time.monotonic(), {entry.job: entry for entry in self.slurm.queue()})
+            self._queue = (time.monotonic(), {entry.job: entry for entry in self.scheduler.queue()})
         return self._queue[1]
 
-    def _ended(self, job: SlurmJob, told: str | None) -> Attempt:
-        """The attempt that the job left, with SLURM's word where it could not write its own end."""
+    def _ended(self, job: QueueJob, told: str | None) -> Attempt:
+        """The attempt that the job left, with the scheduler's word where it could not write its own end."""
         task, until = job.plan.task(job.task_id), time.monotonic() + _VISIBLE_S
         while True:
             attempts = [a for a in job.run.attempts(task.id) if a.record.key == task.key]
             if attempts and (attempts[-1].ok or told is None):
-                explain_all(job.run, task, attempts[:-1], self.slurm)
+                explain_all(job.run, task, attempts[:-1], self.scheduler)
                 return attempts[-1]
             if attempts and attempts[-1].record.job == told and attempts[-1].record.outcome == "failed":
                 return attempts[-1]
-            settled = settle(job.run, task, told, self.slurm) if told else None
+            settled = settle(job.run, task, told, self.scheduler) if told else None
             if settled is not None:
                 return settled
             if time.monotonic() > until:
@@ -273,13 +298,13 @@ class SlurmExecutor:
             task,
             outcome="killed",
             error="Lost",
-            reason=f"job {job or 'of this task'} left the queue and no trace; read {run.path / 'slurm'}",
+            reason=f"job {job or 'of this task'} left the queue and no trace; read {self.folder(run)}",
             job=job,
         )
 
 
 def _failed(run: Run, task_id: str, job: str) -> bool:
-    """Whether ``job`` has recorded a failure: it will not try again, whatever SLURM says of it."""
+    """Whether ``job`` has recorded a failure: it will not try again, whatever the scheduler says of it."""
     return any(a.record.job == job and a.record.outcome == "failed" for a in run.attempts(task_id))
 
 
@@ -303,17 +328,17 @@ def _failed_cause(after: Sequence[Job]) -> str | None:
     return None
 
 
-def live_of(run: Run, slurm: Slurm) -> dict[str, Queued]:
+def live_of(run: Run, scheduler: Scheduler) -> dict[str, Queued]:
     """Task ID → its job, for tasks of ``run`` that are in the queue."""
-    queue = slurm.queue()
+    queue = scheduler.queue()
     ledger.recover(run, queue)
     return ledger.live_jobs(run, queue)
 
 
-def cancel(run: Run, slurm: Slurm) -> dict[str, str]:
+def cancel(run: Run, scheduler: Scheduler) -> dict[str, str]:
     """End every job of a run; task ID → job."""
-    live = {task: entry.job for task, entry in live_of(run, slurm).items()}
+    live = {task: entry.job for task, entry in live_of(run, scheduler).items()}
     if live:
-        slurm.cancel(list(live.values()))
+        scheduler.cancel(list(live.values()))
         run.journal.append(ledger.CANCELLED, jobs=live)
     return live

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from candor.errors import SchedulerError
 from candor.executors import ledger
-from candor.executors.scheduler import Accounted, Queued, Slurm
+from candor.executors.scheduler import Accounted, Queued, Scheduler, scheduler_here
 from candor.executors.settling import explain, incarnation, lacks_word, still_counted
 from candor.executors.silence import TOLD_S, Silence, find_silent
 from candor.flow.attempt import Attempt
@@ -30,7 +30,7 @@ class QueueView:
         trouble: why there is none; empty if all is well.
     """
 
-    slurm: Slurm = field(default_factory=lambda: Slurm(patience_s=_PATIENCE_S))
+    scheduler: Scheduler = field(default_factory=lambda: scheduler_here(_PATIENCE_S))
     trouble: str = ""
     _queue: list[Queued] | None = None
 
@@ -40,7 +40,7 @@ class QueueView:
             return {}
         try:
             if self._queue is None:
-                self._queue = self.slurm.queue()
+                self._queue = self.scheduler.queue()
         except SchedulerError as e:
             self.trouble = str(e)
             return {}
@@ -50,18 +50,24 @@ class QueueView:
         """Job → its silence, for running jobs of ``run`` that give no sign of life; empty if SLURM cannot be asked."""
         entries = self.live(run).values()
         try:
-            return find_silent(entries, run.path / "slurm", self.slurm, after_s=TOLD_S, now=time.time())
+            return find_silent(
+                entries,
+                run.path / self.scheduler.words.scheduler,
+                self.scheduler,
+                after_s=TOLD_S,
+                now=time.time(),
+            )
         except SchedulerError as e:
             self.trouble = str(e)
             return {}
 
     def settle(self, run: Run, task: PlannedTask, attempts: list[Attempt]) -> list[Attempt]:
-        """Attempts of jobs that left the queue, with SLURM's word on how they ended."""
+        """Attempts of jobs that left the queue, with the scheduler's word on how they ended."""
         lost = [a for a in attempts if lacks_word(a.record) and a.record.outcome != "interrupted"]
         if not lost or self.trouble:
             return attempts
         live = {entry.job for entry in self.live(run).values()}
-        rows = self.slurm.accounting([a.record.job for a in lost if a.record.job])
+        rows = self.scheduler.accounting([a.record.job for a in lost if a.record.job])
         settled = []
         for attempt in attempts:
             over = attempt in lost and (attempt.record.job not in live or _superseded(attempt, rows))

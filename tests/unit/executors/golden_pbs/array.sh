@@ -1,0 +1,55 @@
+#!/bin/bash
+# a.s1 and 1 more of run toy-1234. Written by `candor run --on pbs`.
+#PBS -N candor.toy-1234.a.s1.d34b9d
+#PBS -S /bin/bash
+#PBS -l select=1:ncpus=1
+#PBS -j oe
+#PBS -m n
+#PBS -r y
+#PBS -W max_run_subjobs=20
+#PBS -J 0-1
+
+fail() { echo "candor: $1" >&2; exit 78; }
+export CANDOR_RUN_ROOT='/scratch/a röot '"'"'x'"'"' $HOME'
+export CANDOR_SCHEDULER=pbs
+case $PBS_JOBID in
+  *\[*) export CANDOR_JOB=${PBS_JOBID%%\[*}_$PBS_ARRAY_INDEX;;
+  *) export CANDOR_JOB=${PBS_JOBID%%.*};;
+esac
+cd "$PBS_O_WORKDIR" && exec >>"a.s1-$CANDOR_JOB.out" 2>&1
+export OMP_NUM_THREADS=${NCPUS:-1}
+export PATH=${PBS_O_PATH:-$PATH}
+export LANG=${PBS_O_LANG:-$LANG}
+. "$HOME/envs/candor/bin/activate" || fail 'no virtual environment to activate'
+candor=(candor)
+case ${PBS_ARRAY_INDEX:-0} in
+  0) task=a.s1;;
+  1) task=a.s2;;
+  *) fail 'no task of that index';;
+esac
+plan='/scratch/a röot '"'"'x'"'"' $HOME/runs/toy-1234/plan.json'
+logs='/scratch/a röot '"'"'x'"'"' $HOME/runs/toy-1234/pbs'
+script=$logs/a.s1.sh
+samples=$logs/job-$CANDOR_JOB.samples
+sample() {
+  head -n 1 /proc/stat
+  nvidia-smi --query-gpu=index,utilization.gpu,memory.used,memory.total --format=csv,noheader,nounits 2>/dev/null
+}
+sample >>"$samples"
+( trap : USR1; while sleep 15; do sample; done ) >>"$samples" & sampler=$!
+warned= woken= child=
+trap 'warned=1 woken=1; kill -TERM $child 2>/dev/null' USR1
+trap 'woken=1' TERM
+"${candor[@]}" task run "$plan" "$task" & child=$!
+while :; do
+  woken=
+  wait "$child"; rc=$?
+  [ -n "$woken" ] || break
+done
+kill "$sampler" 2>/dev/null
+sample >>"$samples"
+if [ -n "$warned" ] && [ "$rc" = 130 ]; then
+  "${candor[@]}" cluster resubmit "$plan" "$task" "$script" && rc=0
+fi
+"${candor[@]}" cluster epilog "$plan" "$task" --job "$CANDOR_JOB"
+exit $rc
