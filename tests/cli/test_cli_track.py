@@ -34,7 +34,6 @@ def test_a_run_is_offline_until_it_is_sent(cli: Cli) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("wandb")
 def test_sync_sends_a_run_and_says_so(cli: Cli, server: WandbServer) -> None:
     cli("run", "toy", "-d", "small")
     assert cli("track", "sync", "--project", "cars").code == 0
@@ -44,7 +43,6 @@ def test_sync_sends_a_run_and_says_so(cli: Cli, server: WandbServer) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("wandb")
 def test_an_online_run_is_shown_while_it_goes(
     cli: Cli, server: WandbServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -64,7 +62,6 @@ def test_off_means_never_unless_asked_by_name(cli: Cli) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("wandb")
 def test_a_service_that_refuses_fails_the_sync_and_not_the_run(cli: Cli, server: WandbServer) -> None:
     server.refuse = 403
     assert cli("run", "toy", "-d", "small", "--track", "online").code == 0

@@ -16,7 +16,7 @@ import polars as pl
 import pytest
 from kd_run import TINY, Candor
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("kd")]
+pytestmark = pytest.mark.slow
 
 GOLDEN = Path(__file__).with_name("golden_kd.json")
 

@@ -16,7 +16,7 @@ from candor.flow.plan import Plan
 from candor.tracking.sync import Synchroniser, TaskSync
 from candor.tracking.wandb import Destination, MirroredRun, artifact_name
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("wandb")]
+pytestmark = pytest.mark.slow
 pytest.importorskip("wandb")
 
 

@@ -13,7 +13,7 @@ from candor.learn.tuning.study import Study, TrialRecord, open_study
 
 pytest.importorskip("ray")
 pytest.importorskip("optuna")
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("tune_on_ray")]
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module", autouse=True)
