@@ -14,7 +14,7 @@ demo: $(STAMP)  ## Synthetic traffic → trained, distilled, evaluated detectors
 	@CANDOR_ROOT=$(DEMO) $(BIN)/candor run kd --dataset synthetic
 
 test: $(STAMP)  ## The whole test suite, in parallel
-	@$(BIN)/python -m pytest -n auto --dist worksteal
+	@$(BIN)/python -m pytest -n auto --dist loadscope
 
 fuzz: $(STAMP)  ## Damaged files at every parser for an hour (SECONDS=3600); `make test` does a minute
 	@CANDOR_FUZZ_SECONDS=$(or $(SECONDS),3600) $(BIN)/python -m pytest -q tests/fuzz

@@ -17,6 +17,30 @@ if str(SUPPORT) not in sys.path:
 import pytest  # noqa: E402
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """One worker more than processors: tests on a scheduler and tests that kill things wait most of their time."""
+    return len(os.sched_getaffinity(0)) + 1
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
+    """``-n auto --dist loadscope`` hands tests out in pieces, in the order in which ``arranged`` puts them."""
+    if config.getoption("dist") != "loadscope":
+        return None
+    from pieces import Pieces
+
+    config.option.loadscopereorder = False
+    return Pieces(config, log)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        from pieces import arranged
+
+        items[:] = arranged(items)
+
+
 @pytest.fixture(scope="session")
 def needs() -> Callable[[bool, str], None]:
     """``needs(found, what)`` skips a test whose service is missing; under CANDOR_REQUIRE_ALL=1 it fails instead."""

@@ -7,9 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from cli_kit import run
 from flow_texts import unsw_row
-
-from candor.cli.main import main
 
 CAN = """\
 name: lab_can
@@ -43,21 +42,8 @@ defaults:
 
 
 @pytest.fixture(autouse=True)
-def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    for name in ("CANDOR_DATA_ROOT", "CANDOR_CACHE_ROOT", "CANDOR_RUN_ROOT", "CANDOR_SHARED_DATA"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("CANDOR_ROOT", str(tmp_path))
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
-def candor(capsys: pytest.CaptureFixture[str], *argv: str) -> tuple[str, str]:
-    capsys.readouterr()
-    with pytest.raises(SystemExit) as done:
-        main(list(argv))
-    said = capsys.readouterr()
-    assert not done.value.code, said.err
-    return said.out, said.err
+def root(empty_machine: Path) -> Path:
+    return empty_machine
 
 
 def can_files(folder: Path) -> None:
@@ -104,9 +90,9 @@ def test_one_yaml_is_a_dataset(
     (presets / f"{name}.yaml").write_text(text)
 
     # Known before its files are here, and what of it is not.
-    found = json.loads(candor(capsys, "data", "list", "--domain", domain, "--attack", attack, "--json")[0])
+    found = json.loads(run(capsys, "data", "list", "--domain", domain, "--attack", attack, "--json")[0])
     assert name in {row["dataset"] for row in found}
-    config, err = candor(capsys, "config", "show", "kd", "--dataset", name, "--json")
+    config, err = run(capsys, "config", "show", "kd", "--dataset", name, "--json")
     assert json.loads(config)["ingest"]["sources"] is None
     assert json.loads(config)["window"]["window_frames"] == 20
     assert "Unknown on this machine: ingest.sources" in err
@@ -115,12 +101,12 @@ def test_one_yaml_is_a_dataset(
     download = root / "download"
     download.mkdir()
     files(download)  # type: ignore[operator]
-    assert f"{name}: " in candor(capsys, "data", "add", name, str(download))[0]
-    config, err = candor(capsys, "config", "show", "kd", "--dataset", name, "--json")
+    assert f"{name}: " in run(capsys, "data", "add", name, str(download))[0]
+    config, err = run(capsys, "config", "show", "kd", "--dataset", name, "--json")
     assert json.loads(config)["ingest"]["sources"]
     assert err == ""
-    told = json.loads(candor(capsys, "audit", name, "--json")[0])
+    told = json.loads(run(capsys, "audit", name, "--json")[0])
     assert told["passed"] is True
-    assert candor(capsys, "profile", name)[0]
-    rows = json.loads(candor(capsys, "data", "list", "--dataset", name, "--json")[0])
+    assert run(capsys, "profile", name)[0]
+    rows = json.loads(run(capsys, "data", "list", "--dataset", name, "--json")[0])
     assert all(row["ingested"] for row in rows)

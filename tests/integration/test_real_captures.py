@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
 from pathlib import Path
 
 import polars as pl
@@ -16,16 +14,11 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def hcrl(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Candor:
-    # pytest-xdist gives each worker a folder below a common one. Whoever comes second finds the run done.
-    own = tmp_path_factory.getbasetemp()
-    shared = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
-    candor = Candor(shared / "real")
-    with (shared / "real.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        candor(
-            *("run", "kd", "--dataset", "hcrl_sa"),
-            *("--set", "training.threads=1", "--set", "evaluation.bootstrap=50"),
-        )
+    candor = Candor(tmp_path_factory.mktemp("real"))
+    candor(
+        *("run", "kd", "--dataset", "hcrl_sa"),
+        *("--set", "training.threads=1", "--set", "evaluation.bootstrap=50"),
+    )
     return candor
 
 

@@ -71,7 +71,7 @@ class IdsWorkload:
         return pipeline.plan(config)
 
     def stages(self) -> Mapping[str, Stage]:
-        """Its stage functions; imports torch."""
+        """Its stage functions; looking up one that trains or scores models imports torch."""
         from candor.ids.stages import STAGES
 
         return STAGES

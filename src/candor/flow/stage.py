@@ -96,8 +96,34 @@ class LazyStages(Mapping[str, Stage]):
     def __getitem__(self, name: str) -> Stage:
         return self._stages[name]
 
+    def __contains__(self, name: object) -> bool:
+        return name in self._stages
+
     def __iter__(self) -> Iterator[str]:
         return iter(self._stages)
 
     def __len__(self) -> int:
         return len(self._stages)
+
+
+class GroupedStages(Mapping[str, Stage]):
+    """Stages in groups, each of which is loaded when one of its stages is first looked up.
+
+    A task that reads captures then neither waits seconds for torch nor holds hundreds of megabytes for it.
+    """
+
+    def __init__(self, groups: Mapping[tuple[str, ...], Callable[[], Mapping[str, Stage]]]) -> None:
+        """``groups``: names of stages → what loads them."""
+        self._load = {name: load for names, load in groups.items() for name in names}
+
+    def __getitem__(self, name: str) -> Stage:
+        return self._load[name]()[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._load
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._load)
+
+    def __len__(self) -> int:
+        return len(self._load)

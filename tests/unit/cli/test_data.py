@@ -7,6 +7,7 @@ from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 
+import cli_kit
 import pytest
 
 from candor.cli.main import main
@@ -51,11 +52,7 @@ def ingested(root: Path) -> None:
 
 
 def run(capsys: pytest.CaptureFixture[str], *argv: str, code: int = 0) -> tuple[str, str]:
-    with pytest.raises(SystemExit) as done:
-        main(["data", *argv])
-    assert done.value.code == code
-    said = capsys.readouterr()
-    return said.out, said.err
+    return cli_kit.run(capsys, "data", *argv, code=code)
 
 
 def test_datasets_without_files_are_listed_with_what_to_do(capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,10 +6,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import cli_kit
 import pytest
 
 from candor.cli import ingest
-from candor.cli.main import main
 from candor.ids.captures.progress import Reading
 
 REQUIRED = bool(os.environ.get("CANDOR_REQUIRE_ALL"))
@@ -31,11 +31,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def run(capsys: pytest.CaptureFixture[str], *argv: str, code: int = 0) -> tuple[str, str]:
-    with pytest.raises(SystemExit) as done:
-        main(["ingest", *argv])
-    assert done.value.code == code
-    told = capsys.readouterr()
-    return told.out, told.err
+    return cli_kit.run(capsys, "ingest", *argv, code=code)
 
 
 def told(out: str) -> dict[str, dict[str, Any]]:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from flow_kit import Kit
+from kd_run import TINY
 from platforms import Platform
 from platforms import ray as ray_platform
 from toy_pipeline import SCRIPT, NumberConfig, SumConfig, ToyWorkload
@@ -203,7 +204,8 @@ def test_torch_and_stages_are_not_loaded_where_the_run_is_waited_for(tmp_path: P
     probe = (
         "import sys\n"
         "from candor.cli.main import main\n"
-        "try:\n    main(['run', 'kd', '--dataset', 'synthetic', '--until', 'ingest', '--on', 'ray'])\n"
+        f"sets = [part for value in {TINY!r} for part in ('--set', value)]\n"
+        "try:\n    main(['run', 'kd', '--dataset', 'synthetic', *sets, '--until', 'ingest', '--on', 'ray'])\n"
         "except SystemExit as e:\n    assert not e.code, e.code\n"
         "assert 'ray' in sys.modules\n"
         "assert not {'torch', 'lightning', 'torch_geometric'} & set(sys.modules)\n"
