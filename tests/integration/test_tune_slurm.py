@@ -72,7 +72,7 @@ def test_a_study_runs_as_an_array_is_joined_shown_at_wandb_and_survives_a_worker
         for p in candor.root.glob("runs/*/tasks/curriculum.student.s1/attempt-*/record.json")
     }
     assert hosts <= {"node1", "node2"}
-    assert submitted() == []
+    wait_until(lambda: submitted() == [], "the last worker to leave the queue")
     assert (study / "best.yaml").is_file()
 
 
