@@ -108,7 +108,7 @@ def judge(car: Car, costs: Costs, ids: int, seed: int) -> dict[str, list[float]]
             changed_n = (data_n8 != stream.data_n8).any(axis=1)
             y_G = np.add.reduceat(changed_n[begin:], start_G - begin)[: len(start_G)] > 0
             if _FEW <= y_G.sum() <= len(y_G) - _FEW:
-                forged = replace(stream, data_n8=data_n8)
+                forged = replace(stream, word_n=data_n8.view(np.uint64)[:, 0])
                 z_nQ = model.surprise(Piece(forged, np.arange(len(forged))))
                 score_G = dynamics.window_scores(forged, z_nQ, start_G, start_G + WINDOW).score_G
                 found[name].append(float(ranking_metrics(y_G.astype(np.uint8), score_G)["auroc"][0]))

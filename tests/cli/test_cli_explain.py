@@ -110,5 +110,5 @@ def test_every_detector_answers_for_its_own_decisions(
 def test_what_cannot_be_explained_is_refused_with_what_can(capsys: pytest.CaptureFixture[str]) -> None:
     assert "Explained: fusion, gat" in run(capsys, "explain", "--detector", "volume", code=2)[1]
     assert "is no window" in run(capsys, "explain", "--window", "nonsense", code=2)[1]
-    assert "no test window nowhere:3" in run(capsys, "explain", "--window", "nowhere:3", code=1)[1]
+    assert "no test window nowhere:3" in run(capsys, "explain", "--window", "nowhere:3", code=9)[1]
     assert "no variant 'pupil'" in run(capsys, "explain", "--variant", "pupil", code=2)[1]
