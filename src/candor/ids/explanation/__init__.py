@@ -9,6 +9,7 @@ Files:
     fused        a fused decision taken apart: who decided, and what set the weight
     causes       the payload detector, by what it says itself
     detectors    which of them answers for a decision
+    fidelity     what dropping the named parts costs against random ones, over windows
     tables       rows of the tables
     stage        the stage function `explain`
 """
