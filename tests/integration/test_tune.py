@@ -55,6 +55,33 @@ def test_a_killed_search_goes_on_and_its_best_is_a_preset_that_runs(candor: Cand
     assert states["curriculum.student.s1"] == "cached"  # The best trial's very artifact.
 
 
+def test_a_fusion_policy_is_searched_by_what_it_earns_on_validation_windows(candor: Candor) -> None:
+    sets = [
+        part
+        for value in TINY
+        if "teacher" not in value and "episodes" not in value
+        for part in ("--set", value)
+    ]
+    command = ["tune", "fusion", "-d", "synthetic", *sets, "--prune", "median", "--trials", "4", "--json"]
+    told = json.loads(candor(*command).stdout)
+    assert [t["state"] for t in told["all"]] == ["complete"] * 4  # The median needs five to compare with.
+    for trial in told["all"]:
+        assert len(trial["curve"]) == trial["values"]["fusion.episodes"]
+        assert trial["value"] == trial["curve"][-1][1]  # Its weights are the ones that are kept.
+    best = told["best"]
+    assert best["value"] == max(t["value"] for t in told["all"])
+    assert best["value"] > best["curve"][0][1] + 0.05
+
+    study = candor.root / "studies" / "fusion-kd-synthetic"
+    own = candor.root / "data" / "presets" / "experiments"
+    own.mkdir(parents=True, exist_ok=True)
+    (own / "fused.yaml").write_text((study / "best.yaml").read_text())
+    until = ["--until", "fusion.student.s1", "--dry-run", "--json"]
+    again = candor("run", "fused", "-d", "synthetic", *sets, *until)
+    states = {t["task"]: t["state"] for t in json.loads(again.stdout)["tasks"]}
+    assert states["fusion.student.s1"] == "cached"
+
+
 def test_a_study_is_shown_at_wandb_while_it_goes_and_one_that_is_off_never(
     candor: Candor, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 
 Model = Annotated[
     str,
-    typer.Argument(help="Search space, presets/spaces/MODEL.yaml: gat, vgae, temporal.", show_default=False),
+    typer.Argument(
+        help="Search space, presets/spaces/MODEL.yaml: gat, vgae, temporal, fusion, fusion_linucb, fusion_mlp.",
+        show_default=False,
+    ),
 ]
 _PRUNERS = ("none", "median", "asha")
 

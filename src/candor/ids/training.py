@@ -29,6 +29,7 @@ from candor.ids.fusion.family import train, untrained
 from candor.ids.fusion.picture import policy_table
 from candor.ids.fusion.policy import FusionData, Policy
 from candor.ids.fusion.states import AnomalyScale, WindowViews, view_windows
+from candor.ids.fusion.validation import Validation
 from candor.ids.graphs.store import GraphStore
 from candor.ids.loaders import graph_loader
 from candor.ids.models.gat import Gat
@@ -117,21 +118,27 @@ def train_curriculum(config: CurriculumTask, inputs: Inputs, out: Output) -> Res
 
 
 def train_fusion(config: FusionTask, inputs: Inputs, out: Output) -> Result:
-    """A fusion policy over both detectors' views of the training windows; the VGAE's scale from benign validation windows."""
+    """A fusion policy over both detectors' views of the training windows; the VGAE's scale from benign validation windows.
+
+    Reads train/ and val/.
+    """
     graphs = inputs.path("build_train")
     vgae, gat = load_vgae(inputs.path("vgae")), load_gat(inputs.path("gat"))
     store, val = (GraphStore.open(graphs / split) for split in ("train", "val"))
     device = torch.device(accelerator(config.training.device))
     use_threads(config.training.threads)
-    known, unknown = (
-        view_windows(vgae, gat, scoring_batches(store), len(store), device, as_unknown=hidden)
-        for hidden in (False, True)
+    views, val_views = (
+        [
+            view_windows(vgae, gat, scoring_batches(s), len(s), device, as_unknown=hidden)
+            for hidden in (False, True)
+        ]
+        for s in (store, val)
     )
-    val_views = view_windows(vgae, gat, scoring_batches(val), len(val), device)
-    benign = val_views.raw_G7[val.y_G == 0, :3]
+    benign = val_views[0].raw_G7[val.y_G == 0, :3]
     scale = AnomalyScale.fit(benign, vgae.config.score_weights, _BENIGN_QUANTILE, config.model.anomaly_margin)
-    data = fusion_data(store, known, scale).with_views(fusion_data(store, unknown, scale, unfamiliar=True))
-    policy = train(data, config.model, config.seed, out)
+    data = _shown_both_ways(store, views, scale)
+    validation = Validation.of(_shown_both_ways(val, val_views, scale), config.model)
+    policy = train(data, config.model, config.seed, out, validation)
     save_weights(out.path / "weights.safetensors", policy, kind=config.model.kind)
     (out.path / "model.json").write_text(config.model.model_dump_json(indent=2))
     (out.path / "anomaly_scale.json").write_text(json.dumps(asdict(scale), indent=2))
@@ -156,6 +163,12 @@ def load_fusion(folder: Path) -> tuple[Policy, AnomalyScale]:
     load_weights(folder / "weights.safetensors", policy)
     scale = TypeAdapter(AnomalyScale).validate_json((folder / "anomaly_scale.json").read_text())
     return policy.eval(), scale
+
+
+def _shown_both_ways(store: GraphStore, views: list[WindowViews], scale: AnomalyScale) -> FusionData:
+    """Every window as a known vehicle's and, behind them, as an unknown one's."""
+    known, unknown = views
+    return fusion_data(store, known, scale).with_views(fusion_data(store, unknown, scale, unfamiliar=True))
 
 
 def fusion_data(

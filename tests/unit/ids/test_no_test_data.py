@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
-from tiny_world import SPLIT, WINDOW, TinyWorld, output
+from tiny_world import SPLIT, WINDOW, Rows, TinyWorld, output
 
 from candor.flow.stage import Inputs
 from candor.ids import controls
@@ -106,7 +106,8 @@ def test_everything_that_trains_runs_where_no_test_graph_exists(
 ) -> None:
     graphs = {"build_train": bare.build_train}
     with opened() as heard:
-        vgae, gat, fusion = (output(tmp_path / name) for name in ("vgae", "gat", "fusion"))
+        told = Rows()
+        vgae, gat, fusion = (output(tmp_path / name, told) for name in ("vgae", "gat", "fusion"))
         model = VgaeConfig.model_validate({**SMALL, "latent": 4})
         train_autoencoder(AutoencoderTask(model=model, training=TRAINING, seed=1), Inputs(graphs), vgae)
         lane = {**graphs, "vgae": vgae.path}
@@ -123,6 +124,7 @@ def test_everything_that_trains_runs_where_no_test_graph_exists(
         )
         both = {f"build_train.{name}": bare.build_train for name in joint.domains}
         train_joint(joint, Inputs(both), output(tmp_path / "joint"))
+    assert len(told.curve("val_reward", "episode")) == 1
     assert any(str(bare.build_train) in path for path in heard)
     assert not any(str(world.build_test) in path for path in heard)
     assert not any(capture in path for path in heard for capture in test_captures(world))

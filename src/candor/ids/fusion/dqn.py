@@ -19,6 +19,7 @@ from candor.ids.config import DqnConfig
 from candor.ids.fusion.policy import Environment, FusionData, Policy, StateScale, reward
 from candor.ids.fusion.progress import EpisodeLog
 from candor.ids.fusion.states import STATE_FIELDS, FloatArray
+from candor.ids.fusion.validation import Validation
 from candor.ids.models.blocks import mlp
 from candor.learn.checkpoints import seed_everything
 
@@ -82,7 +83,9 @@ class Replay:
         return self._state[held], self._action[held], self._reward[held]
 
 
-def train(data: FusionData, config: DqnConfig, seed: int, out: Output) -> DqnFusion:
+def train(
+    data: FusionData, config: DqnConfig, seed: int, out: Output, validation: Validation | None = None
+) -> DqnFusion:
     """Q-learning over the training windows.
 
     The next window does not depend on the weight chosen, so the discount only adds a value common to all weights of a
@@ -94,7 +97,7 @@ def train(data: FusionData, config: DqnConfig, seed: int, out: Output) -> DqnFus
     model.q.fit_scale(torch.as_tensor(data.states_GS, dtype=torch.float32))
     target = copy.deepcopy(model.q)
     optimizer = torch.optim.Adam(model.q.parameters(), lr=config.learning_rate)
-    told = EpisodeLog(config, out)
+    told = EpisodeLog(config, out, model, validation)
     for step in range(told.steps):
         progress = min(1.0, 2 * step / told.steps)  # Explore over the first half.
         epsilon = config.epsilon_start + (config.epsilon_end - config.epsilon_start) * progress

@@ -16,6 +16,7 @@ from candor.ids.config import AverageConfig, MlpConfig
 from candor.ids.fusion.policy import Environment, FusionData, Policy, StateScale, reward
 from candor.ids.fusion.progress import EpisodeLog
 from candor.ids.fusion.states import STATE_FIELDS, FloatArray
+from candor.ids.fusion.validation import Validation
 from candor.ids.models.blocks import mlp
 from candor.learn.checkpoints import seed_everything
 
@@ -57,7 +58,11 @@ class AverageFusion(Policy, StateScale):
 
 
 def train(
-    data: FusionData, config: MlpConfig | AverageConfig, seed: int, out: Output
+    data: FusionData,
+    config: MlpConfig | AverageConfig,
+    seed: int,
+    out: Output,
+    validation: Validation | None = None,
 ) -> MlpFusion | AverageFusion:
     """Adam on balanced batches of windows, some in disguise."""
     seed_everything(seed, 4)
@@ -65,7 +70,7 @@ def train(
     model.fit_scale(torch.as_tensor(data.states_GS, dtype=torch.float32))
     environment = Environment(data, config)
     optimizer = torch.optim.Adam(model.parameters(), lr=config.learning_rate)
-    told = EpisodeLog(config, out)
+    told = EpisodeLog(config, out, model, validation)
     for _ in range(told.steps):
         state, gat, vgae, y, _ = environment.draw(config.batch_size)
         alpha = torch.sigmoid(model(state)).double()

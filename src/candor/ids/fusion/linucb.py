@@ -19,6 +19,7 @@ from candor.ids.fusion.dqn import Replay
 from candor.ids.fusion.policy import Environment, FusionData, Policy, StateScale, reward
 from candor.ids.fusion.progress import EpisodeLog
 from candor.ids.fusion.states import STATE_FIELDS, FloatArray
+from candor.ids.fusion.validation import Validation
 from candor.ids.models.blocks import mlp
 from candor.learn.checkpoints import seed_everything
 
@@ -90,7 +91,9 @@ class _Arms:
         return bound_BK
 
 
-def train(data: FusionData, config: LinUcbConfig, seed: int, out: Output) -> LinUcbFusion:
+def train(
+    data: FusionData, config: LinUcbConfig, seed: int, out: Output, validation: Validation | None = None
+) -> LinUcbFusion:
     """Pull, observe, and every ``refit_steps`` train the features and count all pulls anew under them."""
     seed_everything(seed, 3)
     model = LinUcbFusion(config)
@@ -98,7 +101,7 @@ def train(data: FusionData, config: LinUcbConfig, seed: int, out: Output) -> Lin
     environment, replay = Environment(data, config), Replay(config.replay_capacity)
     arms = _Arms(config, model.features.width)
     optimizer = torch.optim.Adam(model.features.parameters(), lr=config.learning_rate)
-    told = EpisodeLog(config, out)
+    told = EpisodeLog(config, out, model, validation)
     loss = 0.0
     for step in range(told.steps):
         state, gat, vgae, y, following = environment.draw(config.batch_size)
@@ -113,8 +116,8 @@ def train(data: FusionData, config: LinUcbConfig, seed: int, out: Output) -> Lin
             loss = _refit(model, arms, optimizer, replay, config)
         else:
             arms.solve()
+        model.theta_KD.copy_(arms.theta_KD)
         told.step({"reward": float(gained.mean()), "loss": loss})
-    model.theta_KD.copy_(arms.theta_KD)
     return model.eval()
 
 

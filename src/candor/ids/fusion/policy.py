@@ -110,27 +110,33 @@ class Environment:
         self._benign = torch.as_tensor(np.flatnonzero(data.y_G == 0))
         self._attack = torch.as_tensor(np.flatnonzero(data.y_G != 0))
 
-    def draw(self, size: int) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-        """States, both probabilities, labels, next states of ``size`` windows, half of them attacks."""
+    def draw(
+        self, size: int, generator: torch.Generator | None = None
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """States, both probabilities, labels, next states of ``size`` windows, half of them attacks.
+
+        None draws from torch's own generator.
+        """
+
+        def some(of: Tensor, count: int) -> Tensor:
+            return of[torch.randint(len(of), (count,), generator=generator)]
+
+        def by_chance(rate: float) -> Tensor:
+            return torch.rand(size, generator=generator) < rate
+
         attacks = size // 2 if len(self._attack) else 0
-        benign = self._benign[torch.randint(len(self._benign), (size - attacks,))]
-        if attacks:
-            attack = self._attack[torch.randint(len(self._attack), (attacks,))]
-            at = torch.cat([benign, attack])
-        else:
-            at = benign
+        benign = some(self._benign, size - attacks)
+        at = torch.cat([benign, some(self._attack, attacks)]) if attacks else benign
         state, gat = self._states[at].clone(), self._gat[at].clone()
         y = torch.cat([torch.zeros(len(benign)), torch.ones(attacks)]).double()
-        self._disguise(
-            state, gat, self._benign, (torch.rand(size) < self._config.unseen_attack_rate) & (y > 0)
-        )
-        alarmed = (torch.rand(size) < self._config.unfamiliar_alarm_rate) & (y == 0) & self._unfamiliar[at]
-        self._disguise(state, gat, self._attack, alarmed)
+        unseen = by_chance(self._config.unseen_attack_rate) & (y > 0)
+        self._disguise(state, gat, some(self._benign, size), unseen)
+        alarmed = by_chance(self._config.unfamiliar_alarm_rate) & (y == 0) & self._unfamiliar[at]
+        if len(self._attack):
+            self._disguise(state, gat, some(self._attack, size), alarmed)
         return state, gat, self._vgae[at], y, self._states[self._next[at]]
 
-    def _disguise(self, state: Tensor, gat: Tensor, as_one_of: Tensor, chosen: Tensor) -> None:
-        """Give the ``chosen`` rows the GAT's view of windows drawn from ``as_one_of``, in place."""
-        if len(as_one_of):
-            mask = as_one_of[torch.randint(len(as_one_of), (len(chosen),))]
-            state[chosen, GAT_FIELDS] = self._states[mask][chosen, GAT_FIELDS]
-            gat[chosen] = self._gat[mask][chosen]
+    def _disguise(self, state: Tensor, gat: Tensor, mask: Tensor, chosen: Tensor) -> None:
+        """Give the ``chosen`` rows the GAT's view of the windows ``mask``, one for each row, in place."""
+        state[chosen, GAT_FIELDS] = self._states[mask][chosen, GAT_FIELDS]
+        gat[chosen] = self._gat[mask][chosen]

@@ -1,4 +1,4 @@
-"""What a policy's training tells of itself: one row of means per episode."""
+"""What a policy's training tells of itself: one row of means per episode, and what it earns on validation windows."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from candor.flow.stage import Output
+from candor.ids.fusion.policy import Policy
+from candor.ids.fusion.validation import VAL_REWARD, Validation
 
 log = logging.getLogger(__name__)
 
@@ -21,10 +23,16 @@ class Episodes(Protocol):
 
 
 class EpisodeLog:
-    """Sums what every step reports; at the end of an episode its means go to the log, the recorder and the bar."""
+    """Sums what every step reports; at the end of an episode its means go to the log, the recorder and the bar.
 
-    def __init__(self, config: Episodes, out: Output) -> None:
-        self._config, self._out = config, out
+    Beside them stands what ``policy`` would earn on ``validation`` windows just then.
+    """
+
+    def __init__(
+        self, config: Episodes, out: Output, policy: Policy, validation: Validation | None = None
+    ) -> None:
+        self._config, self._out, self._policy, self._validation = config, out, policy, validation
+        out.recorder.rewind(0, kind="episode")  # An attempt begins anew: no policy has checkpoints.
         self._sums: dict[str, float] = {}
         self._steps = 0
 
@@ -43,6 +51,8 @@ class EpisodeLog:
             return
         episode = self._steps // per_episode
         means = {name: total / per_episode for name, total in self._sums.items()}
+        if self._validation is not None:
+            now[VAL_REWARD] = self._validation.reward(self._policy)
         log.info("episode %d of %d: reward %.4f", episode, self._config.episodes, means["reward"])
         self._out.recorder.log(episode - 1, {**means, **now}, kind="episode")
         self._out.progress(episode, self._config.episodes, f"reward {means['reward']:.3f}")

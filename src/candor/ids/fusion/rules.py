@@ -9,6 +9,7 @@ from candor.flow.stage import Output
 from candor.ids.config import OrConfig
 from candor.ids.fusion.policy import Environment, FusionData, Policy, reward
 from candor.ids.fusion.states import FloatArray
+from candor.ids.fusion.validation import VAL_REWARD, Validation
 from candor.learn.checkpoints import seed_everything
 
 #: Windows on which the rule's reward is told, beside those of learned policies.
@@ -26,10 +27,16 @@ class OrFusion(Policy):
         return (np.asarray(gat_G) >= np.asarray(vgae_G)).astype(np.float64)
 
 
-def train(data: FusionData, config: OrConfig, seed: int, out: Output) -> OrFusion:
-    """Nothing is learned; the reward that the rule earns is recorded as the only episode."""
+def train(
+    data: FusionData, config: OrConfig, seed: int, out: Output, validation: Validation | None = None
+) -> OrFusion:
+    """Nothing is learned; the rewards that the rule earns are recorded as the only episode."""
     seed_everything(seed, 5)
     _, gat, vgae, y, _ = Environment(data, config).draw(_TOLD)
-    gained = float(reward(torch.maximum(gat, vgae), y, config.miss_cost).mean())
-    out.recorder.log(0, {"reward": gained}, kind="episode")
-    return OrFusion(config).eval()
+    policy = OrFusion(config)
+    told = {"reward": float(reward(torch.maximum(gat, vgae), y, config.miss_cost).mean())}
+    if validation is not None:
+        told[VAL_REWARD] = validation.reward(policy)
+    out.recorder.rewind(0, kind="episode")
+    out.recorder.log(0, told, kind="episode")
+    return policy.eval()

@@ -162,18 +162,16 @@ class Searcher:
 def finished(
     record: TrialRecord, outcome: Outcome, curve: list[tuple[int, float]], space: Space, duration_s: float
 ) -> TrialRecord:
-    """A trial's record once its run ended: its value is the best of its curve, since the best weights are kept."""
-    best = None
-    for _, value in curve:
-        best = value if best is None or space.better(value, best) else best
+    """A trial's record once its run ended: its value is that of the weights which the stage keeps."""
+    value = space.kept([value for _, value in curve])
     stopped = outcome.failed and TrialStopped.__name__ in outcome.reason
-    failed = outcome.failed or best is None
-    reason = outcome.reason or ("" if best is not None else f"no {space.metric} was logged")
+    failed = outcome.failed or value is None
+    reason = outcome.reason or ("" if value is not None else f"no {space.metric} was logged")
     return record.model_copy(
         update={
             "run": outcome.run,
             "state": "pruned" if stopped else "failed" if failed else "complete",
-            "value": best,
+            "value": value,
             "curve": tuple(curve),
             "duration_s": duration_s,
             "reason": reason,
@@ -312,4 +310,5 @@ def importances(study: Study) -> dict[str, float]:
         ]
     )
     evaluator = optuna.importance.FanovaImportanceEvaluator(seed=info.sampler_seed)
-    return dict(optuna.importance.get_param_importances(memory, evaluator=evaluator))
+    shares = optuna.importance.get_param_importances(memory, evaluator=evaluator)
+    return {name: share for name, share in shares.items() if not distributions[name].single()}

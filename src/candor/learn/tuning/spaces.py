@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 from pydantic import Field, Tag, model_validator
@@ -17,10 +19,10 @@ Value = bool | int | float | str
 
 
 class Choice(Config):
-    """One of several values."""
+    """One of several values; a single one is what every trial has."""
 
     kind: Literal["choice"] = "choice"
-    of: Annotated[tuple[Value, ...], Field(min_length=2)]
+    of: Annotated[tuple[Value, ...], Field(min_length=1)]
 
     def distribution(self) -> BaseDistribution:
         """As Optuna knows it."""
@@ -101,12 +103,14 @@ class Space(Config):
     Attributes:
         stage: the stage whose metric counts; a trial runs up to it and no further: nothing is scored on a test capture.
         metric, mode: a metric that the stage logs for every epoch (or step) on validation data, and which way is better.
+        keeps: the epoch whose weights the stage keeps, and so whose value of the metric is the trial's.
         parameters: config key below a variant (``gat.hidden``, ``training.max_nodes``) → its values.
     """
 
     stage: str
     metric: str
     mode: Literal["min", "max"] = "min"
+    keeps: Literal["best", "last"] = "best"
     parameters: Annotated[dict[str, Parameter], Field(min_length=1)]
 
     @property
@@ -117,6 +121,12 @@ class Space(Config):
     def better(self, a: float, b: float) -> bool:
         """True if ``a`` is better than ``b``."""
         return a < b if self.mode == "min" else a > b
+
+    def kept(self, values: Sequence[float]) -> float | None:
+        """A trial's value by those of its epochs; None without any."""
+        if not values or self.keeps == "last":
+            return values[-1] if values else None
+        return functools.reduce(lambda best, value: value if self.better(value, best) else best, values)
 
     def distributions(self) -> dict[str, BaseDistribution]:
         """All parameters, as Optuna knows them."""

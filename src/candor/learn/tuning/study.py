@@ -70,7 +70,7 @@ class TrialRecord(Config):
 
     Attributes:
         run: the ordinary run that it was.
-        value: the best of the metric over its epochs; None if it has none.
+        value: the metric at the epoch whose weights are kept (``Space.keeps``); None if it has none.
         curve: (epoch, metric) as far as it got.
         reason: why it failed or was pruned.
     """

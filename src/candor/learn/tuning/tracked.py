@@ -33,11 +33,11 @@ class TrackedTrial:
     def key(self) -> str:
         """Of what is searched and the trial's values.
 
-        Without its number: values that are tried again, after their worker was killed, go on in the same run.
+        Without its number: values that are tried again, after their worker was killed, go on in the same run. Without
+        the epoch whose weights are kept, which follows from the stage.
         """
-        return digest(
-            {"study": self.info.model_dump(mode="json", exclude={"trials"}), "values": self.record.values}
-        )
+        searched = self.info.model_dump(mode="json", exclude={"trials": True, "space": {"keeps"}})
+        return digest({"study": searched, "values": self.record.values})
 
     @property
     def name(self) -> str:

@@ -11,13 +11,16 @@ import torch
 from pydantic import TypeAdapter, ValidationError
 from tiny_world import Rows, output
 
+from candor.cli.trials import TrialRecorder
 from candor.ids.config import FusionConfig, LinUcbConfig, VariantConfig
 from candor.ids.fusion.family import train, untrained
 from candor.ids.fusion.linucb import _Arms
 from candor.ids.fusion.picture import BINS, policy_table
-from candor.ids.fusion.policy import FusionData
+from candor.ids.fusion.policy import FusionData, Policy
 from candor.ids.fusion.states import STATE_FIELDS
+from candor.ids.fusion.validation import Validation
 from candor.learn.checkpoints import load_weights, save_weights
+from candor.learn.tuning.search import TrialStopped
 
 KINDS = ("dqn", "linucb", "mlp", "average", "or")
 GAT_P, VGAE_E = STATE_FIELDS.index("gat_attack_probability"), STATE_FIELDS.index("vgae_feature_error")
@@ -138,3 +141,84 @@ def test_the_picture_counts_every_window_once_and_means_are_the_policys(tmp_path
     assert mean == pytest.approx(weight.mean())
     benign = table.filter((pl.col("family") == "") & (pl.col("vgae_bin") == 6))
     assert (benign["weight"] == 0).all()
+
+
+class Constant(Policy):
+    """The same weight for all windows."""
+
+    def __init__(self, alpha: float) -> None:
+        super().__init__()
+        self.alpha = alpha
+
+    def weight(self, states_GS, gat_G, vgae_G):
+        return np.full(len(gat_G), self.alpha)
+
+
+@pytest.mark.parametrize("kind", ["dqn", "linucb", "mlp"])
+def test_what_a_policy_earns_on_validation_windows_is_told_and_rises_above_both_detectors(tmp_path, kind):
+    settings, rows = config(kind, episodes=40), Rows()
+    judge = Validation(windows(np.random.default_rng(9)), settings)
+    policy = train(windows(np.random.default_rng(0)), settings, 1, output(tmp_path, rows), judge)
+    told = rows.curve("val_reward", "episode")
+    assert len(told) == 40
+    assert told[-1] == judge.reward(policy)  # The policy of the last episode is the one that is kept.
+    assert told[-1] > max(judge.reward(Constant(alpha)) for alpha in (0.0, 0.5, 1.0))
+    assert told[-1] > told[0] + 0.05
+
+
+def test_the_or_rule_tells_what_it_earns_on_validation_windows(tmp_path):
+    rows, settings = Rows(), config("or")
+    judge = Validation(windows(np.random.default_rng(9)), settings)
+    policy = train(windows(np.random.default_rng(0)), settings, 1, output(tmp_path, rows), judge)
+    assert rows.curve("val_reward", "episode") == [judge.reward(policy)]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_training_goes_as_it_would_without_validation_and_an_attempt_tells_its_episodes_once(
+    tmp_path, kind
+):
+    data, settings = windows(np.random.default_rng(0), 200), config(kind, **({} if kind == "or" else {"episodes": 3}))  # fmt: skip
+    alone, judged = Rows(), Rows()
+    without = train(data, settings, 1, output(tmp_path, alone))
+    judge = Validation(windows(np.random.default_rng(9), 200), settings)
+    for _ in range(2):
+        policy = train(data, settings, 1, output(tmp_path, judged), judge)
+    assert judged.curve("reward", "episode") == alone.curve("reward", "episode")
+    for name, tensor in without.state_dict().items():
+        assert torch.equal(policy.state_dict()[name], tensor)
+
+
+def test_policies_are_judged_on_the_same_draw_whatever_was_drawn_before():
+    data, settings, policy = windows(np.random.default_rng(9)), config("dqn"), Constant(0.7)
+    earned = set()
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        before = torch.random.get_rng_state()
+        earned.add(Validation(data, settings).reward(policy))
+        assert torch.equal(torch.random.get_rng_state(), before)
+    assert len(earned) == 1
+    assert Validation(data, config("dqn", miss_cost=3.0)).reward(policy) < earned.pop()
+
+
+def test_validation_windows_without_an_attack_judge_nobody():
+    data = windows(np.random.default_rng(9))
+    assert Validation.of(data, config("dqn")) is not None
+    assert Validation.of(replace(data, y_G=np.zeros_like(data.y_G)), config("dqn")) is None
+
+
+@pytest.mark.parametrize("kind", ["dqn", "linucb", "mlp", "average"])
+def test_a_search_stops_a_poor_policy_at_the_episode_where_it_says_so(tmp_path, kind):
+    heard = []
+
+    def report(episode: int, value: float) -> None:
+        heard.append(value)
+        if episode == 2:
+            raise TrialStopped("behind the others")
+
+    data, settings = windows(np.random.default_rng(0), 200), config(kind, episodes=9)
+    out = replace(
+        output(tmp_path), recorder=TrialRecorder(tmp_path, "fusion.student.s1", "val_reward", report)
+    )
+    with pytest.raises(TrialStopped):
+        train(data, settings, 1, out, Validation(data, settings))
+    assert len(heard) == 3

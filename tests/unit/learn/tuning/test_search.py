@@ -10,11 +10,11 @@ import time
 from pathlib import Path
 
 import pytest
-from tuning_kit import Report, bowl, fragile, info, long_bowl, search, search_after_all_died, slow
+from tuning_kit import SPACE, Report, bowl, fragile, info, long_bowl, search, search_after_all_died, slow
 
 from candor.errors import ConfigError
 from candor.learn.tuning.search import Outcome, Searcher, importances, open_optuna, revive
-from candor.learn.tuning.spaces import Integer, LogUniform, Value
+from candor.learn.tuning.spaces import Choice, Integer, LogUniform, Value
 from candor.learn.tuning.study import TrialRecord, open_study
 
 pytest.importorskip("optuna")
@@ -87,6 +87,33 @@ def test_what_a_resumed_training_logs_again_is_not_counted_twice(tmp_path: Path)
     study = open_study(tmp_path, info(1))
     search(study.path, resumed)
     assert study.trials()[0].curve == ((0, 0.0), (1, 1.0), (2, 2.0))
+
+
+def rising_then_falling(values: dict[str, Value], report: Report) -> Outcome:
+    for epoch, value in enumerate((1.0, 3.0, 2.0)):
+        report(epoch, value)
+    return Outcome("run")
+
+
+@pytest.mark.parametrize(
+    ("mode", "keeps", "value"),
+    [("max", "best", 3), ("max", "last", 2), ("min", "best", 1), ("min", "last", 2)],
+)
+def test_the_value_of_a_trial_is_that_of_the_epoch_whose_weights_are_kept(
+    tmp_path: Path, mode: str, keeps: str, value: float
+) -> None:
+    space = SPACE.model_copy(update={"mode": mode, "keeps": keeps})
+    study = open_study(tmp_path, info(1, space=space))
+    search(study.path, rising_then_falling)
+    assert study.trials()[0].value == value
+
+
+def test_a_choice_of_one_is_what_every_trial_has_and_explains_nothing(tmp_path: Path) -> None:
+    space = SPACE.model_copy(update={"parameters": {**SPACE.parameters, "kind": Choice(of=("b",))}})
+    study = open_study(tmp_path, info(12, space=space))
+    search(study.path)
+    assert {t.values["kind"] for t in study.trials()} == {"b"}
+    assert set(importances(study)) == {"x", "n"}
 
 
 def test_importances_name_what_matters(tmp_path: Path) -> None:
