@@ -136,6 +136,8 @@ PLATFORMS: dict[str, Callable[[], AbstractContextManager[Platform]]] = {
     "slurm": slurm,
     "slurm-one-node": partial(slurm, "--nodelist=node1"),
 }
+#: Set in a process that runs nothing but the tests of one platform.
+APART = "CANDOR_TEST_APART"
 #: Need services that take seconds to start.
 SLOW = {"ray", "ray-two-nodes", "pbs", "slurm", "slurm-one-node"}
 
@@ -158,7 +160,9 @@ def parameters() -> list[object]:
 
 
 def left_out(test: str, platform: str) -> bool:
-    """Whether ``test`` on ``platform`` waits for CANDOR_LONG."""
+    """Whether ``test`` on ``platform`` waits for CANDOR_LONG, or for a process of its own (``test_ray_two_nodes``)."""
+    if platform == "ray-two-nodes" and not os.environ.get(APART):
+        return True
     return (
         platform in ("ray-two-nodes", "slurm-one-node")
         and test not in CROWDED

@@ -131,4 +131,5 @@ def test_memory_stays_flat_as_a_file_grows_tenfold(tmp_path: Path) -> None:
         )
         before, peak = map(int, done.stdout.split())
         used.append((peak - before) / 1024)
-    assert used[1] < 1.25 * used[0], f"{used[0]:.0f} MiB for 100,000 flows, {used[1]:.0f} MiB for 1,000,000"
+    # In proportion it would be tenfold; how much the allocators hold back differs with the load of the machine.
+    assert used[1] < 1.5 * used[0], f"{used[0]:.0f} MiB for 100,000 flows, {used[1]:.0f} MiB for 1,000,000"
