@@ -13,7 +13,7 @@ from candor.flow.run import Run
 from candor.flow.task import record_untried
 
 _ACCOUNTS_DELAY_S = 20.0
-_STEPS_DELAY_S = 5.0
+_STEPS_DELAY_S = 15.0
 
 
 def settle(run: Run, task: PlannedTask, job: str, scheduler: Scheduler) -> Attempt | None:
