@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 
 from candor.ids.captures.cursor import Cursor
@@ -18,7 +19,7 @@ from candor.ids.captures.frames import (
     validate,
     without_errors,
 )
-from candor.ids.captures.row_groups import row_groups
+from candor.ids.captures.row_groups import readable, row_groups
 
 
 class FrameFile:
@@ -31,15 +32,21 @@ class FrameFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.num_errors = 0
-        names: set[str] = set()
-        self._rows, self._t0 = 0, 0.0
-        for part in row_groups(path, "frames", ["timestamp", "flags", "attack"]):
-            self._t0 = float(part["timestamp"][0]) if not self._rows and part.height else self._t0
-            self._rows += part.height
-            self.num_errors += int(((part["flags"] & ERROR) != 0).sum())
-            names.update(part["attack"].unique().to_list())
-        self.attack_names = tuple(sorted(names - {""}))
+        with readable(path, "frames"):
+            facts = (
+                pl.scan_parquet(path)
+                .select(
+                    rows=pl.len(),
+                    errors=((pl.col("flags") & ERROR) != 0).sum(),
+                    start_s=pl.col("timestamp").first(),
+                    attacks=pl.col("attack").unique().implode(),
+                )
+                .collect(engine="streaming")
+                .row(0, named=True)
+            )
+        self._rows, self.num_errors = int(facts["rows"]), int(facts["errors"])
+        self._t0 = float(facts["start_s"] or 0.0)
+        self.attack_names = tuple(sorted(set(facts["attacks"]) - {""}))
 
     def __len__(self) -> int:
         return self._rows - self.num_errors
@@ -49,6 +56,13 @@ class FrameFile:
         for part in row_groups(self.path, "frames"):
             table = validate(part, place=self.path.name)
             yield without_errors(to_arrays(table, start_s=self._t0, attack_names=self.attack_names))
+
+    def held(self) -> FrameArray:
+        """The capture in memory, to be read several times."""
+        parts = list(self.frames())
+        held = FrameArray(parts[0] if len(parts) == 1 else joined(parts))
+        held.num_errors = self.num_errors
+        return held
 
     def cursor(self) -> Cursor[FrameArrays]:
         """The frames by their numbers."""

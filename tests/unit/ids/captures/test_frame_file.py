@@ -53,10 +53,12 @@ def test_row_groups_one_after_the_other_are_the_capture(tmp_path: Path, table: p
 def test_a_capture_in_memory_reads_as_one_on_disk(tmp_path: Path, table: pl.DataFrame) -> None:
     table.write_parquet(tmp_path / "c.parquet", row_group_size=130)
     disk, memory = FrameFile(tmp_path / "c.parquet"), FrameArray(to_arrays(table))
-    assert (len(disk), disk.num_errors) == (len(memory), memory.num_errors)
-    a, b = disk.cursor().rows(17, 600), memory.cursor().rows(17, 600)
-    for name in PER_FRAME:
-        np.testing.assert_array_equal(getattr(a, name), getattr(b, name))
+    for other in (memory, disk.held()):
+        assert (len(disk), disk.num_errors) == (len(other), other.num_errors)
+        assert list(disk.attack_names) == list(other.attack_names)
+        a, b = disk.cursor().rows(17, 600), other.cursor().rows(17, 600)
+        for name in PER_FRAME:
+            np.testing.assert_array_equal(getattr(a, name), getattr(b, name))
 
 
 def test_a_capture_without_frames_is_empty(tmp_path: Path, table: pl.DataFrame) -> None:

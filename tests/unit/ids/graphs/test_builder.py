@@ -9,7 +9,7 @@ from graph_cases import Case, bus, flood, frames, ingest_folder, inputs, output
 
 from candor.errors import CaptureRejected
 from candor.ids.config import CalibrationTask, GraphConfig, SplitConfig, WindowConfig
-from candor.ids.graphs import blocks, pieces
+from candor.ids.graphs import blocks, builder, pieces
 from candor.ids.graphs.builder import build
 from candor.ids.graphs.calibration import calibrate
 from candor.ids.graphs.scaler import Scaler
@@ -110,6 +110,7 @@ def test_the_sizes_of_pieces_and_blocks_change_nothing(
     whole = GraphStore.open(run(tmp_path / "a") / "train")
     monkeypatch.setattr(blocks, "BLOCK_ENTRIES", 60)
     monkeypatch.setattr(pieces, "PIECE_EVENTS", 100)
+    monkeypatch.setattr(builder, "HELD_FRAMES", 0)  # Read once for each profile.
     parts = GraphStore.open(run(tmp_path / "b") / "train")
     for name in ("x", "edge_attr", "edge_index", "node_ptr", "window", "y"):
         np.testing.assert_array_equal(whole._arrays[name], parts._arrays[name])
