@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 from candor.errors import ConfigError
 from candor.executors.scheduler import SCHEDULER_VARIABLE
-from candor.executors.scripts import ScriptContext, Words, job_name
+from candor.executors.scripts import ScriptContext, Words, clock, job_name
 from candor.executors.site import Request, SiteConfig
 from candor.flow.task import JOB_VARIABLE
 
@@ -47,7 +47,7 @@ class Qsub(Words):
             ("q", request.partition),
             ("l", f"select={nodes}:{_chunk(request)}"),
             ("l", f"place={place}" if place else None),
-            ("l", f"walltime={_clock(request.time_limit_min)}" if request.time_limit_min else None),
+            ("l", f"walltime={clock(request.time_limit_min)}" if request.time_limit_min else None),
             # What PBS itself says of the job arrives here at its end; see ``identity`` for the job's own words.
             ("j", "oe"),
             ("m", "n"),
@@ -144,7 +144,3 @@ def _chunk(request: Request) -> str:
     ]
     said = [f"{name}={value}" for name, value in words if value is not None]
     return ":".join([*said, *([request.constraint] if request.constraint else [])])
-
-
-def _clock(minutes: int) -> str:
-    return f"{minutes // 60:02d}:{minutes % 60:02d}:00"

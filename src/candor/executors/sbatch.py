@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from candor.executors.scripts import ScriptContext, Words, job_name
+from candor.executors.scripts import ScriptContext, Words, clock, job_name
 from candor.executors.site import Request, SiteConfig
 from candor.flow.task import JOB_VARIABLE
 
@@ -34,7 +34,7 @@ class Sbatch(Words):
             ("ntasks-per-node", 1),
             ("cpus-per-task", request.cpus),
             ("mem", f"{round(request.memory_gb * 1024)}M" if request.memory_gb else None),
-            ("time", _clock(request.time_limit_min) if request.time_limit_min else None),
+            ("time", clock(request.time_limit_min) if request.time_limit_min else None),
             # Relative to the folder of the logs, which ``sbatch --chdir`` names: a directive cannot quote every path.
             ("output", f"{head}-%A_%a.out" if array else f"{head}-%j.out"),
             ("open-mode", "append"),
@@ -96,7 +96,3 @@ def _gpu_lines(site: SiteConfig, request: Request) -> list[str]:
         return []
     count = f"{request.gpu_type}:{request.gpus}" if request.gpu_type else str(request.gpus)
     return [f"--gres=gpu:{count}" if site.gpu_directive == "gres" else f"--{site.gpu_directive}={count}"]
-
-
-def _clock(minutes: int) -> str:
-    return f"{minutes // 60:02d}:{minutes % 60:02d}:00"

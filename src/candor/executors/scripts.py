@@ -96,6 +96,11 @@ def job_name(run: Path, head: str) -> str:
     return f"candor.{run.name}.{head}.{digest(str(run))[:6]}"
 
 
+def clock(minutes: int) -> str:
+    """``HH:MM:00``, as schedulers read it; more than a day is more hours."""
+    return f"{minutes // 60:02d}:{minutes % 60:02d}:00"
+
+
 def render(
     context: ScriptContext, site: SiteConfig, request: Request, elements: Mapping[int, str], *, words: Words
 ) -> str:

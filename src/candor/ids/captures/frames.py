@@ -16,11 +16,11 @@ from typing import Any
 import numpy as np
 import pandera.polars as pa
 import polars as pl
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from pandera.errors import SchemaError, SchemaErrors
 
-from candor.errors import CaptureUnreadable, SchemaMismatch, StorageFull
+from candor.errors import SchemaMismatch, StorageFull
+from candor.ids.captures.row_groups import readable, row_groups
 
 EXTENDED, REMOTE, ERROR, FD, BRS, ESI = 1, 2, 4, 8, 16, 32
 _ALL_FLAGS = 63
@@ -150,7 +150,7 @@ def content_hash_of_file(path: Path, *, unlabelled: int = 255) -> str:
     digest = hashlib.sha256()
 
     def column(name: str) -> Iterator[pl.Series]:
-        return (part[name] for part in parts(path, [name]))
+        return (part[name] for part in row_groups(path, "frames", [name]))
 
     for name in ("timestamp", "id", "dlc", "flags"):
         digest.update(name.encode())
@@ -165,13 +165,6 @@ def content_hash_of_file(path: Path, *, unlabelled: int = 255) -> str:
     for part in column("data"):
         digest.update(b"".join(part.to_list()))
     return digest.hexdigest()
-
-
-def parts(path: Path, columns: list[str]) -> Iterator[pl.DataFrame]:
-    """Columns of a frame table on disk, a row group at a time."""
-    file = pq.ParquetFile(path)
-    for group in range(file.num_row_groups):
-        yield pl.DataFrame(pl.from_arrow(file.read_row_group(group, columns=columns)))
 
 
 @contextmanager
@@ -201,12 +194,8 @@ def read(path: Path) -> pl.DataFrame:
 
 def stored(path: Path, what: str) -> pl.DataFrame:
     """A table that ingest wrote. Raises CaptureUnreadable."""
-    try:
+    with readable(path, what):
         return pl.read_parquet(path)
-    except (OSError, pl.exceptions.PolarsError) as e:
-        raise CaptureUnreadable(
-            f"{what} cannot be read: {e}", place=path.name, hint="Ingest the capture again."
-        ) from e
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ from pydantic import TypeAdapter, ValidationError
 from candor.errors import DataError, SourceMissing
 from candor.flow.stage import Inputs, Json, Output, Result
 from candor.ids.captures import derived, events, files, frames, progress, quarantine, transcript
+from candor.ids.captures.row_groups import row_groups
 from candor.ids.captures.sources import RawFile
 from candor.ids.config import Absence, CaptureSource, IngestConfig
 from candor.lake.schemas import CAPTURES
@@ -122,7 +123,7 @@ def _ingest_one(job: _Job) -> _Ingested:
             told=told,
         )
     if source.events is None or isinstance(source.events, Absence):
-        labels = frames.parts(to, ["timestamp", "label", "attack"])
+        labels = row_groups(to, "frames", ["timestamp", "label", "attack"])
         found = events.from_labels(labels, source.capture, tally.first, config.event_gap_s)
     else:
         found = events.declared(source.events, source.capture)
