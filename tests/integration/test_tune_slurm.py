@@ -33,6 +33,7 @@ def candor(tmp_path_factory: pytest.TempPathFactory) -> Candor:
     return Candor(tmp_path_factory.mktemp("tune"))
 
 
+@pytest.mark.alone_on_slurm
 @pytest.mark.timeout(560)
 def test_a_study_runs_as_an_array_is_joined_shown_at_wandb_and_survives_a_worker(
     candor: Candor, slurm: SlurmCluster, monkeypatch: pytest.MonkeyPatch
@@ -54,11 +55,13 @@ def test_a_study_runs_as_an_array_is_joined_shown_at_wandb_and_survives_a_worker
     assert "Joined job" in again.stderr
     assert submitted() == jobs
 
-    # A worker dies within its trial, without a word, on a node of its own.
+    # A worker dies within its trial, without a word, and its successor is on another node: it sees no process of the
+    # dead one, and no accounts, which the nodes of this cluster cannot reach.
     wait_until(lambda: len(list(study.glob("trials/*.json"))) >= 2, "two trials under way", 300)
+    node = slurm.call("squeue", "-h", "-r", f"--jobs={jobs[0]}", "-o", "%N").strip()
     os.kill(slurm.processes("tune-worker gat-kd-synthetic --worker 0")[-1], signal.SIGKILL)
 
-    with served_to_client(monkeypatch) as server:
+    with slurm.drained(node), served_to_client(monkeypatch) as server:
         # Who waits sends; nodes know neither the service nor the key.
         told = json.loads(candor(*command, "--track", "online").stdout)
         shown = server.runs
@@ -81,7 +84,7 @@ def test_a_worker_goes_on_after_its_time_limit_and_a_study_can_be_cancelled(
     candor: Candor, slurm: SlurmCluster
 ) -> None:
     command = ["tune", "gat", "-d", "synthetic", *SETS, "--set", "training.max_epochs=20",
-               "--set", "training.patience=0", "--prune", "none", "--trials", "2", "--json",
+               "--set", "training.patience=0", "--prune", "none", "--trials", "8", "--json",
                "--name", "limited", "--on", "slurm", *SITE]  # fmt: skip
     study = candor.root / "studies/limited"
     candor(*command, "--no-wait")
@@ -118,10 +121,10 @@ def test_a_worker_goes_on_after_its_time_limit_and_a_study_can_be_cancelled(
     )
     assert [json.loads(p.read_text())["outcome"] for p in attempts] == ["interrupted", "succeeded"]
 
+    # More trials than a slow machine gets through before it has started who waits and who cancels.
     with subprocess.Popen(
         candor.argv(*command), env=candor.env, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as waiting:
-        wait_until(lambda: len(trials()) == 2, "the second trial", 120)
         assert waiting.stderr is not None
         while "Joined job" not in waiting.stderr.readline():
             assert waiting.poll() is None
@@ -130,5 +133,7 @@ def test_a_worker_goes_on_after_its_time_limit_and_a_study_can_be_cancelled(
         _, said = waiting.communicate(timeout=120)
     assert waiting.returncode == 130, said
     assert "were cancelled" in said
-    assert [t["state"] for t in trials()] == ["complete", "running"]
+    states = [t["state"] for t in trials()]
+    assert set(states[:-1]) == {"complete"}
+    assert states.count("complete") < 8
     assert "No worker of limited" in candor("cancel", "limited").stdout

@@ -113,6 +113,15 @@ class SlurmCluster:
         raise TimeoutError(f"node{number} did not come back: {self.call('sinfo', '-R')}")
 
     @contextmanager
+    def drained(self, name: str) -> Iterator[None]:
+        """What runs on the node goes on; nothing new begins there."""
+        self.call("scontrol", "update", f"nodename={name}", "state=drain", "reason=test")
+        try:
+            yield
+        finally:
+            self.call("scontrol", "update", f"nodename={name}", "state=resume")
+
+    @contextmanager
     def hurry(self) -> Iterator[None]:
         """SLURM holds a requeued job for two minutes; here it starts after some seconds.
 

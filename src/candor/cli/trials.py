@@ -146,13 +146,13 @@ class WorkerJob:
 def work(job: WorkerJob) -> int:
     """Take trials until the study has enough; the worker's number."""
     from candor.executors.job_ends import JobEnds
-    from candor.executors.worker_array import given_up
+    from candor.executors.worker_array import given_up, is_given_up
 
     study = Study(job.study)
     runs, ends, gone = TrialRuns(job.workload, study.info()), JobEnds(), given_up(job.study)
 
     def over(name: str, host: str, began_s: float) -> bool:
-        return name in gone or ends.over(name, host, began_s)
+        return is_given_up(name, gone) or ends.over(name, host, began_s)
 
     Searcher(study, runs, worker=job.number, job_over=over).run()
     return job.number

@@ -40,9 +40,8 @@ def array_of(state: Session, info: StudyInfo, where: Where, *, cpus: float, gpus
     return WorkerArray(context, site, request, scheduler_named(where.on))
 
 
-#: Accounts say some seconds late that a worker died; until then its trial counts as under way, and an array
-#: finds nothing to do.
-_ACCOUNTS_LAG_S, _BARREN_ARRAYS = 10.0, 3
+#: A node may be out of order, or a file system away, for some seconds.
+_PAUSE_S, _BARREN_ARRAYS = 10.0, 3
 
 
 #: How often who waits looks for workers that give no sign of life.
@@ -89,12 +88,13 @@ def search(
             continue
         barren += 1
         if barren < _BARREN_ARRAYS:
-            time.sleep(_ACCOUNTS_LAG_S)
+            time.sleep(_PAUSE_S)
         else:
+            said = array.last_words(job) or "Its workers printed nothing."
             raise StageFailed(
-                f"job {job} ended without a trial",
+                f"{barren} arrays on end, the last of them job {job}, ended without a trial",
                 place=str(array.context.logs),
-                hint="Read what its workers printed there.",
+                hint=f"Read what their workers printed there. At the end:\n{said}",
             )
     return True
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -96,13 +96,24 @@ class WorkerArray:
             live = self.live()
             if live:
                 return live[-1].job.partition("_")[0], False
+            study = self.context.run
+            # The queue, which is never late, has none of the study's workers: whatever they left undone is free. Accounts
+            # say so some seconds later, on some sites never, and to nodes often not at all.
+            _add_lines(study / _GIVEN_UP, sorted(_lines(study / _SUBMITTED) - given_up(study)))
             write_atomic(self.script, script)
-            return self.scheduler.submit(self.script), True
+            job = self.scheduler.submit(self.script)
+            _add_lines(study / _SUBMITTED, [job])
+            _take_line(study / _GIVEN_UP, job)  # Another cluster may have had a job of that number.
+            return job, True
 
     def live(self) -> Sequence[Queued]:
         """Workers that wait or run, but for those that were given up."""
         gone = given_up(self.context.run)
-        return [entry for entry in live_workers(self.context.run, self.scheduler) if entry.job not in gone]
+        return [
+            entry
+            for entry in live_workers(self.context.run, self.scheduler)
+            if not is_given_up(entry.job, gone)
+        ]
 
     def give_up_silent(self) -> list[Silence]:
         """Give up workers that give no sign of life on a node that the scheduler does not call well; those given up now.
@@ -120,6 +131,14 @@ class WorkerArray:
             self.scheduler.cancel([s.job for s in silent])
         return silent
 
+    def last_words(self, job: str) -> str:
+        """The last line that each worker of the array ``job`` printed; empty if none printed any."""
+        lines = []
+        for path in sorted(self.context.logs.glob(f"{HEAD}-{job}_*.out")):
+            text = path.read_text(encoding="utf-8", errors="replace").strip()
+            lines += [f"{path.name}: {text.splitlines()[-1]}"] if text else []
+        return "\n".join(lines)
+
     def cancel(self) -> None:
         """End every worker; what it trains writes its checkpoint."""
         cancel_workers(self.context.run, self.scheduler)
@@ -129,14 +148,19 @@ class WorkerArray:
         return _lines(self.context.run / _CANCELLED)
 
 
-#: Below the study's folder: arrays that were cancelled, so that who waits for one does not queue the next; and workers
-#: that were given up, whose trials are free though the scheduler may call them running.
-_CANCELLED, _GIVEN_UP = "workers-cancelled.txt", "workers-given-up.txt"
+#: Below the study's folder: arrays that were submitted; those that were cancelled, so that who waits for one does not
+#: queue the next; and workers, or whole arrays of them, whose trials are free, whatever the scheduler says of them.
+_SUBMITTED, _CANCELLED, _GIVEN_UP = "workers-submitted.txt", "workers-cancelled.txt", "workers-given-up.txt"
 
 
 def given_up(study: Path) -> set[str]:
-    """Jobs of workers of the study in the folder ``study`` that were given up."""
+    """Jobs of workers of the study in the folder ``study`` that were given up, and arrays of which none is left."""
     return _lines(study / _GIVEN_UP)
+
+
+def is_given_up(job: str, gone: Collection[str]) -> bool:
+    """Whether a worker's job, or the array that it belongs to, is among those given up."""
+    return job in gone or job.partition("_")[0] in gone
 
 
 def _lines(path: Path) -> set[str]:
@@ -150,6 +174,12 @@ def _add_lines(path: Path, words: Sequence[str]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a", encoding="utf-8") as f:
         f.write("".join(f"{word}\n" for word in words))
+
+
+def _take_line(path: Path, word: str) -> None:
+    left = _lines(path)
+    if word in left:
+        write_atomic(path, "".join(f"{line}\n" for line in sorted(left - {word})))
 
 
 def live_workers(study: Path, scheduler: Scheduler) -> list[Queued]:

@@ -16,7 +16,7 @@ from candor.executors.scripts import ScriptContext, job_name
 from candor.executors.silence import samples_of
 from candor.executors.site import Request, SiteConfig
 from candor.executors.slurm_commands import Slurm
-from candor.executors.worker_array import HEAD, WorkerArray, given_up, render
+from candor.executors.worker_array import HEAD, WorkerArray, given_up, is_given_up, render
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,6 +84,39 @@ def test_an_array_that_is_queued_is_joined_and_another_study_is_not(tmp_path: Pa
     assert isinstance(first.scheduler, Queue)
     assert first.scheduler.cancelled == ["7_0"]
     assert (first.cancelled(), other.cancelled()) == ({"7"}, set())
+
+
+def test_what_an_array_left_undone_is_free_once_the_queue_has_none_of_its_workers(tmp_path: Path) -> None:
+    workers = array(tmp_path)
+    assert isinstance(workers.scheduler, Queue)
+    study, queue = workers.context.run, workers.scheduler.jobs
+    workers.submit(2)
+    workers.submit(2)  # Joined: its workers live.
+    assert given_up(study) == set()
+    queue[:] = [dataclasses.replace(queue[0], name="another", job="x")]
+    assert workers.submit(1) == ("8", True)
+    gone = given_up(study)
+    assert [is_given_up(job, gone) for job in ("7_0", "7_1", "7", "8_0", "77_0")] == [True] * 3 + [False] * 2
+    assert [e.job for e in workers.live()] == ["8_0"]
+
+
+def test_a_job_is_not_taken_for_one_of_the_same_number_that_another_cluster_had(tmp_path: Path) -> None:
+    workers = array(tmp_path)
+    assert isinstance(workers.scheduler, Queue)
+    workers.submit(1)
+    workers.scheduler.jobs.clear()
+    assert workers.submit(1) == ("7", True)
+    assert given_up(workers.context.run) == set()
+
+
+def test_the_last_words_of_workers_are_found(tmp_path: Path) -> None:
+    workers = array(tmp_path)
+    logs = workers.context.logs
+    logs.mkdir(parents=True)
+    (logs / "tune-7_0.out").write_text("loading\nno space left\n\n")
+    (logs / "tune-7_1.out").write_text("")
+    (logs / "tune-71_0.out").write_text("another\n")
+    assert workers.last_words("7") == "tune-7_0.out: no space left"
 
 
 def test_a_name_that_would_smuggle_in_a_directive_is_refused(tmp_path: Path) -> None:
