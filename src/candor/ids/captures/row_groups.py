@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pyarrow as pa
@@ -24,6 +25,21 @@ def row_groups(path: Path, what: str, columns: list[str] | None = None) -> Itera
             number = metadata.row_group(group).num_rows
             yield table.slice(first, number).collect()
             first += number
+
+
+def extremes(path: Path, columns: Sequence[str]) -> dict[str, tuple[Any, Any] | None]:
+    """Bounds below and above all values of each column, from the file's footer alone; None where it states none.
+
+    Texts may have been cut by whoever wrote them: bounds, and no more.
+    """
+    found: dict[str, tuple[Any, Any] | None] = {}
+    metadata = pq.read_metadata(path)
+    for name in columns:
+        at = metadata.schema.names.index(name)
+        groups = [metadata.row_group(k).column(at).statistics for k in range(metadata.num_row_groups)]
+        told = all(s is not None and s.has_min_max and s.null_count == 0 for s in groups)
+        found[name] = (min(s.min for s in groups), max(s.max for s in groups)) if groups and told else None
+    return found
 
 
 @contextmanager

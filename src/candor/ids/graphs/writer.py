@@ -5,13 +5,13 @@ from __future__ import annotations
 import errno
 import json
 import math
-import shutil
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from io import BytesIO
+from io import BytesIO, FileIO
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +26,8 @@ _OWN_META = ("version", "graphs", "nodes", "edges", "captures", "attacks")
 #: Room for the npy header, whose length depends on the shape that is known only at the end.
 HEADER_BYTES = 512
 _COPY_BYTES, _COPY_GRAPHS = 1 << 22, 1 << 15
+#: What file systems and older kernels say that do not copy between these two files.
+_NO_KERNEL_COPY = (errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EBADF)
 
 
 def npy_header(dtype: np.dtype[Any], shape: tuple[int, ...]) -> bytes:
@@ -44,8 +46,9 @@ class _Growing:
 
     def __init__(self, path: Path, dtype: np.dtype[Any], row: tuple[int, ...] = ()) -> None:
         self.path, self.dtype, self.row, self.rows = path, dtype, row, 0
-        self._file: BinaryIO = path.open("wb")
-        self._file.write(npy_header(dtype, (0, *row)))
+        # Without a buffer: what is written are blocks of an array, and pieces of files that the system copies.
+        self._file = path.open("wb", buffering=0)
+        self._write(npy_header(dtype, (0, *row)))
 
     def append(self, values: npt.NDArray[Any]) -> None:
         block = np.ascontiguousarray(values, dtype=self.dtype)
@@ -53,27 +56,53 @@ class _Growing:
             raise SchemaMismatch(
                 f"rows of shape {block.shape[1:]}, expected {self.row}", place=self.path.name
             )
-        self._file.write(block.tobytes())
+        self._write(block.reshape(-1).view(np.uint8).data)
         self.rows += len(block)
 
-    def copy(self, source: BinaryIO, rows: int) -> None:
-        """Append ``rows`` rows as they lie in ``source``, a piece at a time."""
-        left = rows * self.dtype.itemsize * math.prod(self.row)
-        while left:
-            piece = source.read(min(left, _COPY_BYTES))
-            if not piece:
-                raise ArtifactCorrupted("a shard ends early", place=self.path.name, hint="Build it again.")
-            self._file.write(piece)
-            left -= len(piece)
+    def copy(self, source: FileIO, rows: int) -> None:
+        """Append ``rows`` rows as they lie in ``source``."""
+        if not copy_bytes(source, self._file, rows * self.dtype.itemsize * math.prod(self.row)):
+            raise ArtifactCorrupted("a shard ends early", place=self.path.name, hint="Build it again.")
         self.rows += rows
 
     def close(self) -> None:
         self._file.seek(0)
-        self._file.write(npy_header(self.dtype, (self.rows, *self.row)))
+        self._write(npy_header(self.dtype, (self.rows, *self.row)))
         self._file.close()
+
+    def _write(self, block: bytes | memoryview) -> None:
+        left = memoryview(block)
+        while left:
+            left = left[self._file.write(left) :]
 
     def abort(self) -> None:
         self._file.close()
+
+
+def copy_bytes(source: FileIO, out: FileIO, number: int) -> bool:
+    """Append the next ``number`` bytes of one file to another; False if there are not as many.
+
+    The kernel copies where it can: on two files of ext4 that took a tenth of the time of reading and writing.
+    """
+    left, by_kernel = number, hasattr(os, "copy_file_range")
+    while left:
+        if by_kernel:
+            try:
+                done = os.copy_file_range(source.fileno(), out.fileno(), left)
+            except OSError as e:
+                if e.errno not in _NO_KERNEL_COPY:
+                    raise
+                by_kernel = False
+                continue
+        else:
+            piece = source.read(min(left, _COPY_BYTES))
+            done = len(piece)
+            while piece:
+                piece = piece[out.write(piece) :]
+        if not done:
+            return False
+        left -= done
+    return True
 
 
 class StoreWriter:
@@ -201,12 +230,12 @@ class StoreWriter:
     def _finish(self) -> None:
         for growing in (*self._files.values(), *self._ends):
             growing.close()
-        with (self.path / "edge_index.npy").open("wb") as out:
+        with (self.path / "edge_index.npy").open("wb", buffering=0) as out:
             out.write(npy_header(ARRAYS["edge_index"], (2, self._edges)))
             for part in self._ends:
-                with part.path.open("rb") as source:
+                with part.path.open("rb", buffering=0) as source:
                     source.seek(HEADER_BYTES)
-                    shutil.copyfileobj(source, out, _COPY_BYTES)
+                    copy_bytes(source, out, self._edges * ARRAYS["edge_index"].itemsize)
                 part.path.unlink()
         counts = {"graphs": self.num_graphs, "nodes": self._nodes, "edges": self._edges}
         names = {"node_features": list(NODE_NAMES), "edge_features": list(EDGE_NAMES)}
@@ -258,9 +287,9 @@ def concat(shards: Iterable[Path], out: Path) -> GraphStore:
 
 
 @contextmanager
-def _array_file(path: Path) -> Iterator[tuple[BinaryIO, tuple[int, ...]]]:
+def _array_file(path: Path) -> Iterator[tuple[FileIO, tuple[int, ...]]]:
     """The file of an array at its first byte of data, and the array's shape."""
-    with path.open("rb") as file:
+    with path.open("rb", buffering=0) as file:
         np.lib.format.read_magic(file)
         shape, _, _ = np.lib.format.read_array_header_1_0(file)
         yield file, shape

@@ -61,6 +61,19 @@ def test_a_capture_in_memory_reads_as_one_on_disk(tmp_path: Path, table: pl.Data
             np.testing.assert_array_equal(getattr(a, name), getattr(b, name))
 
 
+@pytest.mark.parametrize("statistics", [True, False])
+@pytest.mark.parametrize("rows", [slice(0, 500), slice(500, 1000), slice(750, 800), slice(0, 1)])
+def test_what_a_capture_holds_does_not_hang_on_the_files_statistics(
+    tmp_path: Path, table: pl.DataFrame, statistics: bool, rows: slice
+) -> None:
+    part = table[rows].with_columns(flags=pl.col("flags") * 2)  # ERROR becomes FD, which is more and no error.
+    part.write_parquet(tmp_path / "c.parquet", row_group_size=130, statistics=statistics)
+    capture, expected = FrameFile(tmp_path / "c.parquet"), to_arrays(part)
+    assert (len(capture), capture.num_errors) == (len(part), 0)
+    assert list(capture.attack_names) == expected.attack_names
+    np.testing.assert_array_equal(np.concatenate(list(capture.times())), expected.t)
+
+
 def test_a_capture_without_frames_is_empty(tmp_path: Path, table: pl.DataFrame) -> None:
     table.clear().write_parquet(tmp_path / "c.parquet")
     capture = FrameFile(tmp_path / "c.parquet")
