@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
+from numba import njit
 
 from benchmarks import naive, traffic
 from benchmarks.timing import Measurement, save, seconds
@@ -27,6 +29,26 @@ def compiled(num_frames: int, threads: int) -> list[PackedGraphs]:
 def consume(num_frames: int, threads: int) -> int:
     """As a writer would: each block is let go before the next."""
     return sum(len(g) for _, g in _blocks(num_frames, threads))
+
+
+def two_captures(num_frames: int) -> None:
+    """Two captures of half the length, a thread each: what the build stage does where there are captures enough."""
+    with ThreadPoolExecutor(2) as pool:
+        for done in [pool.submit(consume, num_frames // 2, 1) for _ in range(2)]:
+            done.result()
+
+
+@njit(nogil=True)
+def _spin(steps: int, x: int) -> int:
+    for _ in range(steps):
+        x = (x * 6364136223846793005 + 1442695040888963407) & 0xFFFFFFFFFFFF
+    return x
+
+
+def _spin_in_threads(number: int) -> None:
+    with ThreadPoolExecutor(number) as pool:
+        for done in [pool.submit(_spin, 100_000_000, k) for k in range(number)]:
+            done.result()
 
 
 def _blocks(num_frames: int, threads: int) -> Iterator[tuple[int, PackedGraphs]]:
@@ -73,32 +95,45 @@ def run() -> list[Measurement]:
         clock=time.process_time,
     )
     wall = seconds(
-        {"one": lambda: consume(LONG_FRAMES, 1), "two": lambda: consume(LONG_FRAMES, 2)}, repeats=9
+        {
+            "one": lambda: consume(LONG_FRAMES, 1),
+            "two": lambda: consume(LONG_FRAMES, 2),
+            "captures": lambda: two_captures(LONG_FRAMES),
+            # What two threads are worth on this machine at this time: registers alone, half a second.
+            "loop": lambda: _spin_in_threads(1),
+            "loops": lambda: _spin_in_threads(2),
+        },
+        repeats=9,
     )
-    rate = {"one": FRAMES / took["one"], "two": LONG_FRAMES / wall["two"]}
-    slow, dicts = NAIVE_FRAMES / took["naive"], NAIVE_FRAMES / took["dicts"]
+    one, slow, dicts = FRAMES / took["one"], NAIVE_FRAMES / took["naive"], NAIVE_FRAMES / took["dicts"]
     figures = {
-        "M frames/s of processor time, one thread": round(rate["one"] / 1e6, 2),
+        "M frames/s of processor time, one thread": round(one / 1e6, 2),
         "per-window NumPy": round(slow / 1e6, 3),
         "dicts and loops (fewer features)": round(dicts / 1e6, 3),
     }
-    two = {"M frames/s, two threads": round(rate["two"] / 1e6, 2), "processors": len(os.sched_getaffinity(0))}
+    processors = {
+        "processors": len(os.sched_getaffinity(0)),
+        "two loops without memory": f"× {2 * wall['loop'] / wall['loops']:.2f}",
+    }
     return [
         Measurement(
             "build_one_thread",
-            rate["one"] / slow,
+            one / slow,
             40,
             "× per-window NumPy",
             "arithmetic of one core",
             figures,
         ),
-        Measurement(
-            "build_two_threads",
-            wall["one"] / wall["two"],
-            1.8,
-            "× one thread",
-            "cores, memory bandwidth",
-            two,
+        *(
+            Measurement(
+                name,
+                wall["one"] / wall[way],
+                1.8,
+                "× one thread",
+                "cores, memory bandwidth",
+                {"M frames/s, two threads": round(LONG_FRAMES / wall[way] / 1e6, 2), **processors},
+            )
+            for name, way in (("build_two_threads", "two"), ("build_two_captures", "captures"))
         ),
     ]
 

@@ -272,7 +272,8 @@ def bus_frames(frames: FrameArrays) -> NDArray[np.int64]:
 
 def without_errors(frames: FrameArrays) -> FrameArrays:
     """The bus frames; no copy where there is no error frame."""
-    return rows(frames, bus_frames(frames)) if (frames.flags & ERROR).any() else frames
+    any_flag = int(np.bitwise_or.reduce(frames.flags)) if len(frames) else 0
+    return rows(frames, bus_frames(frames)) if any_flag & ERROR else frames
 
 
 def joined(pieces: Sequence[FrameArrays]) -> FrameArrays:
