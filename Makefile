@@ -48,7 +48,7 @@ readme: $(STAMP)  ## Put what the demo printed into the README
 	@$(BIN)/python docs/refresh.py demo
 
 results: $(STAMP)  ## Train on the real captures, three seeds (about half an hour), and write docs/results.md
-	@$(BIN)/python docs/refresh.py hcrl_sa set_01 road_statgraph road_statgraph_reversed unsw_nb15 cicids2017
+	@$(BIN)/python docs/refresh.py hcrl_sa set_01 road_statgraph road_statgraph_reversed road_statgraph_folds unsw_nb15 cicids2017
 
 clean:  ## Remove the environment and the demo's results
 	rm -rf $(VENV) $(DEMO)

@@ -42,7 +42,7 @@ def test_the_run_ends_with_a_table_per_scenario_and_the_path_of_a_page(done: tup
         "AUROC",
     ):
         assert word in printed
-    for control in ("id_whitelist", "payload_whitelist", "timing", "volume"):
+    for control in ("id_whitelist", "payload_whitelist", "timing", "volume", "position"):
         assert control in printed
     page = Path(printed.strip().splitlines()[-1].partition("Summary page: ")[2])
     html = page.read_text()

@@ -30,7 +30,7 @@ def explain(
     variant: Annotated[str, typer.Option("--variant", help="Variant; default: the last distilled one.")] = "",
     seed: Annotated[int, typer.Option("--seed", help="Seed; default: the run's first.")] = -1,
     detector: Annotated[
-        str, typer.Option("--detector", help="Whose decisions: fusion, gat, vgae, temporal or payload.")
+        str, typer.Option("--detector", help="Whose: fusion, gat, vgae, temporal, payload or frame_dynamics.")
     ] = "fusion",
     dbc: Annotated[Path | None, typer.Option("--dbc", help="DBC file of the bus, for names.")] = None,
     as_json: options.AsJson = False,

@@ -20,6 +20,7 @@ from candor.cli import (
     config,
     data,
     explain,
+    folds,
     ingest,
     joint,
     logs,
@@ -83,6 +84,7 @@ def build_app() -> typer.Typer:
     app.command()(run.run)
     app.command()(run.plan)
     app.command()(ablate.ablate)
+    app.command()(folds.folds)
     app.command()(joint.joint)
     app.command()(status.status)
     app.command()(logs.logs)

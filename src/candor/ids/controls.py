@@ -4,8 +4,12 @@
     payload_whitelist  the same for (ID, payload)
     timing             highest share, over IDs, of frames that come early against their ID's median benign interval
     volume             frames per second against benign training windows, in standard deviations either way
+    position           seconds since the capture's first frame, later being worse
 
-They learn from the frames of training windows alone, and of these from the benign ones. The whitelists know the IDs of
+``position`` looks at no frame and learns nothing. Where every attack of a test lies at the end of its captures it ranks all windows
+right, and so does whatever drifts with the drive.
+
+The others learn from the frames of training windows alone, and of these from the benign ones. The whitelists know the IDs of
 all training vehicles; intervals and volumes are those of the window's own vehicle where it was trained on, else of all.
 
 Legend: n frames of one capture, G windows, W frames per window, K IDs known to the control.
@@ -32,7 +36,7 @@ from candor.ids.scoring import score_frame, window_rows
 
 Floats = NDArray[np.float64]
 
-NAMES = ("id_whitelist", "payload_whitelist", "timing", "volume")
+NAMES = ("id_whitelist", "payload_whitelist", "timing", "volume", "position")
 #: Windows × IDs of a counting table at a time: 32 MB.
 _CHUNK = 4_000_000
 
@@ -89,7 +93,7 @@ def controls(config: ControlsConfig, inputs: Inputs, out: Output) -> Result:
     for done, (split, folder) in enumerate({"val": train / "val", "test": test / "test"}.items()):
         out.progress(done, 2, f"controls on {split} windows")
         rows = window_rows(folder, split)
-        scores = score(folder, frames, known, config)
+        scores = score(folder, frames, known, config) | {"position": rows["t0"].to_numpy()}
         tables += [score_frame(rows, scores[name], detector=name, variant="control") for name in NAMES]
     whole = pl.concat(tables)
     whole.write_parquet(out.path / "scores.parquet", compression="zstd")
@@ -131,9 +135,9 @@ def fit(folder: Path, frames: Path) -> Known:
 
 
 def score(folder: Path, frames: Path, known: Known, config: ControlsConfig) -> dict[str, Floats]:
-    """Scores of every control for the G windows of a GraphStore folder, in its order: [G] each."""
+    """Scores of every control that looks at frames for the G windows of a GraphStore folder, in its order: [G] each."""
     width = _window_frames(folder)
-    out = {name: np.zeros(len(np.load(folder / "y.npy"))) for name in NAMES}
+    out = {name: np.zeros(len(np.load(folder / "y.npy"))) for name in NAMES if name != "position"}
     for part in _captures(folder):
         bus = read_bus(frames / f"{part.capture}.parquet")
         for name, seen, learned in (

@@ -4,8 +4,9 @@
     service_whitelist  the same for (source, destination, destination port)
     timing             share of flows that follow the one before of their service within a share of its median interval
     volume             flows per second against benign training windows, in standard deviations either way
+    position           seconds since the capture's first flow, later being worse; it looks at no flow (see controls.py)
 
-Timing and volume are undefined, and left out with that reason, where a format has no times. They learn from the benign
+Timing, volume and position are undefined, and left out with that reason, where a format has no times. They learn from the benign
 flows of training windows alone. Hosts are known here by their keys: the pseudonyms are one permutation for a whole data
 set, and a control shall show what addresses alone would give.
 
@@ -31,8 +32,8 @@ from candor.ids.scoring import score_frame, window_rows
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 
-NAMES = ("address_whitelist", "service_whitelist", "timing", "volume")
-_NEED_TIME = ("timing", "volume")
+NAMES = ("address_whitelist", "service_whitelist", "timing", "volume", "position")
+_NEED_TIME = ("timing", "volume", "position")
 #: Times of UNSW-NB15 are whole seconds: an interval of less than this is not measured, it is a tie.
 _MIN_INTERVAL_S = 1e-3
 
@@ -82,7 +83,8 @@ def controls_flows(config: ControlsConfig, inputs: Inputs, out: Output) -> Resul
     tables = []
     for done, (split, folder) in enumerate({"val": train / "val", "test": test / "test"}.items()):
         out.progress(done, 2, f"controls on {split} windows")
-        rows, scores = window_rows(folder, split), _score(folder, ingest, known, config.early_share)
+        rows = window_rows(folder, split)
+        scores = _score(folder, ingest, known, config.early_share) | {"position": rows["t0"].to_numpy()}
         tables += [score_frame(rows, scores[name], detector=name, variant="control") for name in names]
     pl.concat(tables).write_parquet(out.path / "scores.parquet", compression="zstd")
     undefined = {name: reason for name in NAMES if name not in names}
@@ -157,8 +159,8 @@ def _fit(folder: Path, ingest: Path) -> _Known:
 
 
 def _score(folder: Path, ingest: Path, known: _Known, early: float) -> dict[str, Floats]:
-    """Scores of every control for the G windows of a store, in its order: [G] each."""
-    out = {name: np.zeros(len(np.load(folder / "y.npy"))) for name in NAMES}
+    """Scores of every control that looks at flows for the G windows of a store, in its order: [G] each."""
+    out = {name: np.zeros(len(np.load(folder / "y.npy"))) for name in NAMES if name != "position"}
     for c in _captures(folder, ingest):
         new_host = ~np.isin(c.src, known.hosts) | ~np.isin(c.dst, known.hosts)
         at = np.minimum(np.searchsorted(known.service_S, c.service), len(known.service_S) - 1)

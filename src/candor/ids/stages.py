@@ -39,6 +39,7 @@ def _simple_detectors() -> Mapping[str, Stage]:
     from candor.ids.baselines.tabular import tabular_flows
     from candor.ids.controls import controls
     from candor.ids.flow_controls import controls_flows
+    from candor.ids.frame_dynamics import fit_frame_dynamics, score_frame_dynamics
     from candor.ids.payload import fit_payload, score_payload
 
     return {
@@ -49,6 +50,8 @@ def _simple_detectors() -> Mapping[str, Stage]:
         "tabular_flows": tabular_flows,
         "payload": fit_payload,
         "score_payload": score_payload,
+        "frame_dynamics": fit_frame_dynamics,
+        "score_frame_dynamics": score_frame_dynamics,
     }
 
 
@@ -104,6 +107,8 @@ STAGES: Mapping[str, Stage] = GroupedStages(
             "tabular_flows",
             "payload",
             "score_payload",
+            "frame_dynamics",
+            "score_frame_dynamics",
         ): _simple_detectors,
         ("evaluate", "calibration_curve", "report"): _verdict,
         (

@@ -101,7 +101,7 @@ def driver_text(driver: dict[str, Any]) -> str:
     expected = f", {driver['expected_sd']:+.1f} expected" if driver.get("expected_sd") is not None else ""
     if (
         driver["deviation_sd"] is None
-    ):  # The payload detector names the ID and the view, and no feature of a node.
+    ):  # A detector of frames names the ID and the view, and no feature of a node.
         return f"{driver['feature']}{signal}{of}"
     return f"{driver['feature']}{signal}{of}: {driver['deviation_sd']:+.1f} sd{expected}"
 
@@ -126,7 +126,8 @@ def summary_line(window: dict[str, Any], drivers: Sequence[dict[str, Any]]) -> s
     )
     # The autoencoder's errors say attack or nothing: of a window it let pass they are the little that it saw.
     verb = "most of its error" if window["answers"] == "autoencoder" else "driven by"
-    who = window["answers"] + (" detector" if window["answers"] in ("temporal", "payload") else "")
+    detectors = ("temporal", "payload", "frame_dynamics")
+    who = window["answers"] + (" detector" if window["answers"] in detectors else "")
     return f"{begin}{_fused(window)} The {who} leans to {leaning}; {verb}: {driven}.{_sequence(window)}"
 
 

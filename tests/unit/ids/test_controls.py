@@ -147,6 +147,18 @@ def test_more_frames_a_second_raise_the_volume_control(tmp_path: Path) -> None:
     assert got["volume"].max() > 20 * np.median(got["volume"])
 
 
+def test_a_place_in_the_capture_scores_by_itself_whatever_the_traffic(tmp_path: Path) -> None:
+    """What comes last is worst, so an attack at the end is ranked right by a control that looks at no frame."""
+    forged = tuple((0.9 + k * 1e-3, 0x7, b"\x00") for k in range(5))
+    quiet, attacked = (
+        run(tmp_path / name, traffic(2.0), test)
+        for name, test in (("a", traffic(1.0)), ("b", traffic(1.0, forged=forged)))
+    )
+    assert (np.diff(quiet["position"]) > 0).all()
+    assert (quiet["position"][:17] == attacked["position"][:17]).all()
+    assert attacked["id_whitelist"].argmax() >= 17
+
+
 def test_attack_frames_of_training_are_not_learned(tmp_path: Path) -> None:
     forged = tuple((0.5 + k * 1e-4, 0x7, b"\x00") for k in range(5))
     got = run(tmp_path, traffic(2.0, forged=forged), traffic(1.0, forged=forged))

@@ -1,19 +1,14 @@
-"""Sequences of arbitration IDs: how surprising is the next ID after the n − 1 before it, on a benign bus.
+"""Sequences of arbitration IDs: how surprising is the next ID after the n − 1 before it, on a benign bus (models/order.py).
 
-    p(next | n − 1 before) = (seen + s · p(next | n − 2 before)) / (seen in all + s),   p(next) = 1 / slots
+Counted over benign training windows; a window's score is its mean surprise, -ln p.
 
-counted over benign training windows: additive smoothing towards the next shorter context, which is what nested Dirichlet
-priors come to (MacKay & Peto 1995). Of two IDs it is the bigram of the window's own graph, and the same numbers. One slot is
-for all IDs that training never saw. A window's score is its mean surprise, -ln p.
-
-Legend: G windows of W frames, k the length of a context.
+Legend: G windows of W frames.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,31 +18,10 @@ import numpy.typing as npt
 from candor.errors import DataError
 from candor.ids.captures.frames import Frames
 from candor.ids.graphs.stream import prepare
+from candor.ids.models.order import Order
 
 F64 = npt.NDArray[np.float64]
 I64 = npt.NDArray[np.int64]
-
-
-@dataclass(frozen=True)
-class _Counts:
-    """How often each context of one length, and each context with its next ID, was seen; keys ascend."""
-
-    context: I64
-    context_seen: I64
-    pair: I64
-    pair_seen: I64
-
-    @classmethod
-    def of(cls, context: I64, pair: I64) -> _Counts:
-        return cls(*np.unique(context, return_counts=True), *np.unique(pair, return_counts=True))
-
-    @staticmethod
-    def look_up(keys: I64, seen: I64, asked: I64) -> F64:
-        """Count of each key that is asked for, 0 where it was never seen."""
-        if not len(keys):
-            return np.zeros(len(asked))
-        at = np.minimum(np.searchsorted(keys, asked), len(keys) - 1)
-        return np.where(keys[at] == asked, seen[at], 0).astype(np.float64)
 
 
 class NGrams:
@@ -58,7 +32,7 @@ class NGrams:
     """
 
     def __init__(self, order: int, smoothing: float, graphs: Path, frames: Path) -> None:
-        self._frames, self._order = frames, order
+        self._frames = frames
         folder = graphs / "train"
         benign = np.load(folder / "y.npy") == 0
         parts = [ids[benign[rows]] for rows, ids in _windows(folder, frames) if benign[rows].any()]
@@ -66,54 +40,25 @@ class NGrams:
             raise DataError(
                 "the training split has no benign window", hint="Sequences of IDs are counted in them."
             )
-        self._keys = np.unique(np.concatenate([part.ravel() for part in parts]))
-        self._slots = len(self._keys) + 1
-        # Contexts are whole numbers to the base of the slots, and must fit into 63 bits.
-        if order * np.log2(self._slots) >= 63:
-            raise DataError(
-                f"{len(self._keys)} IDs are too many for sequences of {order}",
-                hint="Lower baselines.ngram_order.",
-            )
-        self._weight = smoothing * self._slots
-        codes = [self._codes(part) for part in parts]
-        self._counts = [self._count(codes, k) for k in range(1, order)]
-        self.said = {"ids": len(self._keys), "order": order, "sequences": len(self._counts[-1].pair)}
+        ids = np.concatenate([part.ravel() for part in parts])
+        self._order = Order.fit(
+            ids, np.concatenate([_since(part) for part in parts]), order=order, smoothing=smoothing
+        )
+        sequences = len(self._order.counts[-1].pair)
+        self.said = {"ids": len(self._order.key_P), "order": order, "sequences": sequences}
 
     def score(self, folder: Path) -> F64:
         """Mean surprise of the windows of a GraphStore folder, in its order: [G]."""
         found = np.zeros(len(np.load(folder / "y.npy")))
         for rows, ids in _windows(folder, self._frames):
-            codes = self._codes(ids)
-            p = np.full((len(codes), codes.shape[1] - 1), 1.0 / self._slots)
-            for k, counts in enumerate(self._counts, 1):
-                # The first frames of a window have shorter contexts, and keep what those say.
-                context, pair = self._keys_of(codes, k)
-                seen = counts.look_up(counts.pair, counts.pair_seen, pair)
-                whole = counts.look_up(counts.context, counts.context_seen, context)
-                longer = p[:, k - 1 :].ravel()
-                p[:, k - 1 :] = ((seen + self._weight * longer) / (whole + self._weight)).reshape(
-                    len(codes), -1
-                )
-            found[rows] = -np.log(p).mean(axis=1)
+            p = self._order.chances(ids.ravel(), _since(ids)).reshape(ids.shape)
+            found[rows] = -np.log(p[:, 1:]).mean(axis=1)
         return found
 
-    def _count(self, parts: list[I64], k: int) -> _Counts:
-        keys = [self._keys_of(codes, k) for codes in parts]
-        return _Counts.of(np.concatenate([c for c, _ in keys]), np.concatenate([p for _, p in keys]))
 
-    def _keys_of(self, codes_GW: I64, k: int) -> tuple[I64, I64]:
-        """Contexts of ``k`` IDs, and the same with the next ID, of every place that has as many before it."""
-        width = codes_GW.shape[1]
-        context = np.zeros((len(codes_GW), width - k), np.int64)
-        for back in range(k, 0, -1):
-            context = context * self._slots + codes_GW[:, k - back : width - back]
-        pair = context * self._slots + codes_GW[:, k:]
-        return context.ravel(), pair.ravel()
-
-    def _codes(self, ids: I64) -> I64:
-        """Slot of every ID; the last is for IDs that training never saw."""
-        at = np.minimum(np.searchsorted(self._keys, ids), len(self._keys) - 1)
-        return np.where(self._keys[at] == ids, at, len(self._keys))
+def _since(ids_GW: I64) -> I64:
+    """Every window is a sequence of its own: [G · W]."""
+    return np.tile(np.arange(ids_GW.shape[1]), len(ids_GW))
 
 
 def _windows(folder: Path, frames: Path) -> Iterator[tuple[I64, I64]]:

@@ -41,6 +41,7 @@ from candor.ids.config.models import ConvConfig as ConvConfig
 from candor.ids.config.models import CugraphGatConv as CugraphGatConv
 from candor.ids.config.models import CugraphGatv2Conv as CugraphGatv2Conv
 from candor.ids.config.models import DqnConfig as DqnConfig
+from candor.ids.config.models import FrameDynamicsConfig as FrameDynamicsConfig
 from candor.ids.config.models import FusionConfig as FusionConfig
 from candor.ids.config.models import GatConfig as GatConfig
 from candor.ids.config.models import GatConv as GatConv

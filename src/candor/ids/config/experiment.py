@@ -21,6 +21,7 @@ from candor.ids.config.graphs import (
 )
 from candor.ids.config.models import (
     DqnConfig,
+    FrameDynamicsConfig,
     FusionConfig,
     GatConfig,
     PayloadConfig,
@@ -82,6 +83,8 @@ class ExperimentConfig(Config):
     table: Annotated[tuple[ShownMetric, ...], Field(min_length=1)] = SHOWN
     #: A detector more, on a bus: ``--set payload.calibration_s=10``.
     payload: PayloadConfig | None = None
+    #: A detector more, on a bus: ``--set frame_dynamics.calibration_s=10``.
+    frame_dynamics: FrameDynamicsConfig | None = None
     variants: Annotated[dict[str, VariantConfig], Field(min_length=1)]
 
 

@@ -256,3 +256,19 @@ class PayloadConfig(Config):
     source: Literal["stream", "vehicle"] = "stream"
     #: Frames of an ID that the training vehicles' experience with bytes of its behaviour counts for.
     prior_frames: Annotated[float, Field(gt=0)] = 50.0
+
+
+class FrameDynamicsConfig(Config):
+    """Frame dynamics: payload dynamics and, as one view more, whether a frame stands where its ID should."""
+
+    #: Each capture is judged by its own first seconds, without labels, as a live detector would be.
+    calibration_s: Annotated[float, Field(gt=0)] = 10.0
+    #: Frames of an ID that the experience with other bytes and IDs counts for.
+    prior_frames: Annotated[float, Field(gt=0)] = 50.0
+    #: IDs of a sequence. Three told more than two on cars that none of this was made for, and four hardly more than three.
+    ngram_order: Annotated[int, Field(ge=2, le=5)] = 3
+    #: Added to every count of a sequence.
+    smoothing: Annotated[float, Field(gt=0)] = 0.1
+    #: On a vehicle with benign training captures: how much what its frames cost there counts, the rest being what the capture's
+    #: own calibration seconds cost. 0: every vehicle is taken for unknown.
+    vehicle_share: Share = 0.5

@@ -38,7 +38,7 @@ Floats = NDArray[np.float64]
 SHARED = ("control", "specialist", "baseline")
 _WINDOW = ["split", *WINDOW_KEY]
 #: Not part of every run.
-_OPTIONAL = {*SPECIALISTS, "vgae", "gat", "fusion", "temporal", "payload"}
+_OPTIONAL = {*SPECIALISTS, "vgae", "gat", "fusion", "temporal", "payload", "frame_dynamics"}
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The payload detector explained by itself: every score comes from one ID, in one view of its bytes, and it names both."""
+"""Detectors of frames explained by themselves: they name the ID, and the view of its frames, that weigh most in every score."""
 
 from __future__ import annotations
 
@@ -20,15 +20,16 @@ from candor.ids.graphs.store import GraphStore
 class Causes:
     """``by_window``: (capture, window) → (ID key, view); an ID of -1 is none."""
 
+    detector: str
     store: GraphStore
     by_window: Mapping[tuple[str, int], tuple[int, str]]
 
     @classmethod
-    def load(cls, inputs: Inputs, store: GraphStore) -> Causes:
-        """From the artifact ``score_payload`` (causes.parquet)."""
-        table = pl.read_parquet(inputs.path("score_payload") / "causes.parquet").filter(split="test")
+    def load(cls, inputs: Inputs, store: GraphStore, detector: str) -> Causes:
+        """From the scores of the detector (causes.parquet)."""
+        table = pl.read_parquet(inputs.path(f"score_{detector}") / "causes.parquet").filter(split="test")
         rows = table.select("capture", "window", "node_id", "view").iter_rows()
-        return cls(store, {(capture, window): (node, view) for capture, window, node, view in rows})
+        return cls(detector, store, {(capture, window): (node, view) for capture, window, node, view in rows})
 
     def explain(self, index: int, row: Mapping[str, Any], config: ExplainTask) -> Explanation:
         """Window ``index`` of the store. Nothing is masked or dropped, so there is no fidelity to measure."""
@@ -49,4 +50,4 @@ class Causes:
             alone_E=nothing_E,
             lost=Losses(),
         )
-        return Explanation(graph, "payload", importance, cause=(view, node) if node >= 0 else None)
+        return Explanation(graph, self.detector, importance, cause=(view, node) if node >= 0 else None)

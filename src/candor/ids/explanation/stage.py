@@ -35,7 +35,8 @@ def explain(config: ExplainTask, inputs: Inputs, out: Output) -> Result:
     """Explain the detector on chosen windows: by the classifier, the autoencoder or the sequence, whichever decided.
 
     Inputs: ``evaluate`` (predictions.parquet), ``ingest`` (events.parquet), ``build_test`` (test/), ``vgae``, ``gat``,
-    ``fusion``; ``temporal`` where that is explained; for the payload detector ``score_payload`` instead of the models.
+    ``fusion``; ``temporal`` where that is explained; for a detector of frames
+    ``score_payload`` or ``score_frame_dynamics`` instead of the models.
 
     Writes windows.parquet (one row per window, with its fidelity), nodes.parquet, edges.parquet, features.parquet,
     state.parquet (what every field of the fusion state did to the weight), graphs/*.svg and index.html.
@@ -50,8 +51,8 @@ def explain(config: ExplainTask, inputs: Inputs, out: Output) -> Result:
     store, rows = GraphStore.open(folder), window_rows(folder, "test")
     place = {key: i for i, key in enumerate(rows.select("capture", "window").iter_rows())}
     detectors: Detectors | Causes
-    if config.detector == "payload":
-        detectors = Causes.load(inputs, store)
+    if config.detector in ("payload", "frame_dynamics"):
+        detectors = Causes.load(inputs, store, config.detector)
     else:
         detectors = Detectors.load(inputs, store, rows["window"].to_numpy())
     names = Names.of(config.dbc, store.meta.get("domain", "can"))

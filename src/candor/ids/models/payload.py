@@ -41,9 +41,9 @@ VIEWS = ("value", "step", "agreement")
 # simulated on its other IDs (forged extremes, noise, frozen, shifted and replayed payloads). No test capture was opened.
 
 #: Added to the spread of an identifier, bits: one byte that takes a new value costs some 15, a forged payload some 100.
-_SLACK_BITS = 10.0
+SLACK_BITS = 10.0
 #: A frame counts for at most so many spreads either way: one odd frame is no attack.
-_CLIP = (-2.0, 30.0)
+CLIP = (-2.0, 30.0)
 #: Blocks of a capture that judge each other in turns. With two, what drifts from one half to the other is trusted less.
 _BLOCKS = 2
 #: Another byte of the frame is worth looking at from this many bits saved: checksums agree by chance.
@@ -156,8 +156,8 @@ class PayloadModel:
         row_n = rows_of(self.key_P, piece.stream)[piece.stream.code_n]
         if not len(self.key_P):  # Nothing calibrated: every row is NaN already.
             return bits_nQ
-        z_nQ = (bits_nQ - self.mean_PQ[row_n]) / (self.spread_PQ[row_n] + _SLACK_BITS)
-        return np.clip(z_nQ, *_CLIP)
+        z_nQ = (bits_nQ - self.mean_PQ[row_n]) / (self.spread_PQ[row_n] + SLACK_BITS)
+        return np.clip(z_nQ, *CLIP)
 
     def arrays(self) -> dict[str, npt.NDArray[Any]]:
         """All tables by name."""
@@ -179,7 +179,7 @@ def learn_costs(pieces: Sequence[Piece], calibration_s: float) -> Costs:
         early, rest = piece.split(calibration_s)
         if not len(early.frames) or not len(rest.frames):
             continue
-        model = _untempered(Counts.of([early]))
+        model = untempered(Counts.of([early]))
         _, found_PBQ3 = _bits(rest, model)
         np.add.at(sums, model.behaviour_PB.ravel(), found_PBQ3.reshape(-1, kernels.VIEWS, 3))
     number = sums[..., 0]
@@ -200,10 +200,10 @@ def fit(
     ``prior_frames``: how many frames of an identifier the costs of its bytes' behaviours count for.
     """
     counts = Counts.of(pieces).plus(known)
-    model = _untempered(counts)
+    model = untempered(counts)
     sums = np.zeros((len(counts.key_P), kernels.VIEWS, 3))
     for which in (0, 1):
-        half = _untempered(Counts.of([p.half(which) for p in pieces]).plus(known))
+        half = untempered(Counts.of([p.half(which) for p in pieces]).plus(known))
         for piece in pieces:
             other = piece.half(1 - which)
             bits_nQ = _bits(other, half)[0][other.frames]
@@ -231,20 +231,26 @@ def fit(
 
 @dataclass(frozen=True)
 class WindowSurprise:
-    """Per window: score; the identifier (index into ``stream.key_U``) and the view that weigh most in it, −1 none; ``[G]``."""
+    """Per window: score; the identifier (index into ``stream.key_U``) and the view that weigh most in it, −1 none; ``[G]``.
+
+    ``most_G``: how much those weigh, −inf where nothing is judged.
+    """
 
     score_G: F64
     worst_G: I64
     view_G: I64
+    most_G: F64
 
 
 def window_scores(stream: Stream, z_nQ: F64, start_G: I64, stop_G: I64) -> WindowSurprise:
     """Sum over views of the largest Σz / sqrt(frames + 1) of any identifier. ``z_nQ``: surprise of all frames."""
-    out = WindowSurprise(
-        np.zeros(len(start_G)), np.full(len(start_G), -1, np.int64), np.full(len(start_G), -1, np.int64)
-    )
+    windows = len(start_G)
+    nobody = np.full(windows, -1, np.int64)
+    out = WindowSurprise(np.zeros(windows), nobody, nobody.copy(), np.full(windows, -np.inf))
     ids = len(stream.key_U)
-    kernels.windows(start_G, stop_G, stream.code_n, z_nQ, ids, out.score_G, out.worst_G, out.view_G)
+    kernels.windows(
+        start_G, stop_G, stream.code_n, z_nQ, ids, out.score_G, out.worst_G, out.view_G, out.most_G
+    )
     return out
 
 
@@ -268,6 +274,11 @@ def behaviours(counts: Counts) -> I64:
     return out.astype(np.int64)
 
 
+def bits_of(piece: Piece, model: PayloadModel) -> F64:
+    """Bits of each frame of the capture by view, ``[n, Q]``; NaN outside the piece, and where there is nothing to compare with."""
+    return _bits(piece, model)[0]
+
+
 def _bits(piece: Piece, model: PayloadModel) -> tuple[F64, F64]:
     """Bits of each frame of the capture by view (NaN outside the piece), and sums per byte, ``[P, B, Q, 3]``."""
     bits = np.full((len(piece.stream), kernels.VIEWS), np.nan)
@@ -280,8 +291,8 @@ def _bits(piece: Piece, model: PayloadModel) -> tuple[F64, F64]:
     return bits, sums
 
 
-def _untempered(counts: Counts) -> PayloadModel:
-    """Costs from counts; what benign frames cost is not known yet."""
+def untempered(counts: Counts) -> PayloadModel:
+    """Bits from counts; what benign frames of an identifier cost is not known yet."""
     peer, difference = _peers(counts)
     any_step = _chances(counts.steps_PBLV.sum(2))
     shape = (len(counts.key_P), kernels.VIEWS)

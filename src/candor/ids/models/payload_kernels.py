@@ -115,8 +115,13 @@ def surprise(
 
 
 @_jit
-def windows(start: Any, stop: Any, code: Any, z: Any, ids: Any, score: Any, worst: Any, view: Any) -> None:
-    """score[G]: over views, the sum of the largest Σz / sqrt(count + 1) of any identifier; whose and which view is most."""
+def windows(
+    start: Any, stop: Any, code: Any, z: Any, ids: Any, score: Any, worst: Any, view: Any, weight: Any
+) -> None:
+    """score[G]: over views, the sum of the largest Σz / sqrt(count + 1) of any identifier.
+
+    worst[G], view[G], weight[G]: whose and which view's is the largest of all, and how large.
+    """
     total = np.zeros((ids, VIEWS))
     number = np.zeros(ids, np.int64)
     touched = np.empty(ids, np.int64)
@@ -144,6 +149,39 @@ def windows(start: Any, stop: Any, code: Any, z: Any, ids: Any, score: Any, wors
                     top, worst[g], view[g] = own, u, q
             if held:
                 score[g] += most
+        weight[g] = top
         for h in range(held):
             total[touched[h], :] = 0.0
             number[touched[h]] = 0
+
+
+@_jit
+def order_windows(start: Any, stop: Any, code: Any, z: Any, ids: Any, weight: Any, worst: Any) -> None:
+    """weight[G]: the largest Σz / sqrt(count + 1) of any identifier, Σ over its frames and the frames right behind them.
+
+    Only frames of the window count, so that a window is judged by its own frames and their past. z[n] is NaN where nothing
+    is known. worst[G]: whose it is, −1 and −inf where nothing is judged.
+    """
+    total = np.zeros(ids)
+    number = np.zeros(ids, np.int64)
+    touched = np.empty(ids, np.int64)
+    for g in range(len(start)):
+        held = 0
+        for n in range(start[g], stop[g]):
+            u = code[n]
+            if not math.isnan(z[n]):
+                if number[u] == 0:
+                    touched[held] = u
+                    held += 1
+                total[u] += z[n]
+                number[u] += 1
+                if n > start[g] and number[code[n - 1]] > 0:
+                    total[code[n - 1]] += z[n]
+        weight[g], worst[g] = -math.inf, -1
+        for h in range(held):
+            u = touched[h]
+            own = total[u] / math.sqrt(number[u] + 1.0)
+            if own > weight[g]:
+                weight[g], worst[g] = own, u
+            total[u] = 0.0
+            number[u] = 0

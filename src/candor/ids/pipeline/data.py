@@ -117,23 +117,27 @@ def _profile_task(config: ExperimentConfig) -> TaskSpec:
     return make_task("profile", "profile", config.profile, inputs)
 
 
-def payload_tasks(config: ExperimentConfig) -> list[TaskSpec]:
-    """The detector of payload dynamics, which the experiment states. Raises ConfigError for a data set of flows."""
+#: Detectors of frames that an experiment may state, and what they are called in full.
+FRAME_DETECTORS = {"payload": "payload dynamics", "frame_dynamics": "frame dynamics"}
+
+
+def frame_detector_tasks(config: ExperimentConfig, name: str) -> list[TaskSpec]:
+    """One of FRAME_DETECTORS, which the experiment states: what it learns, and its scores.
+
+    Raises ConfigError for a data set of flows.
+    """
     if isinstance(config.ingest, FlowIngestConfig):
         raise ConfigError(
-            "payload dynamics are for captures of a bus: flows carry no payload",
-            place="payload",
+            f"{FRAME_DETECTORS[name]} are for captures of a bus: flows carry no payload",
+            place=name,
             hint="Leave it out.",
         )
-    assert config.payload is not None
+    settings = getattr(config, name)
     graphs = {"ingest": "ingest", "build_train": "build_train"}
     return [
-        make_task("payload", "payload", config.payload, {**graphs, "audit": "audit"}),
+        make_task(name, name, settings, {**graphs, "audit": "audit"}),
         make_task(
-            "score_payload",
-            "score_payload",
-            config.payload,
-            {**graphs, "build_test": "build_test", "payload": "payload"},
+            f"score_{name}", f"score_{name}", settings, {**graphs, "build_test": "build_test", name: name}
         ),
     ]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from candor.flow.plan import TaskSpec
 from candor.ids.config import ExperimentConfig, ReportConfig
 from candor.ids.pipeline.curve import curve_tasks
-from candor.ids.pipeline.data import data_tasks, payload_tasks
+from candor.ids.pipeline.data import FRAME_DETECTORS, data_tasks, frame_detector_tasks
 from candor.ids.pipeline.models import budget_tasks, distilled, model_tasks, teachers_first, temporal_tasks
 from candor.ids.pipeline.tasks import make_task
 
@@ -20,10 +20,11 @@ def plan(config: ExperimentConfig) -> list[TaskSpec]:
     scores: dict[str, str] = {f"scores.{name}": name for name in judges}
     history: dict[str, str] = {}
     headline = ["fusion", *(u.name for u in config.evaluation.unions if "vgae" in u.members)]
-    if config.payload is not None:
-        tasks += payload_tasks(config)
-        scores["scores.payload"] = "score_payload"
-        headline.append("payload")
+    for detector in FRAME_DETECTORS:
+        if getattr(config, detector) is not None:
+            tasks += frame_detector_tasks(config, detector)
+            scores[f"scores.{detector}"] = f"score_{detector}"
+            headline.append(detector)
     for name, variant in config.variants.items():
         if variant.training.batch_budget == "auto":
             tasks += budget_tasks(name, config)

@@ -5,12 +5,13 @@ from __future__ import annotations
 from candor.errors import ConfigError
 from candor.flow.plan import TaskSpec
 from candor.ids.config import ExperimentConfig, ExplainTask
+from candor.ids.pipeline.data import FRAME_DETECTORS
 from candor.ids.pipeline.experiment import plan
 from candor.ids.pipeline.tasks import make_task
 
 #: Detectors whose decisions ``explain`` can explain.
-EXPLAINED = ("fusion", "gat", "vgae", "temporal", "payload")
-#: What stands for the variant of the payload detector, which is of none and has no seed (ids.payload.VARIANT).
+EXPLAINED = ("fusion", "gat", "vgae", "temporal", *FRAME_DETECTORS)
+#: What stands for the variant of the detectors of frames, which are of none and have no seed (ids.payload.VARIANT).
 LABEL_FREE = "label_free"
 
 
@@ -21,11 +22,12 @@ def with_explanation(config: ExperimentConfig, explain: ExplainTask) -> list[Tas
     """
     _refuse_unexplained(config, explain)
     judged = {name: name for name in ("evaluate", "ingest", "build_test")}
-    if explain.detector == "payload":
+    if explain.detector in FRAME_DETECTORS:
+        scored = f"score_{explain.detector}"
         task = explain.model_copy(update={"variant": LABEL_FREE, "seed": 0})
         return [
             *plan(config),
-            make_task("explain", "explain", task, {**judged, "score_payload": "score_payload"}),
+            make_task("explain", "explain", task, {**judged, scored: scored}),
         ]
     if explain.variant not in config.variants or explain.seed not in config.seeds:
         raise ConfigError(
@@ -58,11 +60,11 @@ def _refuse_unexplained(config: ExperimentConfig, explain: ExplainTask) -> None:
             place="--detector",
             hint=hint,
         )
-    if explain.detector == "payload" and config.payload is None:
+    if explain.detector in FRAME_DETECTORS and getattr(config, explain.detector) is None:
         raise ConfigError(
-            "the run has no payload detector",
+            f"the run has no {explain.detector} detector",
             place="--detector",
-            hint="Run it with --set payload.calibration_s=10.",
+            hint=f"Run it with --set {explain.detector}.calibration_s=10.",
         )
     variant = config.variants.get(explain.variant)
     if explain.detector == "temporal" and variant is not None and variant.temporal is None:

@@ -1,0 +1,142 @@
+"""The stages of frame dynamics (models/frame_dynamics.py): what frames cost on training vehicles, and scores of all windows.
+
+They read frames, not graphs, and judge the same windows as every detector.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import polars as pl
+
+from candor.errors import DataError
+from candor.flow.stage import Inputs, Output, Result
+from candor.ids.bus_windows import BusWindows, benign, bus_windows, calibration, stream_of
+from candor.ids.config import FrameDynamicsConfig
+from candor.ids.graphs.stream import Stream
+from candor.ids.models import frame_dynamics as dynamics
+from candor.ids.models.frame_dynamics import VIEWS, Expected
+from candor.ids.models.payload import Costs, Piece, WindowSurprise, learn_costs
+from candor.ids.payload import VARIANT, read_costs, write_costs
+from candor.ids.scoring import score_frame, window_rows
+
+DETECTOR: Final = "frame_dynamics"
+
+
+def fit_frame_dynamics(config: FrameDynamicsConfig, inputs: Inputs, out: Output) -> Result:
+    """What benign frames of training windows cost: by behaviour of a byte (costs.json), by vehicle and ID (expected.parquet).
+
+    Inputs: ``ingest`` (frames/), ``build_train`` (train/).
+
+    Raises:
+        DataError: no benign frame lies in a training window.
+    """
+    frames, folder = inputs.path("ingest") / "frames", inputs.path("build_train") / "train"
+    pieces: dict[str, list[Piece]] = {}
+    for part in bus_windows(folder):
+        pieces.setdefault(part.vehicle, []).append(benign(stream_of(frames, part.capture), part))
+    every = [piece for of in pieces.values() for piece in of]
+    if not any(len(piece.frames) for piece in every):
+        raise DataError(
+            "no benign frame in any training window: frame dynamics have nothing to learn from",
+            place=folder.name,
+            hint="Add an attack-free training capture, or use shorter windows.",
+        )
+    write_costs(learn_costs(every, config.calibration_s), out.path)
+    expected = {
+        vehicle: dynamics.expected_later(
+            of, calibration_s=config.calibration_s, order=config.ngram_order, smoothing=config.smoothing
+        )
+        for vehicle, of in pieces.items()
+    }
+    _table(expected).write_parquet(out.path / "expected.parquet", compression="zstd")
+    return Result(
+        {
+            "captures": len(every),
+            "benign_frames": sum(len(piece.frames) for piece in every),
+            "expected_ids": {vehicle: len(of.key_P) for vehicle, of in expected.items()},
+        }
+    )
+
+
+def score_frame_dynamics(config: FrameDynamicsConfig, inputs: Inputs, out: Output) -> Result:
+    """Scores of validation and test windows: ``scores.parquet``; ``causes.parquet`` names the ID and view behind each.
+
+    Every capture is judged by its own first ``calibration_s`` seconds, without labels, and by what the benign training windows
+    of its vehicle cost, where there are any.
+
+    Inputs: ``frame_dynamics``, ``ingest`` (frames/), ``build_train`` (val/), ``build_test`` (test/).
+    """
+    frames, learned = inputs.path("ingest") / "frames", inputs.path("frame_dynamics")
+    costs, expected = read_costs(learned), _read(learned)
+    tables, causes = [], []
+    folders = {"val": inputs.path("build_train") / "val", "test": inputs.path("build_test") / "test"}
+    for done, (split, folder) in enumerate(folders.items()):
+        out.progress(done, len(folders), f"frame dynamics of {split} windows")
+        rows = window_rows(folder, split)
+        score = np.zeros(len(rows))
+        node, view = np.full(len(rows), -1, np.int64), np.full(len(rows), "", object)
+        for part in bus_windows(folder):
+            found, stream = _judge(frames, part, costs, expected, config)
+            score[part.rows] = found.score_G
+            named = found.worst_G >= 0
+            node[part.rows[named]] = stream.key_U[found.worst_G[named]]
+            view[part.rows[named]] = np.array(VIEWS, object)[found.view_G[named]]
+        tables.append(score_frame(rows, score, detector=DETECTOR, variant=VARIANT))
+        place = rows.select("split", "scenario", "capture", "window", "t0", "t1", "y")
+        causes.append(
+            place.with_columns(node_id=pl.Series(node), view=pl.Series(view.tolist(), dtype=pl.String))
+        )
+    pl.concat(tables).write_parquet(out.path / "scores.parquet", compression="zstd")
+    pl.concat(causes).write_parquet(out.path / "causes.parquet", compression="zstd")
+    return Result({"windows": sum(len(t) for t in tables)})
+
+
+def _judge(
+    frames: Path,
+    part: BusWindows,
+    costs: Costs,
+    expected: Mapping[str, Expected],
+    config: FrameDynamicsConfig,
+) -> tuple[WindowSurprise, Stream]:
+    """All windows of one capture; calibration looks at no label."""
+    stream = stream_of(frames, part.capture)
+    model = dynamics.fit(
+        calibration(stream, config.calibration_s),
+        costs,
+        order=config.ngram_order,
+        smoothing=config.smoothing,
+        prior_frames=config.prior_frames,
+        known=expected.get(part.vehicle),
+        known_share=config.vehicle_share,
+    )
+    return dynamics.window_scores(stream, model.surprise(stream), part.start, part.stop), stream
+
+
+def _table(expected: Mapping[str, Expected]) -> pl.DataFrame:
+    parts = [
+        pl.DataFrame(
+            {"vehicle": [vehicle] * len(e.key_P), "key": e.key_P, "frames": e.frames_P}
+        ).with_columns(
+            *(pl.Series(f"{view}_mean_bits", e.mean_PQ[:, q]) for q, view in enumerate(VIEWS)),
+            *(pl.Series(f"{view}_variance_bits2", e.variance_PQ[:, q]) for q, view in enumerate(VIEWS)),
+        )
+        for vehicle, e in expected.items()
+    ]
+    return pl.concat(parts)
+
+
+def _read(folder: Path) -> dict[str, Expected]:
+    table = pl.read_parquet(folder / "expected.parquet")
+    return {
+        vehicle: Expected(
+            of["key"].to_numpy(),
+            of["frames"].to_numpy(),
+            of.select(f"{view}_mean_bits" for view in VIEWS).to_numpy(),
+            of.select(f"{view}_variance_bits2" for view in VIEWS).to_numpy(),
+        )
+        for (vehicle,), of in table.group_by("vehicle", maintain_order=True)
+    }
