@@ -22,7 +22,9 @@ FEATURE = re.compile(r"[a-z0-9_]+ of (0x[0-9A-F]+|the window): [+-]\d+\.\d sd")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Candor:
     """A run in which every detector that can be explained was judged."""
     candor = Candor(tmp_path_factory.mktemp("explain"))
-    candor.run_kd("variants.student_kd.temporal.windows=3", "payload.calibration_s=3")
+    candor.run_kd(
+        "variants.student_kd.temporal.windows=3", "payload.calibration_s=3", "frame_dynamics.calibration_s=3"
+    )
     return candor
 
 
@@ -94,6 +96,7 @@ def test_the_page_of_one_window_names_the_features_that_drove_it(
         ("vgae", {"autoencoder"}),
         ("temporal", {"temporal"}),
         ("payload", {"payload"}),
+        ("frame_dynamics", {"frame_dynamics"}),
     ],
 )
 def test_every_detector_answers_for_its_own_decisions(
@@ -102,7 +105,7 @@ def test_every_detector_answers_for_its_own_decisions(
     told = explained(capsys, "--detector", detector, "--top", "3")
     assert {w["detector"] for w in told["windows"]} == {detector}
     assert {w["answers"] for w in told["windows"]} <= answers
-    assert set(told["fidelity"]) == {w["answers"] for w in told["windows"]} - {"payload"}
+    assert set(told["fidelity"]) == {w["answers"] for w in told["windows"]} - {"payload", "frame_dynamics"}
     for own in told["fidelity"].values():
         assert {"edges", "nodes", "features"} <= set(own["of"])
 

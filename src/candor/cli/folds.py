@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from candor.cli import options, output, run
 from candor.cli.session import session
+
+if TYPE_CHECKING:
+    from candor.ids.folds import Folds
 
 _EVALUATE = "evaluate"
 
@@ -57,12 +60,10 @@ def folds(
     _print(found, metric, f"{experiment}, mean over the folds {', '.join(names)}")
 
 
-def _print(found: object, metrics: list[str], title: str) -> None:
-    from candor.ids.folds import Folds
+def _print(found: Folds, metrics: list[str], title: str) -> None:
     from candor.report.numbers import estimate, share
     from candor.report.tables import NAMES
 
-    assert isinstance(found, Folds)
     heads = [output.Column("detector"), output.Column("variant")]
     for name in metrics:
         heads += [output.Column(NAMES.get(name, name), "", "right"), output.Column("by fold", "", "right")]

@@ -17,6 +17,8 @@ LIGHT = (
     "controls",
     "baselines",
     "payload",
+    "frame_dynamics",
+    "score_frame_dynamics",
     "evaluate",
     "report",
 )

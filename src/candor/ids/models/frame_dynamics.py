@@ -91,7 +91,8 @@ class FrameModel:
         bits_nQ[self.calibration_m, _ORDER] = self.calibration_bits_m
         row_n = rows_of(self.key_P, stream)[stream.code_n]
         z_nQ = (bits_nQ - self.mean_PQ[row_n]) / (self.spread_PQ[row_n] + _SLACK_BITS)
-        return np.clip(z_nQ, *payload.CLIP)
+        clipped: F64 = np.clip(z_nQ, *payload.CLIP)
+        return clipped
 
 
 def expected_later(
@@ -148,17 +149,18 @@ def window_scores(stream: Stream, z_nQ: F64, start_G: I64, stop_G: I64) -> Windo
     """Place and bytes together: the surprise in order, and the mean over the three views of the bytes, which look at the same.
 
     In each view it is the largest Σz / sqrt(frames + 1) of any identifier; in order Σz of its frames and of those right behind.
+    Named are the identifier and the view that surprise most.
     """
     found = payload.window_scores(stream, np.ascontiguousarray(z_nQ[:, :_ORDER]), start_G, stop_G)
     weight_G, worst_G = np.zeros(len(start_G)), np.zeros(len(start_G), np.int64)
     order_n = np.ascontiguousarray(z_nQ[:, _ORDER])
     order_windows(start_G, stop_G, stream.code_n, order_n, len(stream.key_U), weight_G, worst_G)
-    by_order = weight_G > found.most_G / _ORDER
+    by_order = weight_G > found.most_G
     return WindowSurprise(
         found.score_G / _ORDER + np.where(worst_G >= 0, weight_G, 0.0),
         np.where(by_order, worst_G, found.worst_G),
         np.where(by_order, _ORDER, found.view_G),
-        np.where(by_order, weight_G, found.most_G / _ORDER),
+        np.maximum(weight_G, found.most_G),
     )
 
 

@@ -3,6 +3,7 @@
     generate* ─ ingest ─ calibrate ─┬─ build_train ─┬─ audit (gate) ─┬─ autoencoder ─ curriculum ─ fusion ─ score ─┐
                                     └─ build_test ──┴─ profile       ├─ controls ─────────────────────────────────┼─ evaluate ─ report
                                                                      ├─ payload† ── score_payload ─────────────────┤
+                                                                     ├─ frame_dynamics† ── score_frame_dynamics ───┤
                                                                      └─ temporal† ── score_temporal ───────────────┘
 
     † only where the experiment states it.
@@ -17,7 +18,7 @@ What trains a model reads ``build_train`` alone; test windows first appear in ``
 
 Files:
     tasks        one task, at the version its stage has today
-    data         from captures to graphs: gate, controls, baselines, the payload detector
+    data         from captures to graphs: gate, controls, baselines, the detectors of frames
     models       lanes: one for each variant and seed
     curve        the calibration curve
     experiment   the plan of a whole experiment

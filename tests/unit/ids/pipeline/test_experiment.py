@@ -5,9 +5,18 @@ from candor.ids import pipeline
 
 
 def test_everything_that_trains_waits_for_the_audit(plan_of):
-    plan = plan_of("payload.calibration_s=10", "temporal.windows=8")
+    plan = plan_of("payload.calibration_s=10", "frame_dynamics.calibration_s=10", "temporal.windows=8")
     behind = plan.dependants("audit")
-    trains = ("autoencoder", "curriculum", "fusion", "score", "controls", "payload", "temporal")
+    trains = (
+        "autoencoder",
+        "curriculum",
+        "fusion",
+        "score",
+        "controls",
+        "payload",
+        "frame_dynamics",
+        "temporal",
+    )
     assert {t.id for t in plan.tasks if t.stage in trains} <= behind
 
 
@@ -29,6 +38,7 @@ def test_everything_that_trains_waits_for_the_audit(plan_of):
             ["ingest", "calibrate"],
             ["build_train", "build_test", "audit", "report"],
         ),
+        ("frame_dynamics.calibration_s=5", ["controls", "score.teacher.s1"], ["evaluate", "report"]),
         ("evaluation.bootstrap=50", ["score.teacher.s1", "controls"], ["evaluate", "report"]),
         (
             "distillation.temperature=2.0",
@@ -54,7 +64,7 @@ def test_every_stage_of_the_plan_has_a_function_and_a_version(plan_of, tmp_path)
     plans = (
         plan_of("training.batch_budget=auto", "training.device=cpu"),
         plan_of("baselines.pygod=[dominant]", "calibration_curve={}"),
-        plan_of("payload.calibration_s=10", "temporal.windows=8"),
+        plan_of("payload.calibration_s=10", "frame_dynamics.calibration_s=10", "temporal.windows=8"),
         flow_plan(tmp_path),
         flow_plan(tmp_path, tasks=pipeline.tabular),
         joint_plan(tmp_path),

@@ -28,6 +28,12 @@ def test_an_explanation_reads_the_models_of_its_own_lane(tmp_path):
     task = render("x", pipeline.with_explanation(with_payload, by_payload)).task("explain")
     assert (task.config["variant"], task.inputs["score_payload"]) == ("label_free", "score_payload")
     assert "gat" not in task.inputs
+    by_frames = other.model_copy(update={"detector": "frame_dynamics"})
+    with pytest.raises(ConfigError, match="no frame_dynamics detector"):
+        pipeline.with_explanation(with_payload, by_frames)
+    with_frames = config_in(tmp_path, "frame_dynamics.calibration_s=10")
+    task = render("x", pipeline.with_explanation(with_frames, by_frames)).task("explain")
+    assert task.inputs["score_frame_dynamics"] == "score_frame_dynamics"
     stated = config_in(tmp_path, "temporal.windows=4")
     specs = pipeline.with_explanation(stated, other)
     assert render("x", specs).task("explain").inputs["temporal"] == "temporal.student_kd.s1"
