@@ -38,6 +38,7 @@ def folds(
 
     state = session(ctx)
     names, metric = ([p.strip() for p in listed.split(",") if p.strip()] for listed in (datasets, metrics))
+    ids_folds.check(names, metric)
     folders = {}
     for name in names:
         planned = state.planned(options.request(experiment, name, sets, seed, allow), _EVALUATE)

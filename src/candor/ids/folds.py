@@ -30,16 +30,24 @@ class Folds:
     notes: list[str]
 
 
-def table(evaluated: Mapping[str, Path], *, metrics: Sequence[str]) -> Folds:
-    """The mean over folds. ``evaluated``: dataset → its evaluate artifact; ``metrics``: of `candor.learn.metrics.METRICS`.
-
-    A detector that lacks a value in one of the places has no mean. Raises ConfigError for an unknown metric, or one fold.
-    """
+def check(datasets: Sequence[str], metrics: Sequence[str]) -> None:
+    """Raises ConfigError for fewer than two datasets, one that is named twice, or an unknown metric."""
     wrong = next((m for m in metrics if m not in METRICS), None)
     if wrong:
         raise ConfigError(f"no metric '{wrong}'", place="--metric", hint=f"Metrics: {', '.join(METRICS)}.")
-    if len(evaluated) < 2:
+    if len(datasets) < 2:
         raise ConfigError("folds are two datasets or more", place="--dataset", hint="Write --dataset A,B.")
+    twice = next((name for name in datasets if datasets.count(name) > 1), None)
+    if twice:
+        raise ConfigError(f"'{twice}' is named twice", place="--dataset")
+
+
+def table(evaluated: Mapping[str, Path], *, metrics: Sequence[str]) -> Folds:
+    """The mean over folds. ``evaluated``: dataset → its evaluate artifact; ``metrics``: of `candor.learn.metrics.METRICS`.
+
+    A detector that lacks a value in one of the places has no mean. Raises ConfigError as ``check`` does.
+    """
+    check(list(evaluated), metrics)
     results = pl.concat([_whole(name, folder) for name, folder in evaluated.items()])
     places = results["scenario"].unique(maintain_order=True).to_list()
     keys = results.select("detector", "variant").unique().rows()
