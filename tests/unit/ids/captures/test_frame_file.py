@@ -66,7 +66,9 @@ def test_a_capture_in_memory_reads_as_one_on_disk(tmp_path: Path, table: pl.Data
 def test_what_a_capture_holds_does_not_hang_on_the_files_statistics(
     tmp_path: Path, table: pl.DataFrame, statistics: bool, rows: slice
 ) -> None:
-    part = table[rows].with_columns(flags=pl.col("flags") * 2)  # ERROR becomes FD, which is more and no error.
+    part = table[rows].with_columns(
+        flags=pl.col("flags") * 2
+    )  # ERROR becomes FD, which is more and no error.
     part.write_parquet(tmp_path / "c.parquet", row_group_size=130, statistics=statistics)
     capture, expected = FrameFile(tmp_path / "c.parquet"), to_arrays(part)
     assert (len(capture), capture.num_errors) == (len(part), 0)

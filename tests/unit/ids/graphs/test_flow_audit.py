@@ -171,7 +171,7 @@ def test_windows_of_seconds_hold_their_flows_and_know_their_neighbours(tmp_path:
     assert rows["window"].to_list() == list(range(rows.height))
     found = findings(world, window=window)
     assert not [f for f in found.values() if f["severity"] == "error"]
-    assert controls(world).filter(pl.col("split") == "test").height == 4 * len(store)
+    assert controls(world).filter(pl.col("split") == "test").height == len(NAMES) * len(store)
 
 
 def test_validation_that_touches_training_is_found(flow_world: FlowWorld):
