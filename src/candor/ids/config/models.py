@@ -265,7 +265,7 @@ class FrameDynamicsConfig(Config):
     calibration_s: Annotated[float, Field(gt=0)] = 10.0
     #: Frames of an ID that the experience with other bytes and IDs counts for.
     prior_frames: Annotated[float, Field(gt=0)] = 50.0
-    #: IDs of a sequence. Three told more than two on cars that none of this was made for, and four hardly more than three.
+    #: IDs of a sequence. On three cars that were not road_statgraph's three told more than two, four hardly more than three.
     ngram_order: Annotated[int, Field(ge=2, le=5)] = 3
     #: Added to every count of a sequence.
     smoothing: Annotated[float, Field(gt=0)] = 0.1
