@@ -1,6 +1,7 @@
 """Ten times the data: building, opening and iterating take ten times the time and the same peak memory.
 
 Twice: of ten times as many captures, and of one capture ten times as long, read from disk as the build stage reads it.
+And calibration on one attack-free capture ten times as long.
 """
 
 from __future__ import annotations
@@ -20,10 +21,12 @@ import pyarrow.parquet as pq
 from benchmarks import traffic
 from benchmarks.batches import ours
 from benchmarks.timing import Measurement, save
+from candor.flow.process import peak_memory_bytes, reset_peak_memory
 from candor.ids.captures.frame_file import FrameArray, FrameFile
 from candor.ids.graphs.blocks import build_blocks
 from candor.ids.graphs.packed import PackedGraphs
 from candor.ids.graphs.store import GraphStore
+from candor.ids.graphs.tally import Tally, add_capture
 from candor.ids.graphs.writer import StoreWriter
 
 FRAMES, SMALL, LARGE = 300_000, 2, 20
@@ -62,27 +65,47 @@ def many(captures: int) -> list[Callable[[], Blocks]]:
     return [lambda: build_blocks(frames, traffic.profile(), (begin, begin + 100))] * captures
 
 
+def calibrated(times: int) -> dict[str, float]:
+    """Measure the profile of a short capture, then of a long one, in this process; seconds and peak memory of the latter."""
+    with tempfile.TemporaryDirectory() as folder:
+        for name, length in (("few", 1), ("long", times)):
+            capture = FrameFile(write_long(Path(folder) / f"{name}.parquet", length))
+            reset_peak_memory()
+            begin = time.perf_counter()
+            with Tally(Path(folder)) as tally:
+                add_capture(tally, capture)
+                profile = tally.profile(kind="attack_free", vehicle="car_a", source=["benchmark"])
+            measured = time.perf_counter() - begin
+    return {"frames": profile.frames, "calibrate_s": measured, "peak_MB": peak_memory_bytes() / 2**20}
+
+
 def long(folder: Path, times: int) -> list[Callable[[], Blocks]]:
-    """One capture of so many times the frames, written part by part."""
+    """One capture of so many times the frames."""
     traffic.profile()
+    path = write_long(folder / "long.parquet", times)
+
+    def blocks() -> Blocks:
+        capture = FrameFile(path)
+        begin = traffic.starts(len(capture))
+        return build_blocks(capture, traffic.profile(), (begin, begin + 100))
+
+    return [blocks]
+
+
+def write_long(path: Path, times: int) -> Path:
+    """Frames of one capture of so many times the frames, written part by part."""
     clock, writer, rows = 0.0, None, 0
     while rows < times * FRAMES:
         for table in traffic.tables():
             shifted = table.with_columns(
                 timestamp=pl.col("timestamp") - table["timestamp"][0] + clock
             ).to_arrow()
-            writer = writer or pq.ParquetWriter(folder / "long.parquet", shifted.schema, compression="zstd")
+            writer = writer or pq.ParquetWriter(path, shifted.schema, compression="zstd")
             writer.write_table(shifted)
             clock, rows = float(shifted["timestamp"][-1].as_py()) + 1e-3, rows + len(shifted)
     assert writer is not None
     writer.close()
-
-    def blocks() -> Blocks:
-        capture = FrameFile(folder / "long.parquet")
-        begin = traffic.starts(len(capture))
-        return build_blocks(capture, traffic.profile(), (begin, begin + 100))
-
-    return [blocks]
+    return path
 
 
 def _build(path: Path, captures: list[Callable[[], Blocks]]) -> float:
@@ -106,15 +129,31 @@ def _anonymous() -> float:
 
 
 def run() -> list[Measurement]:
-    return [_measure("scaling", "captures"), _measure("scaling_long_capture", "long")]
+    return [_measure("scaling", "captures"), _measure("scaling_long_capture", "long"), _calibration()]
+
+
+def _sizes(kind: str) -> tuple[dict[str, float], dict[str, float]]:
+    """What a process of its own tells of little and of ten times the data."""
+    told = []
+    for times in (SMALL, LARGE):
+        call = [sys.executable, "-m", "benchmarks.scaling", kind, str(times)]
+        told.append(json.loads(subprocess.run(call, check=True, capture_output=True, text=True).stdout))
+    return told[0], told[1]
+
+
+def _calibration() -> Measurement:
+    small, large = _sizes("calibrate")
+    times = {name: large[name] / small[name] for name in small}
+    figures = {f"× {name}": round(value, 3) for name, value in times.items()}
+    figures |= {"frames": int(large["frames"]), "peak_MB": round(large["peak_MB"])}
+    figures |= {"ns_a_frame": round(large["calibrate_s"] / large["frames"] * 1e9)}
+    reached = times["frames"] / times["calibrate_s"] / max(times["peak_MB"], 1.0)
+    unit = "of linear, at the same memory"
+    return Measurement("scaling_calibration", reached, 0.8, unit, "disk, one core", figures)
 
 
 def _measure(name: str, kind: str) -> Measurement:
-    sizes = {}
-    for times in (SMALL, LARGE):
-        call = [sys.executable, "-m", "benchmarks.scaling", kind, str(times)]
-        sizes[times] = json.loads(subprocess.run(call, check=True, capture_output=True, text=True).stdout)
-    small, large = sizes[SMALL], sizes[LARGE]
+    small, large = _sizes(kind)
     data = large["graphs"] / small["graphs"]
     slower = {name: large[name] / small[name] for name in ("build_s", "iterate_s")}
     memory = large["peak_MB"] / small["peak_MB"]
@@ -129,6 +168,7 @@ def _measure(name: str, kind: str) -> Measurement:
 
 if __name__ == "__main__":
     if len(sys.argv) > 1:
-        print(json.dumps(child(sys.argv[1], int(sys.argv[2]))))
+        kind, times = sys.argv[1], int(sys.argv[2])
+        print(json.dumps(calibrated(times) if kind == "calibrate" else child(kind, times)))
     else:
         save(run())

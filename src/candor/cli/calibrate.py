@@ -11,7 +11,7 @@ import typer
 from candor.cli import options, output
 
 if TYPE_CHECKING:
-    from candor.ids.captures.frames import FrameArrays
+    from candor.ids.captures.frame_file import FrameFile
     from candor.ids.graphs.profile import Profile
 
 
@@ -40,16 +40,12 @@ def calibrate(
 ) -> None:
     """Measure a vehicle's benign traffic, without labels: what every feature is relative to."""
     from candor.errors import DataError
-    from candor.ids.graphs.calibration import first_seconds, measure
-    from candor.ids.graphs.stream import prepare
 
-    frames, name = _frames(capture, format_)
-    if not len(frames):
-        raise DataError("the capture holds no frame", place=str(capture))
-    if seconds:
-        profile = first_seconds(frames, seconds, vehicle=vehicle, capture=name, robust=True)
-    else:
-        profile = measure([prepare(frames)], kind="attack_free", vehicle=vehicle, source=[name])
+    with tempfile.TemporaryDirectory() as scratch:
+        frames, name = _frames(capture, format_, Path(scratch))
+        if not len(frames):
+            raise DataError("the capture holds no frame", place=str(capture))
+        profile = _measured(frames, seconds, vehicle, name, Path(scratch))
     if profile.seconds <= 0:
         raise DataError(
             "all frames have one time, so there is no rhythm to measure",
@@ -61,12 +57,12 @@ def calibrate(
     _tell(profile, target, as_json=as_json)
 
 
-def _frames(capture: Path, format_: str) -> tuple[FrameArrays, str]:
-    """Frames of a raw file, checked as ``candor ingest`` would."""
+def _frames(capture: Path, format_: str, scratch: Path) -> tuple[FrameFile, str]:
+    """Frames of a raw file, checked as ``candor ingest`` would, and its name; they lie below ``scratch``."""
     from candor.cli.ingest import chosen_options
     from candor.errors import ConfigError
     from candor.ids.captures import importing, sources
-    from candor.ids.captures.frames import Frames
+    from candor.ids.captures.frame_file import FrameFile
 
     found = sources.find([capture])
     if len(found) != 1:
@@ -75,14 +71,26 @@ def _frames(capture: Path, format_: str) -> tuple[FrameArrays, str]:
             place=str(capture),
             hint="Name one file.",
         )
-    with tempfile.TemporaryDirectory() as scratch:
-        done = importing.import_file(found[0], Path(scratch), chosen_options(format_))
-        if not done.record.timed:
-            raise ConfigError(
-                f"{done.record.format} has no timestamps, so there is no rhythm to measure",
-                place=str(capture),
-            )
-        return Frames.arrays(done.folder / "frames.parquet"), done.record.capture
+    done = importing.import_file(found[0], scratch, chosen_options(format_))
+    if not done.record.timed:
+        raise ConfigError(
+            f"{done.record.format} has no timestamps, so there is no rhythm to measure",
+            place=str(capture),
+        )
+    return FrameFile(done.folder / "frames.parquet"), done.record.capture
+
+
+def _measured(frames: FrameFile, seconds: float, vehicle: str, name: str, scratch: Path) -> Profile:
+    """Profile of the first ``seconds``, or of all of it."""
+    from candor.ids.graphs.calibration import beginning, first_seconds
+    from candor.ids.graphs.tally import Tally, add_capture
+
+    if seconds:
+        start = beginning(frames, seconds)
+        return first_seconds(start, seconds, vehicle=vehicle, capture=name, robust=True)
+    with Tally(scratch) as tally:
+        add_capture(tally, frames)
+        return tally.profile(kind="attack_free", vehicle=vehicle, source=[name])
 
 
 def _tell(profile: Profile, target: Path, *, as_json: bool) -> None:

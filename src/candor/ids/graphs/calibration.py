@@ -8,25 +8,23 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 
 from candor.errors import SourceMissing
 from candor.flow.stage import Inputs, Output, Result
-from candor.ids.captures.frames import FrameArrays, Frames, bus_frames
+from candor.ids.captures.frame_file import FrameArray, FrameFile
+from candor.ids.captures.frames import COLUMNS, FrameArrays, bus_frames, joined, to_arrays
 from candor.ids.config import CalibrationTask
 from candor.ids.graphs.contamination import Quiet, quiet
-from candor.ids.graphs.profile import Profile, dlc_code
-from candor.ids.graphs.stream import MIN_TIME_S, Stream, prepare
+from candor.ids.graphs.profile import Profile
+from candor.ids.graphs.stream import prepare
+from candor.ids.graphs.tally import Tally, add_capture, measure
 from candor.ids.graphs.windows import segments
-
-Kind = Literal["attack_free", "stream"]
 
 
 @dataclass(frozen=True)
@@ -56,16 +54,18 @@ def calibrate(config: CalibrationTask, inputs: Inputs, out: Output) -> Result:
     folder = out.path / "profiles"
     benign = _attack_free(catalog) if config.source == "auto" else {}
     for done, (vehicle, captures) in enumerate(benign.items()):
-        pieces = [piece for c in captures for piece in _training_side(_arrays(ingest, c), config)]
-        measure(pieces, kind="attack_free", vehicle=vehicle, source=captures).save(
-            folder, _name("vehicle", vehicle)
-        )
+        with Tally(out.scratch) as tally:
+            for capture in captures:
+                frames = _frames(ingest, capture)
+                add_capture(tally, frames, _training_side(len(frames), config))
+            profile = tally.profile(kind="attack_free", vehicle=vehicle, source=captures)
+        profile.save(folder, _name("vehicle", vehicle))
         out.progress(done, len(benign) + len(catalog), f"profile of {vehicle}")
     assignment: dict[str, Assignment] = {}
     set_aside: dict[str, float] = {}
     for done, (capture, vehicle) in enumerate(catalog.select("capture", "vehicle").iter_rows()):
         profile = first_seconds(
-            _arrays(ingest, capture),
+            beginning(_frames(ingest, capture), config.calibration_s),
             config.calibration_s,
             vehicle=vehicle,
             capture=capture,
@@ -89,49 +89,6 @@ def calibrate(config: CalibrationTask, inputs: Inputs, out: Output) -> Result:
     )
 
 
-def measure(
-    pieces: Iterable[Stream], *, kind: Kind, vehicle: str, source: Sequence[str], set_aside_s: float = 0.0
-) -> Profile:
-    """Pool contiguous pieces of benign traffic into one profile; no interval crosses a piece.
-
-    Medians and MAD because a single bus stall or a few injected frames in the calibration seconds must not move them.
-    """
-    parts = list(pieces)
-    seconds = float(sum(max(p.t_n[-1] - p.t_n[0], 0.0) for p in parts if len(p)))
-    frames = sum(len(p) for p in parts)
-    key = np.concatenate([p.key_U[p.code_n] for p in parts] or [np.zeros(0, np.uint32)])
-    key_P, code, count = np.unique(key, return_inverse=True, return_counts=True)
-    dt = np.concatenate([p.dt_n for p in parts] or [np.zeros(0)])
-    change = np.concatenate([p.change_n for p in parts] or [np.zeros(0, np.float32)])
-    median, spread = _interval_statistics(dt, code, len(key_P), fallback_s=seconds if seconds > 0 else 1.0)
-    longest = _longest_interval(dt, code, len(key_P), fallback_s=seconds if seconds > 0 else 1.0)
-    low, high = _byte_range(parts, code, len(key_P))
-    mask = np.zeros(len(key_P), np.uint32)
-    if parts:
-        np.bitwise_or.at(mask, code, np.uint32(1) << np.concatenate([dlc_code(p.dlc_n) for p in parts]))
-    compared = ~np.isnan(change)
-    number = np.bincount(code[compared], minlength=len(key_P))
-    flips = np.bincount(code[compared], weights=change[compared], minlength=len(key_P))
-    return Profile(
-        key_P=key_P,
-        count_P=count.astype(np.int64),
-        median_interval_s_P=median,
-        log_spread_P=spread,
-        longest_interval_s_P=longest,
-        bit_change_P=flips / np.maximum(number, 1),
-        byte_min_PB=low,
-        byte_max_PB=high,
-        dlc_mask_P=mask,
-        frames_per_s=frames / seconds if seconds > 0 else 0.0,
-        seconds=seconds,
-        frames=frames,
-        kind=kind,
-        vehicle=vehicle,
-        source=tuple(source),
-        set_aside_s=set_aside_s,
-    )
-
-
 def first_seconds(
     frames: FrameArrays, calibration_s: float, *, vehicle: str, capture: str, robust: bool = False
 ) -> Profile:
@@ -148,6 +105,16 @@ def first_seconds(
     return measure(
         kept.pieces, kind="stream", vehicle=vehicle, source=[capture], set_aside_s=kept.set_aside_s
     )
+
+
+def beginning(capture: FrameFile | FrameArray, until_s: float) -> FrameArrays:
+    """Bus frames of a capture up to the first one ``until_s`` or more after its start, and perhaps some more."""
+    found = [to_arrays(pl.DataFrame(schema=COLUMNS), attack_names=capture.attack_names)]
+    for frames in capture.frames():
+        found.append(frames)
+        if (frames.t >= until_s).any():
+            break
+    return joined(found)
 
 
 def load_assignment(folder: Path) -> dict[str, Assignment]:
@@ -174,65 +141,13 @@ def _attack_free(catalog: pl.DataFrame) -> dict[str, list[str]]:
     }
 
 
-def _training_side(frames: FrameArrays, config: CalibrationTask) -> list[Stream]:
-    num_frames = len(bus_frames(frames))
-    return [prepare(frames, s.start, s.stop) for s in segments(num_frames, config.split) if s.side == "train"]
+def _training_side(num_frames: int, config: CalibrationTask) -> list[tuple[int, int]]:
+    return [(s.start, s.stop) for s in segments(num_frames, config.split) if s.side == "train"]
 
 
-def _arrays(ingest: Path, capture: str) -> FrameArrays:
-    return Frames.arrays(ingest / "frames" / f"{capture}.parquet")
+def _frames(ingest: Path, capture: str) -> FrameFile:
+    return FrameFile(ingest / "frames" / f"{capture}.parquet")
 
 
 def _name(kind: str, of: str) -> str:
     return f"{kind}-{re.sub(r'[^A-Za-z0-9._-]+', '_', of)}"
-
-
-def _interval_statistics(
-    dt_n: npt.NDArray[np.float64], code_n: npt.NDArray[np.int64], num_ids: int, *, fallback_s: float
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Median interval, and 1.4826 × MAD of ln(interval), per ID. IDs without an interval get ``fallback_s`` and 0."""
-    has = ~np.isnan(dt_n)
-    code, dt = code_n[has], np.maximum(dt_n[has], MIN_TIME_S)
-    median = group_median(dt, code, num_ids, empty=fallback_s)
-    deviation = np.abs(np.log(dt) - np.log(median)[code])
-    spread = 1.4826 * group_median(deviation, code, num_ids, empty=0.0)
-    return median, np.where(np.bincount(code, minlength=num_ids) >= 2, spread, 0.0)
-
-
-def _longest_interval(
-    dt_n: npt.NDArray[np.float64], code_n: npt.NDArray[np.int64], num_ids: int, *, fallback_s: float
-) -> npt.NDArray[np.float64]:
-    """Longest interval of each ID; ``fallback_s`` for IDs without one."""
-    has = ~np.isnan(dt_n)
-    longest = np.zeros(num_ids)
-    np.maximum.at(longest, code_n[has], dt_n[has])
-    return np.where(longest > 0, longest, fallback_s)
-
-
-def group_median(
-    value_n: npt.NDArray[np.float64], code_n: npt.NDArray[np.int64], num_groups: int, *, empty: float
-) -> npt.NDArray[np.float64]:
-    """Median of the values of each group 0..num_groups−1; ``empty`` for a group without values."""
-    value = value_n[np.lexsort((value_n, code_n))]
-    count = np.bincount(code_n, minlength=num_groups)
-    begin = np.cumsum(count) - count
-    result = np.full(num_groups, empty)
-    has = count > 0
-    begin, count = begin[has], count[has]
-    result[has] = 0.5 * (value[begin + (count - 1) // 2] + value[begin + count // 2])
-    return result
-
-
-def _byte_range(
-    parts: Sequence[Stream], code_n: npt.NDArray[np.int64], num_ids: int
-) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
-    low, high = np.full((num_ids, 8), 255, np.uint8), np.zeros((num_ids, 8), np.uint8)
-    if not len(code_n):
-        return low, high
-    data = np.concatenate([p.data_n8 for p in parts])
-    inside = np.arange(8) < np.concatenate([p.size_n for p in parts])[:, None]
-    order = np.argsort(code_n, kind="stable")
-    begin = np.flatnonzero(np.r_[True, np.diff(code_n[order]) > 0])
-    low[:] = np.minimum.reduceat(np.where(inside, data, 255)[order], begin, axis=0)
-    high[:] = np.maximum.reduceat(np.where(inside, data, 0)[order], begin, axis=0)
-    return low, high

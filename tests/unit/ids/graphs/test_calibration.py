@@ -9,7 +9,7 @@ from graph_cases import Case, bus, flood, frames, ingest_folder, inputs, output
 
 from candor.errors import SourceMissing
 from candor.ids.config import CalibrationTask, SplitConfig
-from candor.ids.graphs.calibration import calibrate, first_seconds, group_median, load_assignment, measure
+from candor.ids.graphs.calibration import calibrate, first_seconds, load_assignment, measure
 from candor.ids.graphs.profile import Profile, dlc_code
 from candor.ids.graphs.stream import prepare
 from candor.ids.graphs.windows import segments
@@ -136,12 +136,6 @@ def test_a_profile_survives_saving(tmp_path: Path) -> None:
 
 def test_dlc_codes_cover_classic_and_fd_lengths() -> None:
     assert dlc_code(np.array([0, 8, 12, 48, 64], np.uint8)).tolist() == [0, 8, 9, 14, 15]
-
-
-def test_group_median_of_even_odd_and_empty_groups() -> None:
-    assert group_median(
-        np.array([3.0, 1.0, 2.0, 10.0, 20.0]), np.array([0, 0, 0, 2, 2]), 3, empty=-1.0
-    ).tolist() == [2.0, -1.0, 15.0]
 
 
 def test_names_that_are_no_file_names_are_made_safe(tmp_path: Path) -> None:
