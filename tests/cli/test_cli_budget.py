@@ -31,6 +31,18 @@ def test_a_budget_is_found_printed_cached_and_used(tmp_path: Path) -> None:
     assert record["summary"]["max_nodes"] == found["max_nodes"]
 
 
+@pytest.mark.slow
+def test_the_budget_of_a_temporal_detector_is_that_of_sequences(tmp_path: Path) -> None:
+    candor = Candor(tmp_path)
+    call = ("budget", "temporal", "--dataset", "synthetic", "--device", "cpu", "--memory-gb", "1.5", *SETS)
+    said = candor(*call, code=9).stderr
+    assert "--set temporal.windows=8" in said
+    call = (*call, "--set", "temporal.windows=4", "--set", "training.budget.tolerance=0.5")
+    found = json.loads(candor(*call, "--json").stdout)
+    assert found["model"] == "temporal"
+    assert found["max_nodes"] > 0
+
+
 def test_a_device_that_is_not_here_and_a_model_that_is_not_there_are_told(tmp_path: Path) -> None:
     candor = Candor(tmp_path)
     said = candor("budget", "teecher.gat", "--dataset", "synthetic", "--device", "cpu", code=9)

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 Model = Annotated[
     str,
     typer.Argument(
-        help="teacher.vgae (variant and model), large.gat (scale and model), teacher (the larger of its two); "
+        help="teacher.vgae (variant and model), large.gat (scale and model), teacher (the largest of its models), "
+        "temporal (the largest of a kind: vgae, gat, or temporal where the experiment has one); "
         "by default the experiment's largest.",
         show_default=False,
     ),

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
-
-from candor.errors import DataError
 from candor.ids.budget import module_of
-from candor.ids.config import ExperimentConfig, VgaeConfig
-from candor.ids.graphs.store import GraphStore
+from candor.ids.config import ExperimentConfig
 from candor.ids.loaders import graph_loader
+from candor.ids.samples import Samples
 from candor.ids.targets import Target, budget_task
 from candor.learn.fit import run_steps, watched_modules
 from candor.learn.profiling import StepProfile, StepProfiler
@@ -28,21 +25,17 @@ def profile_model(
     """
     task = budget_task(config, target, device)
     training = config.variants[target.variant].training.model_copy(update={"device": device})
-    store = GraphStore.open(graphs / "train")
-    if isinstance(task.model, VgaeConfig):
-        store = store.subset(np.flatnonzero(store.y_G == 0))
-    if not len(store):
-        raise DataError("the training split has no window to train on", place=str(graphs))
+    samples = Samples.of(task.model, graphs)
     sampler = BudgetSampler(
-        store.node_counts,
-        store.edge_counts,
+        samples.node_counts,
+        samples.edge_counts,
         max_nodes=training.max_nodes,
         max_edges=training.max_edges,
         shuffle=True,
         seed=0,
         min_steps_per_epoch=training.min_steps_per_epoch,
     )
-    loader = graph_loader(store, sampler, training)
+    loader = graph_loader(samples.store, samples.batches(sampler), training)
     profiler = StepProfiler(loader, folder, watched_modules, timed=steps)
     run_steps(module_of(task, training, graphs), loader, training, profiler)
     assert profiler.result is not None  # run_steps goes on until it is there.

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from candor.config.layers import nearest
 from candor.errors import NotFound
-from candor.ids.config import BudgetTask, ExperimentConfig, GatConfig, VgaeConfig
+from candor.ids.config import BudgetTask, ExperimentConfig, TemporalConfig, VariantConfig
 
-Kind = Literal["vgae", "gat"]
-KINDS: tuple[Kind, ...] = ("vgae", "gat")
+Kind = Literal["vgae", "gat", "temporal"]
 
 
 @dataclass(frozen=True)
@@ -25,10 +24,15 @@ class Target:
         return f"{self.variant}.{self.kind}"
 
 
-def choose(config: ExperimentConfig, wanted: str = "") -> Target:
-    """The model called ``wanted``: VARIANT.MODEL, or SCALE.MODEL for the first variant of a scale.
+def kinds_of(variant: VariantConfig) -> list[Kind]:
+    """Models of a variant that are trained on graphs: a temporal detector is asked for."""
+    return [kind for kind in get_args(Kind) if getattr(variant, kind) is not None]
 
-    Without a model name the larger of the two, without any name the largest of the experiment: by channels kept for
+
+def choose(config: ExperimentConfig, wanted: str = "") -> Target:
+    """The model called ``wanted``: VARIANT.MODEL, SCALE.MODEL for the first variant of a scale, or MODEL for the largest.
+
+    Without a model name the larger of the variant's, without any name the largest of the experiment: by channels kept for
     the backward pass (hidden width × layers), which is what memory goes into. Raises NotFound with the nearest name.
     """
     variants = {
@@ -36,25 +40,31 @@ def choose(config: ExperimentConfig, wanted: str = "") -> Target:
         **{name: name for name in config.variants},
     }
     at, _, kind = wanted.partition(".")
-    known = [f"{name}.{k}" for name in config.variants for k in KINDS]
-    if wanted and (at not in variants or (kind and kind not in KINDS)):
+    if at not in variants and at in get_args(Kind) and not kind:
+        at, kind = "", at
+    names = [name for name in config.variants if at in ("", name) or variants.get(at) == name]
+    found = [Target(n, k) for n in names for k in kinds_of(config.variants[n]) if kind in ("", k)]
+    if not found:
+        known = [f"{name}.{k}" for name, variant in config.variants.items() for k in kinds_of(variant)]
         near = nearest(wanted, known)
-        hint = (f"Did you mean '{near}'? " if near else "") + f"Models: {', '.join(known)}."
+        hint = f"Did you mean '{near}'? " if near else ""
+        hint += f"Models: {', '.join(known)}."
+        if kind == "temporal":
+            hint = "Ask for a detector of sequences: --set temporal.windows=8."
         raise NotFound(f"no model '{wanted}'", place=f"experiment {config.experiment}", hint=hint)
-    names = [variants[at]] if wanted else list(config.variants)
-    kinds = [k for k in KINDS if k == kind] or list(KINDS)
-    return max((Target(name, k) for name in names for k in kinds), key=lambda t: _size(config, t))
+    return max(found, key=lambda t: _size(config, t))
 
 
 def budget_task(config: ExperimentConfig, target: Target, device: str) -> BudgetTask:
     """The task that finds the batch budget of a model on a type of device."""
     variant = config.variants[target.variant]
     teacher = config.variants.get(variant.teacher or "")
+    taught_by = getattr(teacher, target.kind) if teacher else None
     return BudgetTask(
         scale=variant.scale,
         model=getattr(variant, target.kind),
-        teacher=getattr(teacher, target.kind) if teacher else None,
-        distillation=variant.distillation if teacher else None,
+        teacher=taught_by,
+        distillation=variant.distillation if taught_by is not None else None,
         precision=variant.training.precision,
         device=device,
         search=variant.training.budget,
@@ -63,5 +73,6 @@ def budget_task(config: ExperimentConfig, target: Target, device: str) -> Budget
 
 
 def _size(config: ExperimentConfig, target: Target) -> int:
-    model: VgaeConfig | GatConfig = getattr(config.variants[target.variant], target.kind)
-    return model.hidden * model.layers
+    model = getattr(config.variants[target.variant], target.kind)
+    # A convolution and a recurrent cell.
+    return int(model.hidden * (2 if isinstance(model, TemporalConfig) else model.layers))

@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import torch
-from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
 from candor.flow.stage import Inputs, Output, Result
+from candor.ids.budget import with_budget
 from candor.ids.config import ScoreTask, TemporalConfig, TemporalTask
 from candor.ids.graphs.store import GraphStore
 from candor.ids.loaders import graph_loader
@@ -23,10 +23,10 @@ from candor.ids.models.temporal import (
     SequenceSampler,
     Temporal,
     TemporalTraining,
-    histories,
     sequence_sizes,
 )
 from candor.ids.models.training import Miner, WindowTeacher
+from candor.ids.samples import histories_of
 from candor.ids.scoring import score_frame, window_rows
 from candor.ids.training import (
     SCORING_EDGES,
@@ -47,17 +47,17 @@ def train_temporal(config: TemporalTask, inputs: Inputs, out: Output) -> Result:
     """A temporal detector on sequences of training windows, chosen by the curriculum; early stopping by validation ones.
 
     Reads train/ and val/ of ``build_train``; ``vgae``, the lane's autoencoder, by whose errors benign windows are chosen;
-    and ``teacher``, a temporal detector, where there is one.
+    ``teacher``, a temporal detector, where there is one; and ``budget`` where the batch budget is sought.
 
     Raises:
         DataError: the training windows are of one class only.
     """
-    graphs, training = inputs.path("build_train"), config.training
+    graphs, training = inputs.path("build_train"), with_budget(config.training, inputs)
     store, val = (GraphStore.open(graphs / split) for split in ("train", "val"))
     attack_weight = benign_per_attack(store.y_G)
     use_threads(training.threads)
     hardness_G = vgae_errors(load_vgae(inputs.path("vgae")), store, training)
-    history_GT = _histories(store, config.model)
+    history_GT = histories_of(store, config.model)
     sizes = sequence_sizes(history_GT, store.node_counts, store.edge_counts)
     chosen = curriculum_sampler(config.curriculum, training, store.y_G, hardness_G, sizes, config.seed)
     loaders = (
@@ -130,14 +130,9 @@ def load_temporal(folder: Path) -> Temporal:
     return model.eval()
 
 
-def _histories(store: GraphStore, config: TemporalConfig) -> NDArray[np.int64]:
-    number_G = window_rows(store.path, "val")["window"].to_numpy()
-    return histories(store.window_G, number_G, config.windows)
-
-
 def _in_order(store: GraphStore, config: TemporalConfig, max_nodes: int, max_edges: int) -> SequenceSampler:
     """Every window once, in the order of the store."""
-    history_GT = _histories(store, config)
+    history_GT = histories_of(store, config)
     sizes = sequence_sizes(history_GT, store.node_counts, store.edge_counts)
     packed = BudgetSampler(*sizes, max_nodes=max_nodes, max_edges=max_edges, shuffle=False, seed=0)
     return SequenceSampler(history_GT, packed)

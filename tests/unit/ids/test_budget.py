@@ -7,7 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from tiny_world import TinyWorld, output
+from training_kit import untrained_vgae
 
 from candor.errors import ConfigError, NotFound
 from candor.flow.plan import TaskSpec
@@ -20,12 +22,17 @@ from candor.ids.config import (
     DistillationConfig,
     ExperimentConfig,
     GatConfig,
+    TemporalConfig,
+    TemporalTask,
     TrainingConfig,
     VgaeConfig,
 )
 from candor.ids.pipeline import plan
+from candor.ids.samples import Samples
 from candor.ids.targets import Target, choose
+from candor.ids.temporal import train_temporal
 from candor.ids.training import train_autoencoder
+from candor.learn.batching import GraphBatch
 from candor.learn.budget import Probed
 
 
@@ -34,13 +41,16 @@ def task(**changes: object) -> BudgetTask:
     return BudgetTask.model_validate({**values, "threads": 1, **changes})
 
 
-def experiment(**training: object) -> ExperimentConfig:
+SEQUENCES = TemporalConfig(windows=4, hidden=16)
+
+
+def experiment(temporal: object = None, **training: object) -> ExperimentConfig:
     variants = {
         "teacher": {"scale": "large", "vgae": {"hidden": 128}, "gat": {"hidden": 96, "layers": 2}},
         "student": {"scale": "small", "teacher": "teacher"},
     }
     for variant in variants.values():
-        variant["training"] = training
+        variant |= {"training": training, "temporal": temporal}
     return ExperimentConfig.model_validate(
         {
             "experiment": "kd",
@@ -71,8 +81,24 @@ def test_a_budget_is_found_by_real_steps_within_the_memory_named(world: TinyWorl
         task(precision="bf16-mixed"),
         task(teacher=VgaeConfig(hidden=32), distillation=DistillationConfig()),
         task(model=GatConfig(hidden=16), teacher=GatConfig(hidden=32), distillation=DistillationConfig()),
+        task(model=SEQUENCES),
+        task(model=SEQUENCES, teacher=SEQUENCES, distillation=DistillationConfig()),
+        task(
+            model=SEQUENCES,
+            teacher=TemporalConfig(windows=6),
+            distillation=DistillationConfig(teacher_logits="cached"),
+        ),
     ],
-    ids=["vgae", "gat", "half", "distilled vgae", "distilled gat"],
+    ids=[
+        "vgae",
+        "gat",
+        "half",
+        "distilled vgae",
+        "distilled gat",
+        "temporal",
+        "distilled temporal",
+        "distilled from longer sequences",
+    ],
 )
 def test_a_step_changes_the_weights_as_training_does(world: TinyWorld, config: BudgetTask) -> None:
     steps = Steps(_Spec(config, world.build_train))
@@ -83,23 +109,46 @@ def test_a_step_changes_the_weights_as_training_does(world: TinyWorld, config: B
 
 
 def test_a_vgae_is_tried_on_benign_windows_only(world: TinyWorld) -> None:
-    assert not _Spec(task(), world.build_train).store().y_G.any()
-    whole = _Spec(task(model=GatConfig()), world.build_train).store()
+    assert not _Spec(task(), world.build_train).samples().store.y_G.any()
+    whole = _Spec(task(model=GatConfig()), world.build_train).samples().store
     assert 0 < whole.y_G.mean() < 1
+
+
+def test_a_temporal_detector_is_tried_on_sequences_and_a_budget_counts_all_their_windows(
+    world: TinyWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps = Steps(_Spec(task(model=SEQUENCES), world.build_train))
+    one = Samples.of(GatConfig(), world.build_train)
+    assert steps.samples.node_counts.sum() > 3 * one.node_counts.sum()
+    tried: list[tuple[int, int, int]] = []
+    step = steps.module.training_step
+
+    def seen(batch: GraphBatch, at: int) -> torch.Tensor:
+        tried.append((batch.num_graphs, batch.num_nodes, batch.num_edges))
+        return step(batch, at)
+
+    monkeypatch.setattr(steps.module, "training_step", seen)
+    largest = int(steps.samples.node_counts.max())
+    steps(5 * largest, 10_000)
+    assert all(graphs % 4 == 0 and nodes <= 5 * largest and edges <= 10_000 for graphs, nodes, edges in tried)
+    assert max(graphs for graphs, _, _ in tried) >= 5 * 4
+
+
+class Fitting:
+    """A probe of memory for 700 nodes."""
+
+    def __init__(self, *args: object, **options: object) -> None: ...
+    def __enter__(self) -> Fitting:
+        return self
+
+    def __exit__(self, *error: object) -> None: ...
+    def __call__(self, max_nodes: int, max_edges: int) -> Probed:
+        return Probed(max_nodes, max_edges, max_nodes <= 700, 10**6)
 
 
 def test_training_takes_the_budget_that_was_found(
     world: TinyWorld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Fitting:
-        def __init__(self, *args: object, **options: object) -> None: ...
-        def __enter__(self) -> Fitting:
-            return self
-
-        def __exit__(self, *error: object) -> None: ...
-        def __call__(self, max_nodes: int, max_edges: int) -> Probed:
-            return Probed(max_nodes, max_edges, max_nodes <= 700, 10**6)
-
     monkeypatch.setattr(budget_module, "IsolatedProbe", Fitting)
     found = output(tmp_path / "budget")
     budget(task(), Inputs({"build_train": world.build_train}), found)
@@ -118,6 +167,22 @@ def test_training_takes_the_budget_that_was_found(
     assert trained.summary["max_nodes"] == sized.max_nodes
 
 
+def test_a_temporal_detector_trains_in_the_budget_that_was_found_for_its_sequences(
+    world: TinyWorld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(budget_module, "IsolatedProbe", Fitting)
+    found = output(tmp_path / "budget")
+    told = budget(task(model=SEQUENCES), Inputs({"build_train": world.build_train}), found).summary
+    assert told["model"] == "temporal"
+    assert 500 < int(str(told["max_nodes"])) <= 700
+    vgae = untrained_vgae(world.build_train, tmp_path / "vgae")
+    inputs = Inputs({"build_train": world.build_train, "budget": found.path, "vgae": vgae})
+    training = TrainingConfig(batch_budget="auto", max_epochs=1, threads=1, device="cpu")
+    config = TemporalTask(model=SEQUENCES, training=training, seed=1)
+    trained = train_temporal(config, inputs, output(tmp_path / "train"))
+    assert trained.summary["max_nodes"] == told["max_nodes"]
+
+
 def test_an_automatic_budget_is_a_task_that_seeds_share_and_training_waits_for() -> None:
     tasks: dict[str, TaskSpec] = {t.id: t for t in plan(experiment(batch_budget="auto", device="cpu"))}
     assert [n for n in tasks if n.startswith("budget")] == [
@@ -127,6 +192,25 @@ def test_an_automatic_budget_is_a_task_that_seeds_share_and_training_waits_for()
         assert tasks[f"autoencoder.student.s{seed}"].inputs["budget"] == "budget.student.vgae"
         assert tasks[f"curriculum.student.s{seed}"].inputs["budget"] == "budget.student.gat"
     assert not [n for n in (t.id for t in plan(experiment())) if n.startswith("budget")]
+
+
+def test_an_automatic_budget_of_sequences_is_a_task_of_its_own() -> None:
+    config = experiment({"windows": 4}, batch_budget="auto", device="cpu")
+    tasks = {t.id: t for t in plan(config)}
+    assert {"budget.teacher.temporal", "budget.student.temporal"} < set(tasks)
+    for seed in (1, 2):
+        assert tasks[f"temporal.student.s{seed}"].inputs["budget"] == "budget.student.temporal"
+    learns = tasks["budget.student.temporal"].config
+    assert isinstance(learns, BudgetTask)
+    assert isinstance(learns.teacher, TemporalConfig)
+    assert BudgetTask.model_validate_json(learns.model_dump_json()) == learns
+
+
+def test_a_budget_of_sequences_does_not_change_the_keys_of_others() -> None:
+    """Models are told apart in a frozen plan by their fields alone."""
+    for model in (VgaeConfig(), GatConfig(), TemporalConfig()):
+        read = BudgetTask.model_validate_json(task(model=model).model_dump_json())
+        assert type(read.model) is type(model)
 
 
 def test_an_automatic_budget_wants_the_device_named() -> None:
@@ -150,6 +234,25 @@ def test_a_model_is_named_by_variant_or_scale_and_is_the_largest_by_default(
     assert choose(experiment(), wanted) == expected
 
 
+@pytest.mark.parametrize(
+    ("wanted", "expected"),
+    [
+        ("temporal", Target("teacher", "temporal")),
+        ("student.temporal", Target("student", "temporal")),
+        ("gat", Target("teacher", "gat")),
+        ("", Target("teacher", "vgae")),
+    ],
+)
+def test_a_temporal_detector_is_found_where_the_experiment_has_one(wanted: str, expected: Target) -> None:
+    assert choose(experiment({"windows": 4}), wanted) == expected
+
+
+@pytest.mark.parametrize("wanted", ["temporal", "teacher.temporal"])
+def test_where_there_is_no_temporal_detector_it_is_said_how_to_have_one(wanted: str) -> None:
+    with pytest.raises(NotFound, match=r"--set temporal\.windows=8"):
+        choose(experiment(), wanted)
+
+
 @pytest.mark.parametrize("wanted", ["teacher.gta", "techer.vgae", "huge"])
 def test_an_unknown_model_is_told_with_those_there_are(wanted: str) -> None:
     with pytest.raises(NotFound, match=r"teacher\.vgae, teacher\.gat, student\.vgae"):
@@ -163,5 +266,5 @@ def test_no_window_to_try_is_an_error(tmp_path: Path, world: TinyWorld) -> None:
     with StoreWriter(tmp_path / "train") as writer:
         writer.meta = {"captures": [], "attacks": []}
     with pytest.raises(DataError, match="no window to try"):
-        _Spec(task(), tmp_path).store()
+        _Spec(task(), tmp_path).samples()
     assert np.diff(world.store("train").node_ptr).min() > 0

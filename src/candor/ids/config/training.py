@@ -200,9 +200,9 @@ class BudgetTask(Config):
     """The batch budget of one model of one scale, at one precision, on one type of device."""
 
     scale: str
-    model: VgaeConfig | GatConfig
+    model: VgaeConfig | GatConfig | TemporalConfig
     #: What it is distilled from: the teacher's forward pass takes memory too.
-    teacher: VgaeConfig | GatConfig | None = None
+    teacher: VgaeConfig | GatConfig | TemporalConfig | None = None
     distillation: DistillationConfig | None = None
     precision: Literal["32-true", "16-mixed", "bf16-mixed"]
     device: Literal["cpu", "cuda"]

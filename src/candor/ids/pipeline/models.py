@@ -16,7 +16,7 @@ from candor.ids.config import (
     VariantConfig,
 )
 from candor.ids.pipeline.tasks import make_task
-from candor.ids.targets import KINDS, Target, budget_task
+from candor.ids.targets import Target, budget_task, kinds_of
 
 
 def model_tasks(name: str, variant: VariantConfig, seed: int) -> list[TaskSpec]:
@@ -91,6 +91,7 @@ def temporal_tasks(
     """
     variant, lane = variants[name], f"{name}.s{seed}"
     training, learns, taught = variant.training, None, {}
+    sized = {"budget": f"budget.{name}.temporal"} if training.batch_budget == "auto" else {}
     teacher = variants[variant.teacher].temporal if variant.teacher else None
     if teacher is not None:
         learns, taught = variant.distillation, {"teacher": f"temporal.{variant.teacher}.s{seed}"}
@@ -111,7 +112,13 @@ def temporal_tasks(
                 distillation=learns,
                 seed=seed,
             ),
-            {"build_train": "build_train", "audit": "audit", "vgae": f"autoencoder.{lane}", **taught},
+            {
+                "build_train": "build_train",
+                "audit": "audit",
+                "vgae": f"autoencoder.{lane}",
+                **taught,
+                **sized,
+            },
             cpus=2,
         ),
         make_task(
@@ -136,7 +143,7 @@ def budget_tasks(name: str, config: ExperimentConfig) -> list[TaskSpec]:
             hint="Set training.device=cpu or training.device=cuda.",
         )
     graphs = {"build_train": "build_train"}
-    targets = [Target(name, kind) for kind in KINDS]
+    targets = [Target(name, kind) for kind in kinds_of(config.variants[name])]
     return [
         make_task(f"budget.{t.name}", "budget", budget_task(config, t, device), graphs, cpus=2)
         for t in targets
