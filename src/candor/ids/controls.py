@@ -30,6 +30,7 @@ from numpy.typing import NDArray
 from candor.errors import DataError
 from candor.flow.stage import Inputs, Output, Result
 from candor.ids.captures.frames import ERROR
+from candor.ids.captures.row_groups import row_groups
 from candor.ids.config import ControlsConfig
 from candor.ids.graphs.vocabulary import id_key
 from candor.ids.scoring import score_frame, window_rows
@@ -116,8 +117,9 @@ def fit(folder: Path, frames: Path) -> Known:
         contents.append(np.unique(bus.content[benign]))
         timed = benign & np.isfinite(bus.interval_s)
         volume = width / part.seconds[~part.y]
+        pair = bus.key[timed], bus.interval_s[timed]
         for name in {"", part.vehicle}:
-            pairs.setdefault(name, []).append((bus.key[timed], bus.interval_s[timed]))
+            pairs.setdefault(name, []).append(pair)
             rates.setdefault(name, []).append(volume)
     known = Known(_union(ids, np.uint32), _union(contents, np.uint64))
     if not len(known.ids):
@@ -179,16 +181,24 @@ def early_share(bus: Bus, part: Windows, known: Known, width: int, early: float)
 
 def read_bus(path: Path) -> Bus:
     """Frames of one capture as the controls see them."""
-    df = pl.read_parquet(path, columns=["timestamp", "id", "data", "label", "flags"])
-    df = df.filter((pl.col("flags") & ERROR) == 0)
-    key = id_key(df["id"].to_numpy(), df["flags"].to_numpy())
-    t = df["timestamp"].to_numpy()
+    keys, times, contents, labels = [], [], [], []
+    # Payloads take most of a table's memory, and their hashes are all that is wanted.
+    for part in row_groups(path, "frames", ["timestamp", "id", "data", "label", "flags"]):
+        df = part.filter((pl.col("flags") & ERROR) == 0)
+        keys.append(id_key(df["id"].to_numpy(), df["flags"].to_numpy()))
+        times.append(df["timestamp"].to_numpy())
+        contents.append(pl.DataFrame({"key": keys[-1], "data": df["data"]}).hash_rows(seed=0).to_numpy())
+        labels.append(df["label"].fill_null(0).to_numpy().astype(bool))
+    key, t = _joined(keys, np.uint32), _joined(times, np.float64)
     order = np.argsort(key, kind="stable")
     interval = np.full(len(t), np.inf)
     same = key[order][1:] == key[order][:-1]
     interval[order[1:][same]] = np.diff(t[order])[same]
-    content = pl.DataFrame({"key": key, "data": df["data"]}).hash_rows(seed=0).to_numpy()
-    return Bus(key, content, df["label"].fill_null(0).to_numpy().astype(bool), interval)
+    return Bus(key, _joined(contents, np.uint64), _joined(labels, np.bool_), interval)
+
+
+def _joined(parts: list[NDArray[Any]], dtype: type) -> NDArray[Any]:
+    return np.concatenate([*parts, np.zeros(0, dtype)])
 
 
 def _window_frames(folder: Path) -> int:

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pandera.polars as pa
 import polars as pl
+import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from pandera.errors import SchemaError, SchemaErrors
 
@@ -317,5 +318,31 @@ class Frames:
 
     @staticmethod
     def arrays(path: Path) -> FrameArrays:
-        """One capture as arrays (see FrameArrays)."""
-        return to_arrays(read(path))
+        """One capture as arrays (see FrameArrays), read by row groups: as a table it takes several times their memory."""
+        with readable(path, "frames"):
+            num_rows = pq.read_metadata(path).num_rows
+        if not num_rows:
+            return to_arrays(read(path))
+        parts = (validate(part, place=path.name) for part in row_groups(path, "frames"))
+        return _collected((part for part in parts if len(part)), num_rows)
+
+
+def _collected(parts: Iterator[pl.DataFrame], num_rows: int) -> FrameArrays:
+    """Tables of one capture, ``num_rows`` together, as arrays that each of them is copied into."""
+    columns: dict[str, Any] = {}
+    families: list[tuple[slice, list[str]]] = []
+    at, start_s = 0, None
+    for table in parts:
+        start_s = float(table["timestamp"][0]) if start_s is None else start_s
+        part = to_arrays(table, start_s=start_s)
+        here = slice(at, at + len(part))
+        for name in _PER_FRAME:
+            own = getattr(part, name)
+            columns.setdefault(name, np.empty((num_rows, *own.shape[1:]), own.dtype))[here] = own
+        families.append((here, part.attack_names))
+        at = here.stop
+    names = sorted({name for _, own in families for name in own})
+    for here, own in families:  # -1, benign, takes the last.
+        code = np.array([*(names.index(name) for name in own), -1], np.int16)
+        columns["attack_code"][here] = code[columns["attack_code"][here]]
+    return FrameArrays(**columns, attack_names=names)

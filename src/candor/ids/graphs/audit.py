@@ -7,7 +7,7 @@ training: nothing of this flows into a profile, a scaler or a graph.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +15,10 @@ import numpy as np
 import polars as pl
 
 from candor.flow.stage import Inputs, Output, Result
-from candor.ids.captures.frames import FrameArrays, Frames, bus_frames
+from candor.ids.captures.frames import FrameArrays, Frames, without_errors
 from candor.ids.config import AuditConfig
 from candor.ids.graphs import checks, common_checks, elsewhere, recorded_checks, shortcuts
-from candor.ids.graphs.containment import near_duplicates
+from candor.ids.graphs.containment import near_duplicates, sketch
 from candor.ids.graphs.contents import U64, frame_hashes
 from candor.ids.graphs.features import NODE_FEATURES
 from candor.ids.graphs.findings import Finding, Severity
@@ -32,13 +32,13 @@ class _Captures:
     """What was read of every capture once.
 
     Attributes:
-        hashes: of every bus frame. benign: of those that are no attack. shortcuts: measured on test captures.
+        hashes: of every bus frame. sketches: of those that are no attack. shortcuts: measured on test captures.
         steps: of time, see there. lengths: shortest and longest payload in bytes, and the number of IDs. telltales: IDs with attacks, of test
             captures.
     """
 
     hashes: dict[str, U64]
-    benign: dict[str, U64]
+    sketches: dict[str, U64]
     shortcuts: list[shortcuts.Measured]
     lengths: dict[str, tuple[int, int, int]]
     telltales: list[Telltale]
@@ -54,7 +54,7 @@ def audit(config: AuditConfig, inputs: Inputs, out: Output) -> Result:
     catalog = pl.read_parquet(inputs.path("ingest") / "catalog.parquet")
     captures = _read(config, inputs.path("ingest"), catalog, out)
     digests = checks.content_digests(captures.hashes)
-    duplicates, shared = near_duplicates(config, catalog, captures.benign, digests)
+    duplicates, shared = near_duplicates(config, catalog, captures.sketches, digests)
     findings = [*_findings(config, inputs, catalog, captures, digests), *duplicates]
     findings += shortcuts.findings(captures.shortcuts, config)
     findings += elsewhere.findings(config.elsewhere, catalog)
@@ -68,33 +68,36 @@ def audit(config: AuditConfig, inputs: Inputs, out: Output) -> Result:
 
 def _read(config: AuditConfig, ingest: Path, catalog: pl.DataFrame, out: Output) -> _Captures:
     found = _Captures({}, {}, [], {}, [], {})
-    free: dict[str, FrameArrays] = {}
+    free: dict[str, str] = {}
     # Attack-free captures first: one of each vehicle stands beside its captures of attacks only.
     rows = catalog.sort(pl.col("attack") != "", maintain_order=True).select(
         "capture", "split", "vehicle", "attack"
     )
     for done, (capture, split, vehicle, attack) in enumerate(rows.iter_rows()):
-        frames = _on_the_bus(Frames.arrays(ingest / "frames" / f"{capture}.parquet"))
+        frames = _bus_frames(ingest, capture)
         found.hashes[capture] = frame_hashes(frames)
-        found.benign[capture] = found.hashes[capture][frames.y == 0]
+        benign = found.hashes[capture][frames.y == 0]
+        found.sketches[capture] = sketch(benign, config.run_frames, config.keep_one_in)
         found.steps[capture] = recorded_checks.time_steps(frames)
         if len(frames):
             dlc = frames.dlc
             found.lengths[capture] = int(dlc.min()), int(dlc.max()), len(np.unique(frames.id))
         if not attack:
-            free.setdefault(vehicle, frames)
+            free.setdefault(vehicle, capture)
         if split == "test":
-            found.shortcuts.extend(shortcuts.measure(capture, frames, config, beside=free.get(vehicle)))
+            wanted = vehicle in free and bool(frames.y.all())
+            beside = _bus_frames(ingest, free[vehicle]) if wanted else None
+            found.shortcuts.extend(shortcuts.measure(capture, frames, config, beside=beside))
             found.telltales.extend(telltales(capture, frames))
+            del beside
+        del frames, benign  # Before the next capture is read.
         out.progress(done, len(catalog) + 1, f"reading {capture}")
     return found
 
 
-def _on_the_bus(frames: FrameArrays) -> FrameArrays:
+def _bus_frames(ingest: Path, capture: str) -> FrameArrays:
     """Without error frames, as windows see a capture."""
-    rows = bus_frames(frames)
-    picked = {f.name: getattr(frames, f.name)[rows] for f in fields(frames) if f.name != "attack_names"}
-    return replace(frames, **picked)
+    return without_errors(Frames.arrays(ingest / "frames" / f"{capture}.parquet"))
 
 
 def _findings(

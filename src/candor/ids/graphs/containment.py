@@ -43,7 +43,8 @@ def sketch(benign_hash_n: U64, run_frames: int, keep_one_in: int) -> U64:
     """Distinct hashes of runs at every offset, one in ``keep_one_in`` of the hash space, ascending."""
     starts = np.arange(max(len(benign_hash_n) - run_frames + 1, 0))
     mixed = window_hashes(benign_hash_n, starts, run_frames)
-    mixed = (mixed ^ (mixed >> np.uint64(31))) * _SPREAD
+    mixed ^= mixed >> np.uint64(31)
+    mixed *= _SPREAD
     return np.unique(mixed[mixed <= np.uint64((1 << 64) // keep_one_in - 1)])
 
 
@@ -68,10 +69,9 @@ def shared_runs(sketches: Mapping[str, U64]) -> list[Shared]:
 
 
 def near_duplicates(
-    limits: AuditLimits, catalog: pl.DataFrame, benign: Mapping[str, U64], identical: Mapping[str, str]
+    limits: AuditLimits, catalog: pl.DataFrame, sketches: Mapping[str, U64], identical: Mapping[str, str]
 ) -> tuple[list[Finding], list[Shared]]:
     """Findings and all measured pairs. ``identical``: capture → content digest; equal ones are reported elsewhere."""
-    sketches = {name: sketch(h, limits.run_frames, limits.keep_one_in) for name, h in benign.items()}
     pairs = [p for p in shared_runs(sketches) if identical[p.a] != identical[p.b]]
     rows = {row["capture"]: row for row in catalog.iter_rows(named=True)}
     return list(_findings(limits, pairs, rows)), pairs

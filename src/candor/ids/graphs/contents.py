@@ -12,6 +12,9 @@ from candor.ids.graphs.vocabulary import id_key
 
 # n frames, G windows
 
+#: Windows whose hashes are computed at once.
+_AT_ONCE = 1 << 18
+
 U64 = npt.NDArray[np.uint64]
 
 #: Odd, so that it has an inverse modulo 2^64: a window's hash must not depend on where it lies in the capture.
@@ -36,6 +39,17 @@ def _mix(x: U64) -> U64:
 
 def window_hashes(frame_hash_n: U64, start_G: npt.NDArray[np.integer], window_frames: int) -> U64:
     """Polynomial hash of each window, the same wherever the window lies (arithmetic modulo 2^64)."""
+    found = np.empty(len(start_G), np.uint64)
+    # Some at a time: powers, prefix sums and their like are 40 B a frame.
+    for a in range(0, len(start_G), _AT_ONCE):
+        start = start_G[a : a + _AT_ONCE]
+        first = int(start.min())
+        own = frame_hash_n[first : int(start.max()) + window_frames]
+        found[a : a + _AT_ONCE] = _window_hashes(own, start - first, window_frames)
+    return found
+
+
+def _window_hashes(frame_hash_n: U64, start_G: npt.NDArray[np.integer], window_frames: int) -> U64:
     n = len(frame_hash_n)
     prefix = np.zeros(n + 1, np.uint64)
     np.cumsum(frame_hash_n * _powers(_BASE, n), out=prefix[1:])
