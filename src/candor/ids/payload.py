@@ -6,6 +6,7 @@ Like the controls they read frames, not graphs, and judge the same windows.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -33,16 +34,24 @@ def fit_payload(config: PayloadConfig, inputs: Inputs, out: Output) -> Result:
         DataError: no benign frame lies in a training window.
     """
     frames, folder = inputs.path("ingest") / "frames", inputs.path("build_train") / "train"
-    pieces = [benign(stream_of(frames, part.capture), part) for part in bus_windows(folder)]
-    if not any(len(piece.frames) for piece in pieces):
+    counts: list[int] = []
+
+    def pieces() -> Iterator[Piece]:
+        """One capture at a time: a training set need not fit into memory."""
+        for part in bus_windows(folder):
+            piece = benign(stream_of(frames, part.capture), part)
+            counts.append(len(piece.frames))
+            yield piece
+
+    costs = dynamics.learn_costs(pieces(), config.calibration_s)
+    if not any(counts):
         raise DataError(
             "no benign frame in any training window: payload dynamics have nothing to learn from",
             place=folder.name,
             hint="Add an attack-free training capture, or use shorter windows.",
         )
-    costs = dynamics.learn_costs(pieces, config.calibration_s)
     write_costs(costs, out.path)
-    return Result({"captures": len(pieces), "benign_frames": sum(len(piece.frames) for piece in pieces)})
+    return Result({"captures": len(counts), "benign_frames": sum(counts)})
 
 
 def score_payload(config: PayloadConfig, inputs: Inputs, out: Output) -> Result:
@@ -93,10 +102,11 @@ def _judge(
 
 def _vehicles(frames: Path, folder: Path) -> dict[str, Counts]:
     """What the benign training frames of each vehicle did."""
-    pieces: dict[str, list[Piece]] = {}
+    found: dict[str, Counts] = {}
     for part in bus_windows(folder):
-        pieces.setdefault(part.vehicle, []).append(benign(stream_of(frames, part.capture), part))
-    return {vehicle: Counts.of(of) for vehicle, of in pieces.items()}
+        counts = Counts.of([benign(stream_of(frames, part.capture), part)])
+        found[part.vehicle] = counts.plus(found.get(part.vehicle))
+    return found
 
 
 def write_costs(costs: Costs, folder: Path) -> None:

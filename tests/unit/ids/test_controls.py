@@ -14,7 +14,7 @@ from candor.flow.stage import Inputs, Output
 from candor.ids.captures.frames import COLUMNS
 from candor.ids.captures.frames import write as write_frames
 from candor.ids.config import ControlsConfig
-from candor.ids.controls import NAMES, controls
+from candor.ids.controls import NAMES, controls, read_bus
 from candor.ids.scoring import validate
 
 WIDTH = 10
@@ -191,3 +191,12 @@ def test_training_without_a_benign_frame_is_an_error(tmp_path: Path) -> None:
     attacks = traffic(0.5).with_columns(pl.lit(1, pl.UInt8).alias("label"), pl.lit("x").alias("attack"))
     with pytest.raises(DataError, match="no benign frame"):
         run(tmp_path, attacks, traffic(0.5))
+
+
+def test_a_capture_is_the_same_bus_however_many_row_groups_it_is_stored_in(tmp_path: Path) -> None:
+    df = traffic(2.0, forged=((0.5, 0x300, b"\x07"), (1.5, 0x100, b"\x09")))
+    df.write_parquet(tmp_path / "one.parquet")
+    df.write_parquet(tmp_path / "many.parquet", row_group_size=7)
+    one, many = (read_bus(tmp_path / f"{name}.parquet") for name in ("one", "many"))
+    for name, column in vars(one).items():
+        np.testing.assert_array_equal(getattr(many, name), column)

@@ -16,12 +16,16 @@ import numpy as np
 import numpy.typing as npt
 
 from candor.errors import DataError
-from candor.ids.captures.frames import Frames
-from candor.ids.graphs.stream import prepare
+from candor.ids.captures.cursor import Cursor
+from candor.ids.captures.frame_file import FrameFile
+from candor.ids.graphs.vocabulary import id_key
 from candor.ids.models.order import Order
 
 F64 = npt.NDArray[np.float64]
 I64 = npt.NDArray[np.int64]
+
+#: Windows whose frames are held at once.
+_WINDOWS = 1 << 12
 
 
 class NGrams:
@@ -35,15 +39,18 @@ class NGrams:
         self._frames = frames
         folder = graphs / "train"
         benign = np.load(folder / "y.npy") == 0
-        parts = [ids[benign[rows]] for rows, ids in _windows(folder, frames) if benign[rows].any()]
-        if not parts:
+        if not benign.any():
             raise DataError(
                 "the training split has no benign window", hint="Sequences of IDs are counted in them."
             )
-        ids = np.concatenate([part.ravel() for part in parts])
-        self._order = Order.fit(
-            ids, np.concatenate([_since(part) for part in parts]), order=order, smoothing=smoothing
-        )
+        # Twice over the frames: windows of a long training set are not held.
+        keys = np.zeros(0, np.int64)
+        for rows, ids in _windows(folder, frames):
+            keys = np.union1d(keys, ids[benign[rows]])
+        self._order = Order.empty(keys, order=order, smoothing=smoothing)
+        for rows, ids in _windows(folder, frames):
+            own = ids[benign[rows]]
+            self._order = self._order.seen(own.ravel(), _since(own))
         sequences = len(self._order.counts[-1].pair)
         self.said = {"ids": len(self._order.key_P), "order": order, "sequences": sequences}
 
@@ -62,12 +69,22 @@ def _since(ids_GW: I64) -> I64:
 
 
 def _windows(folder: Path, frames: Path) -> Iterator[tuple[I64, I64]]:
-    """(rows of the store, ID keys [G, W] of their frames) of every capture of a GraphStore folder."""
+    """(rows of the store, ID keys [G, W] of their frames) of a GraphStore folder, some windows of a capture at a time."""
     meta: dict[str, Any] = json.loads((folder / "meta.json").read_text())
     width, window = int(meta["window"]["window_frames"]), np.load(folder / "window.npy")
     for number, capture in enumerate(meta["captures"]):
         rows = np.flatnonzero(window["capture"] == number)
-        if len(rows):
-            stream = prepare(Frames.arrays(frames / f"{capture['capture']}.parquet"))
-            at = window["start"][rows].astype(np.int64)[:, None] + np.arange(width)
-            yield rows, stream.key_U[stream.code_n[at]].astype(np.int64)
+        start = window["start"][rows].astype(np.int64)
+        # A capture's windows begin anew with each of its profiles.
+        for run in np.split(np.arange(len(rows)), np.flatnonzero(np.diff(start) < 0) + 1):
+            keys = _keys(frames / f"{capture['capture']}.parquet")
+            for at in range(0, len(run), _WINDOWS):
+                block = run[at : at + _WINDOWS]
+                first = int(start[block[0]])
+                held = keys.rows(first, int(start[block[-1]]) + width)
+                yield rows[block], held[start[block][:, None] - first + np.arange(width)].astype(np.int64)
+
+
+def _keys(path: Path) -> Cursor[npt.NDArray[np.uint32]]:
+    parts = (id_key(part.id, part.flags) for part in FrameFile(path).frames())
+    return Cursor(parts, lambda part, rows: part[rows], np.concatenate)

@@ -37,17 +37,21 @@ class Cursor(Generic[RowsT]):
 
         Raises IndexError if the capture ends before ``b``.
         """
+        self._drop(a)
         while self._end < b:
             part = next(self._parts, None)
             if part is None:
                 raise IndexError(f"the capture has {self._end} rows, not {b}")
             self._held.append(part)
             self._end += len(part)
-        while self._first + len(self._held[0]) <= a:
-            self._first += len(self._held.pop(0))
+            self._drop(a)  # Where rows are left out, they are not held until the next ones are found.
         found, at = [], self._first
         for part in self._held:
             if at < b:
                 found.append(self._cut(part, slice(max(a - at, 0), b - at)))
             at += len(part)
         return found[0] if len(found) == 1 else self._join(found)
+
+    def _drop(self, a: int) -> None:
+        while self._held and self._first + len(self._held[0]) <= a:
+            self._first += len(self._held.pop(0))

@@ -10,7 +10,7 @@ Legend: m places in sequences laid end to end, P identifiers, k the length of a 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -35,6 +35,11 @@ class _Counts:
     def of(cls, context: I64, pair: I64) -> _Counts:
         return cls(*np.unique(context, return_counts=True), *np.unique(pair, return_counts=True))
 
+    def plus(self, other: _Counts) -> _Counts:
+        """Both together."""
+        context = _added(self.context, self.context_seen, other.context, other.context_seen)
+        return _Counts(*context, *_added(self.pair, self.pair_seen, other.pair, other.pair_seen))
+
     @staticmethod
     def look_up(keys: I64, seen: I64, asked: I64) -> F64:
         """Count of each key that is asked for, 0 where it was never seen."""
@@ -42,6 +47,14 @@ class _Counts:
             return np.zeros(len(asked))
         at = np.minimum(np.searchsorted(keys, asked), len(keys) - 1)
         return np.where(keys[at] == asked, seen[at], 0).astype(np.float64)
+
+
+def _added(a: I64, seen_a: I64, b: I64, seen_b: I64) -> tuple[I64, I64]:
+    keys = np.union1d(a, b)
+    seen = np.zeros(len(keys), np.int64)
+    for own, number in ((a, seen_a), (b, seen_b)):
+        seen[np.searchsorted(keys, own)] += number
+    return keys, seen
 
 
 @dataclass(frozen=True)
@@ -68,7 +81,11 @@ class Order:
         Raises:
             DataError: too many identifiers for contexts of this length.
         """
-        key_P = np.unique(id_m)
+        return cls.empty(np.unique(id_m), order=order, smoothing=smoothing).seen(id_m, since_m)
+
+    @classmethod
+    def empty(cls, key_P: npt.NDArray[Any], *, order: int, smoothing: float) -> Order:
+        """Nothing seen of these identifiers, which ascend. Raises as ``fit``."""
         slots = len(key_P) + 1
         # Contexts are whole numbers to the base of the slots, and must fit into 63 bits.
         if order * np.log2(slots) >= 63:
@@ -76,10 +93,14 @@ class Order:
                 f"{len(key_P)} IDs are too many for sequences of {order}",
                 hint="Lower the order (ngram_order).",
             )
-        empty = cls(key_P, order, smoothing * slots, ())
-        code_m = empty._codes(id_m)
-        keys = [empty._keys_of(code_m, since_m, k)[1:] for k in range(1, order)]
-        return cls(key_P, order, smoothing * slots, tuple(_Counts.of(*both) for both in keys))
+        none = np.zeros(0, np.int64)
+        return cls(key_P, order, smoothing * slots, tuple(_Counts.of(none, none) for _ in range(1, order)))
+
+    def seen(self, id_m: npt.NDArray[Any], since_m: I64) -> Order:
+        """More sequences counted, as ``fit`` does."""
+        code_m = self._codes(id_m)
+        more = (_Counts.of(*self._keys_of(code_m, since_m, k)[1:]) for k in range(1, self.order))
+        return replace(self, counts=tuple(a.plus(b) for a, b in zip(self.counts, more, strict=True)))
 
     @property
     def slots(self) -> int:

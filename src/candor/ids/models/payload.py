@@ -20,7 +20,7 @@ Legend: n frames, P identifiers, B = 8 bytes, L = 16 levels, V = 256 values, Q =
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -172,7 +172,7 @@ def rows_of(key_P: npt.NDArray[np.uint32], stream: Stream) -> I64:
     return np.where(key_P[row] == stream.key_U, row, -1).astype(np.int64)
 
 
-def learn_costs(pieces: Sequence[Piece], calibration_s: float) -> Costs:
+def learn_costs(pieces: Iterable[Piece], calibration_s: float) -> Costs:
     """What bytes cost by behaviour: the first ``calibration_s`` seconds of each piece judge the rest of it."""
     sums = np.zeros((len(BEHAVIOURS), kernels.VIEWS, 3))
     for piece in pieces:

@@ -127,6 +127,18 @@ def test_longer_sequences_rank_attacks_too_and_no_test_frame_teaches_them(
     np.testing.assert_allclose(again, expected.to_numpy())
 
 
+def test_sequences_are_the_same_however_many_windows_are_held_at_once(
+    world: TinyWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def scores() -> np.ndarray:
+        fitted = NGrams(3, 0.1, world.build_train, world.ingest / "frames")
+        return fitted.score(world.build_train / "val")
+
+    whole = scores()
+    monkeypatch.setattr("candor.ids.baselines.ngrams._WINDOWS", 3)
+    np.testing.assert_array_equal(scores(), whole)
+
+
 def test_the_stage_writes_every_baseline_for_both_splits(world: TinyWorld, tmp_path: Path) -> None:
     out = output(tmp_path)
     inputs = Inputs({"build_train": world.build_train, "build_test": world.build_test})

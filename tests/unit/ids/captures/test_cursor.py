@@ -1,3 +1,6 @@
+import weakref
+from collections.abc import Iterator
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -31,6 +34,22 @@ def test_only_what_is_still_wanted_is_held() -> None:
     reader.rows(0, 9)
     assert np.shares_memory(reader.rows(7, 9), parts[2])
     assert len(reader._held) == 1
+
+
+def test_rows_that_are_left_out_are_not_held_until_the_next_ones_are_found() -> None:
+    alive: list[weakref.ref[np.ndarray]] = []
+
+    def parts() -> Iterator[np.ndarray]:
+        for i in range(10):
+            assert sum(ref() is not None for ref in alive) <= 2
+            part = np.arange(3 * i, 3 * i + 3)
+            alive.append(weakref.ref(part))
+            yield part
+            del part
+
+    reader = Cursor(parts(), lambda part, rows: part[rows], np.concatenate)
+    reader.rows(0, 2)
+    assert reader.rows(27, 30).tolist() == [27, 28, 29]
 
 
 def test_rows_behind_the_end_are_refused() -> None:

@@ -39,6 +39,20 @@ def test_arrays_are_relative_padded_and_coded(make_frames, tmp_path: Path) -> No
     assert len(arrays) == 3
 
 
+def test_arrays_do_not_tell_how_many_row_groups_a_capture_is_stored_in(make_frames, tmp_path: Path) -> None:
+    rows = [(100.0 + i, i, f"{i:02x}" * (i % 9), i % 2) for i in range(20)]
+    families = ["" if i % 2 == 0 else "spoofing" if i < 7 else "dos" for i in range(20)]
+    table = make_frames(rows).with_columns(attack=pl.Series(families))
+    table.write_parquet(tmp_path / "many.parquet", row_group_size=3)
+    whole, many = fr.to_arrays(table), Frames.arrays(tmp_path / "many.parquet")
+    assert many.attack_names == whole.attack_names == ["dos", "spoofing"]
+    for name in ("t", "id", "data", "dlc", "y", "attack_code", "flags"):
+        assert getattr(many, name).dtype == getattr(whole, name).dtype
+        np.testing.assert_array_equal(getattr(many, name), getattr(whole, name))
+    fr.write(table.clear(), tmp_path / "none.parquet")
+    assert len(Frames.arrays(tmp_path / "none.parquet")) == 0
+
+
 def test_unlabelled_frames_count_as_benign_in_arrays(make_frames) -> None:
     assert fr.to_arrays(make_frames([(0.0, 1, "00", None)])).y.tolist() == [0]
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from graph_cases import bus, flood
 
 from candor.ids.graphs.containment import shared_runs, sketch
@@ -16,6 +17,13 @@ def test_the_frames_of_a_recording_are_found_under_the_attack() -> None:
     one = sketch(benign_hashes(base), 16, 1)
     other = sketch(benign_hashes(flood(base, 1.0, 2.0)), 16, 1)
     assert np.array_equal(one, other)
+
+
+def test_hashes_do_not_tell_how_many_windows_were_looked_at_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    h = benign_hashes(bus(4.0))
+    whole = sketch(h, 16, 2)
+    monkeypatch.setattr("candor.ids.graphs.contents._AT_ONCE", 100)
+    assert np.array_equal(sketch(h, 16, 2), whole)
 
 
 def test_two_recordings_of_one_bus_share_nothing() -> None:
