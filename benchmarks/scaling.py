@@ -71,12 +71,19 @@ def calibrated(times: int) -> dict[str, float]:
         for name, length in (("few", 1), ("long", times)):
             capture = FrameFile(write_long(Path(folder) / f"{name}.parquet", length))
             reset_peak_memory()
+            before = peak_memory_bytes()
             begin = time.perf_counter()
             with Tally(Path(folder)) as tally:
                 add_capture(tally, capture)
                 profile = tally.profile(kind="attack_free", vehicle="car_a", source=["benchmark"])
             measured = time.perf_counter() - begin
-    return {"frames": profile.frames, "calibrate_s": measured, "peak_MB": peak_memory_bytes() / 2**20}
+    peak = peak_memory_bytes()
+    return {
+        "frames": profile.frames,
+        "calibrate_s": measured,
+        "peak_MB": peak / 2**20,
+        "own_MB": (peak - before) / 2**20,
+    }
 
 
 def long(folder: Path, times: int) -> list[Callable[[], Blocks]]:
@@ -143,9 +150,10 @@ def _sizes(kind: str) -> tuple[dict[str, float], dict[str, float]]:
 
 def _calibration() -> Measurement:
     small, large = _sizes("calibrate")
-    times = {name: large[name] / small[name] for name in small}
+    times = {name: large[name] / small[name] for name in ("frames", "calibrate_s", "peak_MB")}
     figures = {f"× {name}": round(value, 3) for name, value in times.items()}
     figures |= {"frames": int(large["frames"]), "peak_MB": round(large["peak_MB"])}
+    figures |= {"own_MB": [round(small["own_MB"]), round(large["own_MB"])]}
     figures |= {"ns_a_frame": round(large["calibrate_s"] / large["frames"] * 1e9)}
     reached = times["frames"] / times["calibrate_s"] / max(times["peak_MB"], 1.0)
     unit = "of linear, at the same memory"
