@@ -20,3 +20,13 @@ class _Runtime:
 
 #: ``device: Annotated[str, Runtime] = "auto"`` keeps ``device`` out of every task key.
 Runtime = _Runtime()
+
+
+@dataclass(frozen=True)
+class _Later:
+    """Marks a science field that came when there were results already: at its default it stays out of the fingerprint."""
+
+
+#: ``devices: Annotated[int, Later] = 1`` leaves the keys of everything that was computed without it as they are. Its default
+#: must be what was done before, and must never change.
+Later = _Later()

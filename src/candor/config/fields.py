@@ -8,12 +8,17 @@ from typing import Annotated, Any, get_args, get_origin
 from pydantic import BaseModel, Discriminator
 from pydantic.fields import FieldInfo
 
-from candor.config.base import Runtime
+from candor.config.base import Later, Runtime
 
 
 def is_runtime(field: FieldInfo) -> bool:
     """True if the field is marked ``Runtime``, also inside a union: ``Annotated[int, Runtime] | None``."""
     return Runtime in field.metadata or _mentions_runtime(field.annotation)
+
+
+def is_unsaid(field: FieldInfo, value: object) -> bool:
+    """True if the field is marked ``Later`` and has its default."""
+    return Later in field.metadata and bool(value == field.default)
 
 
 def _mentions_runtime(annotation: Any) -> bool:

@@ -9,12 +9,15 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from candor.config.fields import is_runtime
+from candor.config.fields import is_runtime, is_unsaid
 from candor.errors import ConfigError
 
 
 def science(config: BaseModel) -> dict[str, Any]:
-    """JSON of ``config`` without its Runtime fields, at any depth (models, lists, mappings, unions)."""
+    """JSON of ``config`` without its Runtime fields, at any depth (models, lists, mappings, unions).
+
+    Fields marked ``Later`` are left out where they have their default.
+    """
     pruned = _prune(config, config.model_dump(mode="json"))
     assert isinstance(pruned, dict)
     return pruned
@@ -24,7 +27,8 @@ def _prune(value: Any, dumped: Any) -> Any:
     """Walk a value beside its JSON dump; the value knows the models, the dump knows how leaves are written."""
     if isinstance(value, BaseModel):
         fields = type(value).model_fields
-        return {n: _prune(getattr(value, n), dumped[n]) for n, f in fields.items() if not is_runtime(f)}
+        own = {n: getattr(value, n) for n, f in fields.items() if not is_runtime(f)}
+        return {n: _prune(v, dumped[n]) for n, v in own.items() if not is_unsaid(fields[n], v)}
     if isinstance(value, Mapping):
         # The dump turns keys into text and keeps their order.
         return {key: _prune(v, d) for v, (key, d) in zip(value.values(), dumped.items(), strict=True)}

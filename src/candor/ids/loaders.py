@@ -26,6 +26,13 @@ def graph_loader(store: GraphStore, sampler: BatchSampler, training: TrainingCon
                     place="training.loader.kind",
                     hint="Use training.device=cuda or training.loader.kind=packed.",
                 )
+            if training.devices > 1:
+                raise ConfigError(
+                    "training.loader.kind=cugraph is of one process, and training.devices is "
+                    f"{training.devices}",
+                    place="training.loader.kind",
+                    hint="Use training.loader.kind=packed.",
+                )
             device = accelerator(training.device)
             return cugraph_loading.CugraphLoader(store, sampler, location=location, device=device)
         case _:

@@ -33,6 +33,7 @@ from candor.ids.training import (
     SCORING_NODES,
     benign_per_attack,
     curriculum_sampler,
+    on_devices,
     summary,
     vgae_errors,
 )
@@ -40,6 +41,7 @@ from candor.learn.batching import GraphBatch
 from candor.learn.checkpoints import count_parameters, load_weights, seed_everything
 from candor.learn.fit import accelerator, fit, use_threads
 from candor.learn.loading import GraphLoader
+from candor.learn.ranks import agreed
 from candor.learn.sampling import BudgetSampler
 
 
@@ -52,11 +54,15 @@ def train_temporal(config: TemporalTask, inputs: Inputs, out: Output) -> Result:
     Raises:
         DataError: the training windows are of one class only.
     """
+    return on_devices(_train_temporal, config, inputs, out)
+
+
+def _train_temporal(config: TemporalTask, inputs: Inputs, out: Output) -> Result:
     graphs, training = inputs.path("build_train"), with_budget(config.training, inputs)
     store, val = (GraphStore.open(graphs / split) for split in ("train", "val"))
     attack_weight = benign_per_attack(store.y_G)
     use_threads(training.threads)
-    hardness_G = vgae_errors(load_vgae(inputs.path("vgae")), store, training)
+    hardness_G = agreed(vgae_errors(load_vgae(inputs.path("vgae")), store, training))
     history_GT = histories_of(store, config.model)
     sizes = sequence_sizes(history_GT, store.node_counts, store.edge_counts)
     chosen = curriculum_sampler(config.curriculum, training, store.y_G, hardness_G, sizes, config.seed)

@@ -14,7 +14,7 @@ from pydantic import TypeAdapter
 from torch import nn
 
 from candor.errors import DataError
-from candor.flow.stage import Inputs, Json, Output, Result
+from candor.flow.stage import Inputs, Json, Output, Result, Stage
 from candor.ids.budget import with_budget
 from candor.ids.config import (
     AutoencoderTask,
@@ -23,6 +23,7 @@ from candor.ids.config import (
     DistillationConfig,
     FusionConfig,
     FusionTask,
+    TemporalTask,
     TrainingConfig,
 )
 from candor.ids.fusion.family import train, untrained
@@ -42,7 +43,10 @@ from candor.learn.curriculum import CurriculumSampler, Schedule
 from candor.learn.fit import FitReport, accelerator, fit, use_threads
 from candor.learn.loading import GraphLoader
 from candor.learn.profiling import PARTS, StepProfile
+from candor.learn.ranks import Rank, agreed, rank, together
 from candor.learn.sampling import BudgetSampler
+
+Trained = AutoencoderTask | CurriculumTask | TemporalTask
 
 #: Quantile of the benign validation anomaly from which fusion.anomaly_margin is measured.
 _BENIGN_QUANTILE = 0.999
@@ -52,6 +56,10 @@ SCORING_NODES, SCORING_EDGES = 16384, 65536
 
 def train_autoencoder(config: AutoencoderTask, inputs: Inputs, out: Output) -> Result:
     """A VGAE on benign training windows; early stopping by benign validation windows. Reads train/ and val/."""
+    return on_devices(_train_autoencoder, config, inputs, out)
+
+
+def _train_autoencoder(config: AutoencoderTask, inputs: Inputs, out: Output) -> Result:
     graphs = inputs.path("build_train")
     sets = {}
     for split in ("train", "val"):
@@ -84,12 +92,16 @@ def train_autoencoder(config: AutoencoderTask, inputs: Inputs, out: Output) -> R
 
 def train_curriculum(config: CurriculumTask, inputs: Inputs, out: Output) -> Result:
     """A GAT on all training windows, benign ones chosen by the errors of the lane's VGAE. Reads train/ and val/."""
+    return on_devices(_train_curriculum, config, inputs, out)
+
+
+def _train_curriculum(config: CurriculumTask, inputs: Inputs, out: Output) -> Result:
     graphs = inputs.path("build_train")
     store, val = (GraphStore.open(graphs / split) for split in ("train", "val"))
     y_G, attack_weight = store.y_G, benign_per_attack(store.y_G)
     training, curriculum = with_budget(config.training, inputs), config.curriculum
     use_threads(training.threads)
-    hardness_G = vgae_errors(load_vgae(inputs.path("vgae")), store, training)
+    hardness_G = agreed(vgae_errors(load_vgae(inputs.path("vgae")), store, training))
     sizes = (store.node_counts, store.edge_counts)
     sampler = curriculum_sampler(curriculum, training, y_G, hardness_G, sizes, config.seed)
     teacher = None
@@ -216,6 +228,14 @@ def _gat_teacher(
     return WindowTeacher(model, config, logits_GC)
 
 
+def on_devices(stage: Stage, config: Trained, inputs: Inputs, out: Output) -> Result:
+    """A training stage in as many processes as it is to have devices. Raises what ``together`` does."""
+    training = config.training
+    return together(
+        stage, config, inputs, out, processes=training.devices, device=accelerator(training.device)
+    )
+
+
 def benign_per_attack(y_G: NDArray[np.uint8]) -> float:
     """Benign windows for each attack window. Raises DataError where there are none of one kind."""
     attacks = int((y_G != 0).sum())
@@ -245,6 +265,8 @@ def curriculum_sampler(
         max_edges=training.max_edges,
         seed=seed,
         min_steps_per_epoch=training.min_steps_per_epoch,
+        rank=rank().number,
+        world_size=rank().of,
     )
 
 
@@ -262,7 +284,8 @@ def vgae_errors(vgae: Vgae, store: GraphStore, training: TrainingConfig) -> NDAr
 
 
 def loader(store: GraphStore, training: TrainingConfig, *, shuffle: bool, seed: int) -> GraphLoader:
-    """Batches of a store within the configured budget."""
+    """Batches of a store within the configured budget; shuffled ones are shared with those this process trains with."""
+    share = rank() if shuffle else Rank()
     sampler = BudgetSampler(
         store.node_counts,
         store.edge_counts,
@@ -271,6 +294,8 @@ def loader(store: GraphStore, training: TrainingConfig, *, shuffle: bool, seed: 
         shuffle=shuffle,
         seed=seed,
         min_steps_per_epoch=training.min_steps_per_epoch if shuffle else 1,
+        rank=share.number,
+        world_size=share.of,
     )
     return graph_loader(store, sampler, training)
 

@@ -15,9 +15,11 @@ from typing import Any, Literal, Protocol
 import lightning as L
 import torch
 from lightning.pytorch.plugins.io import CheckpointIO
+from lightning.pytorch.strategies import DDPStrategy
 from torch import Tensor, nn
 
 from candor.flow.stage import Output
+from candor.learn import ranks
 from candor.learn.averaging import WeightAverage
 from candor.learn.checkpoints import load_tree, load_weights, save_tree, save_weights, seed_everything
 from candor.learn.loading import GraphLoader
@@ -51,6 +53,8 @@ class TrainingOptions(Protocol):
     def tolerance(self) -> float: ...
     @property
     def device(self) -> Literal["auto", "cpu", "cuda"]: ...
+    @property
+    def devices(self) -> int: ...
     @property
     def threads(self) -> int: ...
     @property
@@ -145,7 +149,8 @@ class _Keeper(L.Callback):
         if loss <= self.best_loss + self._tolerance:
             self.best_loss, self.best_epoch = min(loss, self.best_loss), epoch
             with self._average.applied(pl_module) if self._average else nullcontext():
-                save_weights(self._out.scratch / _BEST, pl_module)
+                if trainer.is_global_zero:
+                    save_weights(self._out.scratch / _BEST, pl_module)
         if self._patience and epoch - self.improved_epoch >= self._patience:
             trainer.should_stop = True
         self._out.progress(epoch + 1, trainer.max_epochs or 1, f"{self._monitor} {loss:.4g}")
@@ -185,17 +190,17 @@ class SeededModule(L.LightningModule):
 
     def mean_so_far(self, name: str) -> float:
         """Mean of a metric over the graphs seen since the means were taken. Raises KeyError if it was not recorded."""
-        total, number = self._sums[name]
-        return float(total / number)
+        return _mean(*self._sums[name])
 
     def take_means(self) -> dict[str, float]:
         """Mean of every metric over the graphs seen since the last call."""
-        means = {name: float(total / number) for name, (total, number) in self._sums.items()}
+        means = {name: _mean(total, number) for name, (total, number) in self._sums.items()}
         self._sums = {}
         return means
 
     def on_train_epoch_start(self) -> None:
-        seed_everything(self.seed, self.current_epoch, 0)
+        mine = ranks.rank().number  # Processes that train together draw other noise each.
+        seed_everything(self.seed, self.current_epoch, 0, *([mine] if mine else []))
 
     def on_validation_epoch_start(self) -> None:
         seed_everything(self.seed, 0, 1)  # The same draws in every epoch: validation losses compare.
@@ -208,6 +213,14 @@ class SeededModule(L.LightningModule):
         return batch.to(device, non_blocking=True)  # Pinned memory is not reused before the copy is done.
 
 
+def _mean(total: Tensor, number: int) -> float:
+    """Over the graphs of all processes that train together: they must agree, to stop or to lower the rate alike."""
+    if ranks.rank().of > 1:
+        both = torch.stack([total.double().cpu(), torch.tensor(float(number), dtype=torch.float64)])
+        total, number = ranks.added_up(both)
+    return float(total / number)
+
+
 def accelerator(device: Literal["auto", "cpu", "cuda"]) -> str:
     """Lightning's name of the device to use."""
     if device == "auto":
@@ -216,8 +229,8 @@ def accelerator(device: Literal["auto", "cpu", "cuda"]) -> str:
 
 
 def use_threads(threads: int) -> None:
-    """Let torch use ``threads`` threads; 0 means all processors this process may run on."""
-    torch.set_num_threads(threads or len(os.sched_getaffinity(0)))
+    """Let torch use ``threads`` threads; 0: all processors this process may run on, shared with those it trains with."""
+    torch.set_num_threads(threads or max(len(os.sched_getaffinity(0)) // ranks.rank().of, 1))
 
 
 def fit(
@@ -232,7 +245,8 @@ def fit(
     """Train until ``max_epochs`` or until ``monitor`` stops falling; return the module with its best weights.
 
     Every epoch leaves a checkpoint in ``out.scratch``. If one is there already, training continues behind it and
-    gives the same curve as an undisturbed run.
+    gives the same curve as an undisturbed run. Processes that train together (learn.ranks) all go through here; ``train``
+    gives each its share of the batches, and ``val`` gives all of them every batch.
 
     Raises:
         KeyboardInterrupt: interrupted; the last epoch's checkpoint stands.
@@ -294,11 +308,13 @@ def _trainer(options: TrainingOptions, callbacks: list[L.Callback], **more: Any)
         accelerator=accelerator(options.device),
         # Threads adding floats in another order differ in the seventh digit, and epochs later in the first.
         deterministic="warn",
-        devices=1,
+        devices=ranks.rank().of,
+        # A batch may leave a part of a model unused: a window without an edge.
+        strategy=DDPStrategy(find_unused_parameters=True) if ranks.rank().of > 1 else "auto",
         precision=options.precision if accelerator(options.device) == "cuda" else "32-true",
         accumulate_grad_batches=options.accumulate_batches,
         gradient_clip_val=options.gradient_clip or None,
-        plugins=[SafetensorsCheckpoints()],
+        plugins=[SafetensorsCheckpoints(), *([ranks.Group()] if ranks.rank().of > 1 else [])],
         callbacks=callbacks,
         logger=False,
         enable_checkpointing=False,

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import Field
 
-from candor.config.base import Config, Runtime
+from candor.config.base import Config, Later, Runtime
 from candor.config.fingerprint import canonical, digest, science
 from candor.errors import ConfigError
 
@@ -132,6 +132,26 @@ def test_what_json_has_no_word_for_is_refused(value: Any) -> None:
 
 def test_a_whole_number_and_its_float_are_the_same_in_a_float_field() -> None:
     assert key(rate=1) == key(rate=1.0)
+
+
+class Before(Config):
+    seed: int = 1
+
+
+class Since(Config):
+    seed: int = 1
+    devices: Annotated[int, Later] = 1
+
+
+class Holder(Config):
+    inner: Since = Since()
+
+
+def test_a_field_that_came_later_counts_only_where_it_is_set() -> None:
+    assert digest(science(Since())) == digest(science(Since(devices=1))) == digest(science(Before()))
+    assert digest(science(Since(devices=2))) != digest(science(Since()))
+    assert science(Holder(inner=Since(devices=3))) == {"inner": {"seed": 1, "devices": 3}}
+    assert science(Holder()) == {"inner": {"seed": 1}}
 
 
 def test_the_digest_is_pinned() -> None:

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, Tag
 
-from candor.config.base import Config, Runtime
+from candor.config.base import Config, Later, Runtime
 from candor.config.fields import by_kind
 from candor.ids.config.models import FusionConfig, GatConfig, TemporalConfig, VgaeConfig
 from candor.ids.config.types import PositiveInt, Share
@@ -140,6 +140,10 @@ class TrainingConfig(Config):
     #: training drives: a GAT is right on all of them after one epoch, and the least of such losses is a lottery.
     tolerance: Annotated[float, Field(ge=0)] = 1e-3
     device: Annotated[Literal["auto", "cpu", "cuda"], Runtime] = "auto"
+    #: Processes of this machine that train one model together, one for each device. A step then takes a batch of each, so
+    #: this is science: as ``accumulate_batches``, it makes batches larger and steps fewer.
+    devices: Annotated[PositiveInt, Later] = 1
+    #: Threads of a process; 0: this machine's processors, shared out.
     threads: Annotated[int, Runtime, Field(ge=0)] = 0
     #: Who makes the batches, which are the same.
     loader: Annotated[LoaderConfig, Runtime] = PackedLoader()

@@ -25,6 +25,7 @@ from candor.learn.curriculum import CurriculumSampler, remine
 from candor.learn.distillation import LatentProjection, softened_kl
 from candor.learn.fit import SeededModule, freeze
 from candor.learn.losses import focal, weighted_cross_entropy
+from candor.learn.ranks import agreed
 from candor.learn.schedules import attach
 
 
@@ -239,7 +240,7 @@ class WindowTraining(Training):
         if self._miner is None or (self.current_epoch + 1) % every:
             return
         momentum = self._miner.momentum(self.current_epoch, self.config.max_epochs)
-        mined = self._miner.mine(self, self.hardness_G.cpu().numpy(), momentum)
+        mined = agreed(self._miner.mine(self, self.hardness_G.cpu().numpy(), momentum))
         self.hardness_G.copy_(torch.as_tensor(mined))
         self._miner.sampler.set_hardness(mined)
 

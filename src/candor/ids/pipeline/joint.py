@@ -58,6 +58,12 @@ def _one_variant(configs: Mapping[str, ExperimentConfig], variant: str) -> Varia
             place="gat, training",
             hint="Set what differs with --set, which holds for all of them.",
         )
+    if first.training.devices > 1:
+        raise ConfigError(
+            "a classifier of several data sets is trained on one device",
+            place="training.devices",
+            hint="Use --set training.devices=1.",
+        )
     if first.training.batch_budget == "auto":
         raise ConfigError(
             "a batch budget is found for one data set, and here are several",

@@ -39,7 +39,7 @@ def model_tasks(name: str, variant: VariantConfig, seed: int) -> list[TaskSpec]:
             "autoencoder",
             AutoencoderTask(model=variant.vgae, training=training, distillation=learns, seed=seed),
             {**graphs, **taught_by("autoencoder"), **sized_by("vgae")},
-            cpus=2,
+            cpus=2 * training.devices,
         ),
         make_task(
             gat,
@@ -52,7 +52,7 @@ def model_tasks(name: str, variant: VariantConfig, seed: int) -> list[TaskSpec]:
                 seed=seed,
             ),
             {**graphs, "vgae": vgae, **taught_by("curriculum"), **sized_by("gat")},
-            cpus=2,
+            cpus=2 * training.devices,
         ),
         make_task(
             fusion,
@@ -119,7 +119,7 @@ def temporal_tasks(
                 **taught,
                 **sized,
             },
-            cpus=2,
+            cpus=2 * training.devices,
         ),
         make_task(
             f"score_temporal.{lane}",
