@@ -15,7 +15,6 @@ from typing import Any, Literal, Protocol
 import lightning as L
 import torch
 from lightning.pytorch.plugins.io import CheckpointIO
-from lightning.pytorch.strategies import DDPStrategy
 from torch import Tensor, nn
 
 from candor.flow.stage import Output
@@ -309,8 +308,8 @@ def _trainer(options: TrainingOptions, callbacks: list[L.Callback], **more: Any)
         # Threads adding floats in another order differ in the seventh digit, and epochs later in the first.
         deterministic="warn",
         devices=ranks.rank().of,
-        # A batch may leave a part of a model unused: a window without an edge.
-        strategy=DDPStrategy(find_unused_parameters=True) if ranks.rank().of > 1 else "auto",
+        # No batch leaves a parameter without a gradient (a test), so DDP need not look for such.
+        strategy="ddp" if ranks.rank().of > 1 else "auto",
         precision=options.precision if accelerator(options.device) == "cuda" else "32-true",
         accumulate_grad_batches=options.accumulate_batches,
         gradient_clip_val=options.gradient_clip or None,

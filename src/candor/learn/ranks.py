@@ -224,6 +224,9 @@ def _member(folder: Path, me: Rank, device: str) -> Iterator[None]:
     store = torch.distributed.FileStore(  # type: ignore[attr-defined]
         str(folder / "group"), me.of
     )
+    # Torch names a group by the number of those before it, which it does not always count back when one broke; members with
+    # different numbers would wait for each other for ever.
+    torch.distributed.distributed_c10d._world.group_count = 0
     backend = "cpu:gloo,cuda:nccl" if device == "cuda" else "gloo"
     torch.distributed.init_process_group(backend, store=store, rank=me.number, world_size=me.of)
     _RANK = me
