@@ -8,12 +8,12 @@ import shutil
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from waiting import wait_until
 
 from candor.config.settings import Settings
 from candor.errors import ConfigError, DataError, NotFound
@@ -108,14 +108,15 @@ def _make_bucket(endpoint: str) -> None:
     import botocore.session
 
     client = botocore.session.get_session().create_client("s3", endpoint_url=endpoint)
-    for _ in range(100):
+
+    def made() -> bool:
         try:
             client.create_bucket(Bucket="lab")
         except botocore.exceptions.EndpointConnectionError:
-            time.sleep(0.1)
-        else:
-            return
-    pytest.fail("the S3 server does not answer")
+            return False
+        return True
+
+    wait_until(made, "the S3 server's answer")
 
 
 def brought(there: Settings, here: Settings) -> None:

@@ -18,6 +18,8 @@ from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
+from waiting import LIMIT_S
+
 SCRIPTS = Path(__file__).parent / "slurm"
 PROGRAMS = ("slurmctld", "slurmd", "slurmdbd", "munged", "mariadbd", "ip", "nsenter", "unshare")
 #: One per machine: bridges and ports have fixed names.
@@ -40,7 +42,7 @@ class SlurmCluster:
 
     def call(self, *command: str) -> str:
         """A command of SLURM; what it printed."""
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=LIMIT_S)
         assert done.returncode == 0, f"{command}: {done.stderr}"
         return done.stdout
 
@@ -70,7 +72,7 @@ class SlurmCluster:
         for pid in self.processes(line) + self.processes(line.replace("-D", "-b -D")):
             os.kill(pid, 9)
 
-    def silence_node(self, number: int, timeout_s: float = 120.0) -> None:
+    def silence_node(self, number: int, timeout_s: float = LIMIT_S) -> None:
         """Pull the plug, and wait until SLURM itself has noticed."""
         log = self.state / "log" / "slurmctld.log"
         told = log.stat().st_size
@@ -99,7 +101,7 @@ class SlurmCluster:
     def start_node(self, number: int) -> None:
         """Plug it in again, and wait until it takes jobs."""
         subprocess.run([SCRIPTS / "start-node.sh", str(number), str(self.state)], check=True)
-        until = time.monotonic() + 60
+        until = time.monotonic() + LIMIT_S
         while time.monotonic() < until:
             state = self.call("sinfo", "-h", "-n", f"node{number}", "-o", "%T").split()
             if state and all(s in ("idle", "mixed", "allocated") for s in state):
