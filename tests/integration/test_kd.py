@@ -14,7 +14,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from kd_run import TINY, Candor
+from kd_run import KD, TINY, Candor
 
 pytestmark = pytest.mark.slow
 
@@ -25,7 +25,7 @@ GOLDEN = Path(__file__).with_name("golden_kd.json")
 def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[Candor, str]:
     """An undisturbed run and what it printed."""
     candor = Candor(tmp_path_factory.mktemp("kd"))
-    return candor, candor.run_kd().stdout
+    return candor, candor.apart(*KD).stdout
 
 
 def results(candor: Candor) -> pl.DataFrame:
@@ -63,9 +63,10 @@ def test_the_same_run_again_does_nothing_says_so_and_loads_no_torch(done: tuple[
         "import sys; from candor.cli.main import main\n"
         "try: main(sys.argv[1:])\nfinally: assert 'torch' not in sys.modules and 'ray' not in sys.modules"
     )
-    flags = [part for value in TINY for part in ("--set", value)]
-    argv = [sys.executable, "-c", probe, "run", "kd", "--dataset", "synthetic", *flags]
-    assert subprocess.run(argv, env=candor.env, capture_output=True).returncode == 0
+    assert (
+        subprocess.run([sys.executable, "-c", probe, *KD], env=candor.env, capture_output=True).returncode
+        == 0
+    )
 
 
 def test_one_changed_field_reruns_exactly_what_depends_on_it(done: tuple[Candor, str]):
@@ -178,8 +179,7 @@ def test_sigkill_at_any_moment_leaves_nothing_half_done_and_the_same_command_fin
 ):
     undisturbed, _ = done
     candor = Candor(tmp_path)
-    flags = [part for value in TINY for part in ("--set", value)]
-    argv = candor.argv("run", "kd", "--dataset", "synthetic", *flags)
+    argv = candor.argv(*KD)
     rng = random.Random(7)
     kills = 0
     for wait_s in (1.5, 4.0, 7.0, 9.0, 11.0):
