@@ -12,6 +12,10 @@ from pathlib import Path
 
 import polars as pl
 
+from candor.ids.captures.flows.formats import LAYOUTS
+from candor.ids.captures.formats import FORMATS
+
+#: Processor time for all parsers together: a busy machine tries as many files as an idle one.
 SECONDS = float(os.environ.get("CANDOR_FUZZ_SECONDS", "60"))
 SEED = int(os.environ.get("CANDOR_FUZZ_SEED", "0")) or random.SystemRandom().randrange(1 << 32)
 #: A sample has under 10 kB; whatever takes longer than this hangs.
@@ -88,15 +92,15 @@ def keep(corpus: Path, content: bytes, name: str) -> Path:
 
 
 def fuzz(
-    name: str, share: int, contents: list[bytes], corpus: Path, check: Callable[[bytes, random.Random], None]
+    name: str, contents: list[bytes], corpus: Path, check: Callable[[bytes, random.Random], None]
 ) -> None:
-    """Mutate files of a format for one of ``share`` equal parts of the time; keep and name the one that breaks a rule."""
+    """Mutate files of a format for its share of the time; keep and name the one that breaks a rule."""
     rng = random.Random(f"{SEED}{name}")
     #: A file that kills the interpreter is found here.
     last = Path(tempfile.gettempdir()) / f"candor-fuzz-{name}-{os.getpid()}.bin"
-    until = time.monotonic() + SECONDS / share
+    until = time.process_time() + SECONDS / (len(FORMATS) + len(LAYOUTS))
     tries = 0
-    while time.monotonic() < until or tries < 5:
+    while time.process_time() < until or tries < 5:
         tries += 1
         content = mutate(rng.choice(contents), rng)
         last.write_bytes(content)
