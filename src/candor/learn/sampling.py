@@ -30,7 +30,19 @@ class OversizedGraph(UserWarning):
     """A graph alone is larger than the budget; it travels alone."""
 
 
-class BudgetSampler(Sampler[list[int]]):
+class OverArrays(Sampler[list[int]]):
+    """Batches as lists, as Lightning and PyG want them, of those that ``arrays`` gives."""
+
+    def __iter__(self) -> Iterator[list[int]]:
+        for batch in self.arrays():
+            yield batch.tolist()
+
+    def arrays(self) -> Iterator[Batch]:
+        """The batches as i64 arrays: GraphLoader takes them as they are."""
+        raise NotImplementedError
+
+
+class BudgetSampler(OverArrays):
     """Batches of graph indices that stay within ``max_nodes`` and ``max_edges``, for GraphLoader or PyG's DataLoader.
 
     Every graph comes exactly once per epoch (unless ``drop_last``), on one of the ranks. A graph larger than a budget
@@ -136,12 +148,8 @@ class BudgetSampler(Sampler[list[int]]):
         """Choose the order of ``epoch``; the next ``iter`` and ``len`` follow it."""
         self.epoch = epoch
 
-    def __iter__(self) -> Iterator[list[int]]:
-        for batch in self.arrays():
-            yield batch.tolist()
-
     def arrays(self) -> Iterator[Batch]:
-        """What ``iter`` gives, as i64 arrays: GraphLoader takes them as they are."""
+        """Those of the epoch that were not given yet."""
         self._given, self._skip = self._skip, 0
         for batch in self._batches()[self._given :]:
             self._given += 1
