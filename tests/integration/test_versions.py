@@ -13,6 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from kd_run import Candor
 from waiting import wait_until
 
 from candor.config.settings import Settings
@@ -64,12 +65,8 @@ def here(tmp_path: Path) -> Settings:
 
 
 def ingest(settings: Settings) -> subprocess.CompletedProcess[str]:
-    env = {**os.environ, "CANDOR_ROOT": str(settings.data_root.parent), "CANDOR_SHARED_DATA": "/nowhere"}
-    code = "from candor.cli.main import main; main()"
-    argv = ["run", "kd", "--dataset", "mine", "--until", "ingest", "--json"]
-    return subprocess.run(
-        [sys.executable, "-c", code, *argv], env=env, capture_output=True, text=True, check=True
-    )
+    candor = Candor(settings.data_root.parent)
+    return candor("run", "kd", "--dataset", "mine", "--until", "ingest", "--json")
 
 
 @pytest.fixture
