@@ -6,6 +6,7 @@ Legend: G graphs.
 from __future__ import annotations
 
 import heapq
+import itertools
 import math
 import sys
 import warnings
@@ -231,7 +232,8 @@ class BudgetSampler(OverArrays):
         For more steps none falls below ``min_batch_size``; for equal ranks it may, since they would wait for ever.
         """
         steps = self.min_steps_per_epoch * self.world_size
-        heap = [(-len(batch), k, batch) for k, batch in enumerate(batches)]
+        serial = itertools.count()  # Of two as long from one batch the older goes first: arrays have no order.
+        heap = [(-len(batch), k, next(serial), batch) for k, batch in enumerate(batches)]
         heapq.heapify(heap)
         pieces: dict[int, list[Batch]] = {}
         count = len(batches)
@@ -240,13 +242,13 @@ class BudgetSampler(OverArrays):
             enough = 2 if count % self.world_size else max(2, 2 * self.min_batch_size)
             if size < enough:
                 break
-            _, at, whole = heapq.heappop(heap)
+            _, at, _, whole = heapq.heappop(heap)
             halves = [whole[: size // 2], whole[size // 2 :]]
             held = pieces.setdefault(at, [whole])
             place = next(i for i, piece in enumerate(held) if piece is whole)
             held[place : place + 1] = halves
             for half in halves:
-                heapq.heappush(heap, (-len(half), at, half))
+                heapq.heappush(heap, (-len(half), at, next(serial), half))
             count += 1
         batches[:] = [piece for k, batch in enumerate(batches) for piece in pieces.get(k, [batch])]
 

@@ -5,7 +5,7 @@ import warnings
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch_geometric.data import Data
 from torch_geometric.loader import DataLoader, DynamicBatchSampler
@@ -24,7 +24,12 @@ def sampler(pairs: list[tuple[int, int]], **options: object) -> BudgetSampler:
         return BudgetSampler(nodes, edges, **(defaults | options))
 
 
+#: One batch that is halved into two as long, of which one is halved again.
+HALVED_TWICE = [(1, 0)] * 11 + [(1, 2)] * 2
+
+
 @settings(max_examples=150, deadline=None)
+@example(pairs=HALVED_TWICE, world_size=4, min_steps=1, epoch=0, shuffle=False)
 @given(counts, st.integers(1, 5), st.integers(1, 8), st.integers(0, 3), st.booleans())
 def test_ranks_share_an_epoch_without_loss_or_repetition_in_equally_many_steps(
     pairs: list[tuple[int, int]], world_size: int, min_steps: int, epoch: int, shuffle: bool
