@@ -14,7 +14,13 @@ SUPPORT = Path(__file__).parent / "support"
 if str(SUPPORT) not in sys.path:
     sys.path.insert(0, str(SUPPORT))
 
+import hypothesis  # noqa: E402
 import pytest  # noqa: E402
+
+# A seed is given where a change is judged, which is not to answer for what chance finds in the rest.
+hypothesis.settings.register_profile("seeded", derandomize=True)
+if os.environ.get("CANDOR_FUZZ_SEED"):
+    hypothesis.settings.load_profile("seeded")
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 from slurm_cluster import SlurmCluster
-from slurm_kit import Toy
+from slurm_kit import Toy, step_of
 from toy_pipeline import ToyWorkload, let_go
-from waiting import wait_until
+from waiting import LIMIT_S, wait_until, wait_while
 
 from candor.cli.session import Session
 from candor.cli.status import TaskRow, task_rows
@@ -118,18 +118,50 @@ def test_warned_of_the_time_limit_a_task_goes_on_in_the_next_job(
     assert not (toy.folder / "tasks/right/attempt-2").exists()
 
 
+def accounted(slurm: SlurmCluster, job: str, what: str) -> list[str]:
+    """A field of every start of a job that SLURM's accounts know of."""
+    return slurm.call("sacct", "-n", "-P", "-X", "--duplicates", "-j", job, "-o", what).split()
+
+
+def held_and_accounted(toy: Toy, slurm: SlurmCluster) -> tuple[str, str]:
+    """(job, node) of a task at its fourth step, where it stays, once SLURM's accounts know when it began.
+
+    They never do of a job that ends within a second or two; it is held again at its sixth step.
+    """
+    toy.run("--no-wait", "--set", "left.steps=8", TOY_HOLD="4,6")
+    toy.wait_for_step(4)  # The other task has three.
+    record = toy.record("left")
+    job = str(record["job"])
+    wait_until(lambda: "T" in "".join(accounted(slurm, job, "Start")), "its start in the accounts")
+    return job, str(record["process"]["host"])
+
+
+def goes_on_once_accounted(toy: Toy, slurm: SlurmCluster, job: str, *states: str) -> str:
+    """What a run prints whose task, held again at its sixth step, goes on once SLURM's accounts know of its first job's end.
+
+    They hear of it some seconds later, when a task as short as this one may be done.
+    """
+    with toy.started("--set", "left.steps=8") as waiting:
+        # Who waits for the task asks how its earlier jobs ended.
+        wait_while(waiting, lambda: any("left" in e["jobs"] for e in toy.events("jobs_joined")), "the queue")
+        wait_while(waiting, lambda: step_of(toy) == 6, "the second start")
+        wait_until(lambda: set(accounted(slurm, job, "State")) & set(states), f"{states} in the accounts")
+        let_go(toy.root)
+        said, told = waiting.communicate(timeout=LIMIT_S)
+    assert waiting.returncode == 0, told
+    return str(said)
+
+
 @pytest.mark.alone_on_slurm
 def test_a_node_that_dies_is_told_from_other_ends_and_its_tasks_go_on(toy: Toy, slurm: SlurmCluster) -> None:
-    toy.run("--no-wait", "--set", "left.steps=8", TOY_HOLD="4")
-    toy.wait_for_step(4)  # The other task has three.
-    node = str(toy.record("left")["process"]["host"])
+    job, node = held_and_accounted(toy, slurm)
     with slurm.hurry():
         slurm.kill_node(int(node[-1]))
         try:
-            done = toy.run("--set", "left.steps=8")
+            said = goes_on_once_accounted(toy, slurm, job, "NODE_FAIL")
         finally:
             slurm.start_node(int(node[-1]))
-    assert "21.0" in done.stdout
+    assert "21.0" in said
     first = toy.record("left")
     shown = json.loads(toy("status", toy.folder.name, "--json").stdout)["tasks"]
     assert [t["state"] for t in shown] == ["succeeded"] * 4
@@ -150,12 +182,11 @@ def test_a_task_that_runs_out_of_memory_says_so_and_what_to_ask_for(toy: Toy, sl
 def test_a_task_that_gives_way_to_a_job_of_higher_priority_goes_on_afterwards(
     toy: Toy, slurm: SlurmCluster
 ) -> None:
-    toy.run("--no-wait", "--set", "left.steps=8", TOY_HOLD="4")
-    toy.wait_for_step(4)  # The other task has three.
+    job, _ = held_and_accounted(toy, slurm)
     slurm.call("sbatch", "-p", "urgent", "-N2", "--exclusive", "-o", "/dev/null", "--wrap", "sleep 6")
     with slurm.hurry():
-        done = toy.run("--set", "left.steps=8")
-    assert "21.0" in done.stdout
+        said = goes_on_once_accounted(toy, slurm, job, "PREEMPTED", "REQUEUED")
+    assert "21.0" in said
     first, second = toy.record("left"), toy.record("left", 2)
     assert first["outcome"] == "interrupted"
     assert first["error"] in ("Preempted", "Requeued"), first

@@ -46,6 +46,13 @@ class Toy:
     def run(self, *args: str, code: int = 0, **more: str) -> subprocess.CompletedProcess[str]:
         return self("run", "toy", "-d", "small", *FAST, *PASS_ENV, *args, code=code, **more)
 
+    def started(self, *args: str) -> subprocess.Popen[str]:
+        """The same, under way."""
+        argv = self.argv("run", "toy", "-d", "small", *FAST, *PASS_ENV, *args)
+        return subprocess.Popen(
+            argv, env=self.env(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+
     @property
     def folder(self) -> Path:
         (found,) = (self.root / "runs").iterdir()

@@ -2,8 +2,8 @@
 
 ``python toy_pipeline.py run toy --dataset small`` behaves like ``candor run``. Environment for misbehaviour:
 ``TOY_FAIL=stage`` raises in that stage, ``TOY_DIE=stage`` kills the process of its first attempt (``always``: of every
-one), ``TOY_WAIT_S`` makes every step that slow, ``TOY_HOLD=4`` lets a number stay at its fourth step (see ``_hold``),
-``TOY_EAT_MB`` lets every number hold so much memory.
+one), ``TOY_WAIT_S`` makes every step that slow, ``TOY_HOLD=4`` lets a number stay at its fourth step (``4,6``: and at
+its sixth; see ``_hold``), ``TOY_EAT_MB`` lets every number hold so much memory.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def _die_once(stage: str, out: Output) -> None:
 
 def _hold(step: int, out: Output) -> None:
     """Stay until a file ``go`` lies beside the checkpoint, or somebody ends the attempt; the next one is past this step."""
-    if os.environ.get("TOY_HOLD") == str(step):
+    if str(step) in os.environ.get("TOY_HOLD", "").split(","):
         wait_until((out.scratch / "go").exists, "leave to go on")
 
 
