@@ -32,7 +32,6 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
     return found
 
 
-@pytest.mark.timeout(300)
 @pytest.mark.parametrize("number", range(ROUNDS))
 def test_a_run_with_a_killed_part_completes_on_the_next_try(
     tmp_path: Path, undisturbed: dict[str, object], number: int

@@ -55,7 +55,6 @@ def strike(kind: str, launcher: int, slurm: SlurmCluster, rng: random.Random) ->
             slurm.start_node(number)
 
 
-@pytest.mark.timeout(400)
 @pytest.mark.alone_on_slurm
 @pytest.mark.parametrize("number", range(ROUNDS))
 def test_a_run_with_a_killed_part_completes_on_the_next_try(

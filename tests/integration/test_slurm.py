@@ -202,7 +202,6 @@ def patient(slurm: SlurmCluster) -> Iterator[None]:
 
 
 @pytest.mark.alone_on_slurm
-@pytest.mark.timeout(500)
 def test_a_node_that_dies_in_silence_is_told_by_status_and_its_task_goes_on_elsewhere(
     toy: Toy, slurm: SlurmCluster, patient: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -20,7 +20,6 @@ TASK = "autoencoder.student.s1"
 LONG = ("--until", TASK, "--set", "training.max_epochs=25", "--set", "training.patience=0")
 
 
-@pytest.mark.timeout(500)
 def test_a_training_stopped_for_its_time_limit_repeats_the_undisturbed_curve(
     tmp_path: Path, slurm: SlurmCluster
 ) -> None:
