@@ -16,6 +16,8 @@ import polars as pl
 import pytest
 from kd_run import KD, TINY, Candor
 
+from candor.ids.controls import NAMES as CONTROLS
+
 pytestmark = pytest.mark.slow
 
 GOLDEN = Path(__file__).with_name("golden_kd.json")
@@ -85,7 +87,7 @@ def test_every_detector_is_scored_on_the_same_windows_and_thresholds_come_from_v
     counts = predictions.group_by("detector", "variant", "seed").len()
     assert counts["len"].n_unique() == 1
     # Models and the OR of the unsupervised, specialists and their OR, baselines, controls.
-    assert len(counts) == 3 * 4 + 5 + 3 + 4
+    assert len(counts) == 3 * 4 + 5 + 3 + len(CONTROLS)
     # One threshold, except on captures whose own calibration seconds may have raised it.
     adapted = pl.read_parquet(candor.artifact("evaluate") / "adapted.parquet")
     own = pl.col("capture").is_in(adapted["capture"].unique().to_list())
