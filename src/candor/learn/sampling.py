@@ -232,7 +232,9 @@ class BudgetSampler(OverArrays):
         For more steps none falls below ``min_batch_size``; for equal ranks it may, since they would wait for ever.
         """
         steps = self.min_steps_per_epoch * self.world_size
-        serial = itertools.count()  # Of two as long from one batch the older goes first: arrays have no order.
+        serial = (
+            itertools.count()
+        )  # Of two as long from one batch the older goes first: arrays have no order.
         heap = [(-len(batch), k, next(serial), batch) for k, batch in enumerate(batches)]
         heapq.heapify(heap)
         pieces: dict[int, list[Batch]] = {}
