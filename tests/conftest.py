@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 # Workers share the machine: two OpenMP teams that spin for the same cores are ten times slower than one thread each.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# A shell that starts this in the background lets SIGINT be ignored, here and in all that is started here.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 SUPPORT = Path(__file__).parent / "support"
 if str(SUPPORT) not in sys.path:

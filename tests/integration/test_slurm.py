@@ -196,7 +196,7 @@ def test_a_task_that_gives_way_to_a_job_of_higher_priority_goes_on_afterwards(
 @pytest.fixture
 def patient(slurm: SlurmCluster) -> Iterator[None]:
     """A SLURM that declares a silent node down late, as most sites have it (`SlurmdTimeout`: five minutes by default)."""
-    slurm.set_timeout(150)
+    slurm.set_timeout(100)
     yield
     slurm.set_timeout(None)
 

@@ -75,6 +75,7 @@ class SlurmCluster:
     def silence_node(self, number: int, timeout_s: float = LIMIT_S) -> None:
         """Pull the plug, and wait until SLURM itself has noticed."""
         log = self.state / "log" / "slurmctld.log"
+        self.set_timeout(10)
         told = log.stat().st_size
         self.kill_node(number, told=False)
         # Neither sinfo nor scontrol calls a node down on which jobs are still completing.
@@ -83,6 +84,7 @@ class SlurmCluster:
         while not missed.search(log.read_bytes()[told:]):
             assert time.monotonic() < until, f"SLURM never missed node{number}"
             time.sleep(0.5)
+        self.set_timeout(None)
 
     def node_state(self, name: str) -> str:
         """E.g. ``mixed*``; the star: it does not respond."""
@@ -178,7 +180,11 @@ def slurm_cluster() -> Iterator[SlurmCluster]:
         if not others:
             _down()
             up = subprocess.run(
-                [SCRIPTS / "up.sh", str(STATE)], capture_output=True, text=True, timeout=180, check=False
+                [SCRIPTS / "up.sh", str(STATE)],
+                capture_output=True,
+                text=True,
+                timeout=2 * LIMIT_S,
+                check=False,
             )
             if up.returncode:
                 mine.unlink()
@@ -186,7 +192,7 @@ def slurm_cluster() -> Iterator[SlurmCluster]:
     os.environ["SLURM_CONF"] = str(STATE / "slurm.conf")
     try:
         idle = subprocess.run(
-            ["sinfo", "-h", "-o", "%T"], capture_output=True, text=True, timeout=60, check=False
+            ["sinfo", "-h", "-o", "%T"], capture_output=True, text=True, timeout=LIMIT_S, check=False
         )
         assert idle.returncode == 0, idle.stderr
         yield SlurmCluster(STATE)
@@ -233,7 +239,7 @@ def _users() -> list[Path]:
 
 def _down() -> None:
     """Also what a killed test process left behind; its folder goes too, since a new database wants none of the old."""
-    subprocess.run([SCRIPTS / "down.sh", str(STATE)], capture_output=True, timeout=120, check=False)
+    subprocess.run([SCRIPTS / "down.sh", str(STATE)], capture_output=True, timeout=LIMIT_S, check=False)
     for path in STATE.iterdir():
         if not path.name.startswith("user-"):
             shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)

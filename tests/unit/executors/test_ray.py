@@ -62,7 +62,7 @@ def held_until(kit: Kit, true: Callable[[], object], what: str) -> Iterator[None
 
     def release() -> None:
         with suppress(AssertionError):  # Told by what the test asserts.
-            wait_until(lambda: over.is_set() or true(), what, timeout_s=120)
+            wait_until(lambda: over.is_set() or true(), what)
         while not over.wait(0.05):
             let_go(kit.root)
 
@@ -239,6 +239,6 @@ def test_torch_and_stages_are_not_loaded_where_the_run_is_waited_for(tmp_path: P
         capture_output=True,
         text=True,
         check=False,
-        timeout=300,
+        timeout=LIMIT_S,
     )
     assert done.returncode == 0, done.stderr

@@ -27,7 +27,7 @@ from candor.executors.ray_cluster import connected
 
 def answer(url, **headers):
     try:
-        return urlopen(Request(url, headers=headers), timeout=60).status
+        return urlopen(Request(url, headers=headers), timeout=300).status
     except HTTPError as e:
         return e.code
 

@@ -7,6 +7,8 @@ import sys
 import threading
 from pathlib import Path
 
+from waiting import LIMIT_S
+
 from candor.flow.locks import is_free, key_lock, remove_lock
 
 HOLDER = """
@@ -56,7 +58,7 @@ def test_a_second_process_waits_and_is_told_who_holds(tmp_path: Path) -> None:
             holder.stdin.close()  # type: ignore[union-attr]
 
         with key_lock(path, on_wait=let_go):
-            assert holder.wait(60) == 0
+            assert holder.wait(LIMIT_S) == 0
     assert told == [f"process {holder.pid}"]
 
 
@@ -68,7 +70,7 @@ def test_a_killed_holder_frees_the_lock_though_its_forked_worker_lives_on(tmp_pa
         assert not is_free(path)
         holder.send_signal(signal.SIGKILL)
         holder.stdout.close()
-        holder.wait(60)
+        holder.wait(LIMIT_S)
         with key_lock(path):
             os.kill(worker, signal.SIGKILL)  # It was there still, or this would raise.
 
@@ -88,14 +90,14 @@ def test_whoever_waited_for_a_lock_file_that_was_removed_holds_the_new_one(tmp_p
     def wait() -> None:
         with key_lock(path, on_wait=lambda _: waits.set()):
             entered.set()
-            seen.wait(60)
+            seen.wait(LIMIT_S)
 
     with key_lock(path):
         waiting = threading.Thread(target=wait)
         waiting.start()
-        assert waits.wait(60)
+        assert waits.wait(LIMIT_S)
         path.unlink()  # As a clean-up of another version might.
-    assert entered.wait(60)
+    assert entered.wait(LIMIT_S)
     assert not is_free(path)
     seen.set()
     waiting.join()
