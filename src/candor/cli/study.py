@@ -60,7 +60,7 @@ def study_row(study: Study) -> dict[str, Any]:
 
 def show_study(study: Study, *, as_json: bool) -> None:
     """Print trials, best first, importances, and where the best values lie as a preset."""
-    from candor.learn.tuning.search import importances
+    from candor.learn.tuning.importances import importances
 
     info, best, trials = study.info(), study.best(), study.trials()
     shares = importances(study)
@@ -112,7 +112,7 @@ def _trial_row(trial: TrialRecord) -> tuple[str, ...]:
 def write_page(study: Study) -> Path:
     """Write the study's page beside its trials; its path."""
     from candor.flow.storage import write_atomic
-    from candor.learn.tuning.search import importances
+    from candor.learn.tuning.importances import importances
     from candor.report.study import StudyTrial, study_page
 
     info, best = study.info(), study.best()

@@ -14,7 +14,9 @@ from tuning_kit import SPACE, Report, bowl, fragile, info, long_bowl, search, se
 from waiting import LIMIT_S
 
 from candor.errors import ConfigError
-from candor.learn.tuning.search import Outcome, Searcher, importances, open_optuna, revive
+from candor.learn.tuning.importances import importances
+from candor.learn.tuning.optuna_journal import open_optuna
+from candor.learn.tuning.search import Outcome, Searcher, revive
 from candor.learn.tuning.spaces import Choice, Integer, LogUniform, Value
 from candor.learn.tuning.study import TrialRecord, open_study
 
