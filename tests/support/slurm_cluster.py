@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import fcntl
+import itertools
 import os
 import re
 import shutil
@@ -24,6 +25,7 @@ SCRIPTS = Path(__file__).parent / "slurm"
 PROGRAMS = ("slurmctld", "slurmd", "slurmdbd", "munged", "mariadbd", "ip", "nsenter", "unshare")
 #: One per machine: bridges and ports have fixed names.
 STATE = Path(tempfile.gettempdir()) / "candor-test-slurm"
+_USES = itertools.count()
 #: How long hurry() leaves a requeued job alone.
 _HELD_S = 6.0
 
@@ -172,7 +174,8 @@ def slurm_cluster() -> Iterator[SlurmCluster]:
     """The machine's test cluster, brought up by its first user and taken down by its last."""
     STATE.mkdir(exist_ok=True)
     os.environ["PATH"] = os.environ["PATH"] + ":/usr/sbin:/sbin"
-    mine = STATE / f"user-{os.getpid()}"
+    # A process may be a user several times: a fixture of its session, and a platform of the conformance suite beside it.
+    mine = STATE / f"user-{os.getpid()}-{next(_USES)}"
     before = os.environ.get("SLURM_CONF")
     with _locked():
         others = _users()
@@ -229,7 +232,7 @@ def _users() -> list[Path]:
     found = []
     for note in STATE.glob("user-*"):
         try:
-            os.kill(int(note.name.removeprefix("user-")), 0)
+            os.kill(int(note.name.split("-")[1]), 0)
         except ProcessLookupError:
             note.unlink(missing_ok=True)
         else:
