@@ -69,6 +69,7 @@ class Candor:
                 patch.delenv(name)
             for name, value in self.env.items():
                 patch.setenv(name, value)
+            patch.setattr(sys, "argv", self.argv(*arguments))  # Jobs are started by the same script.
             within.enter_context(redirect_stdout(out))
             within.enter_context(redirect_stderr(err))
             ended = within.enter_context(pytest.raises(SystemExit))
