@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,11 +11,21 @@ from pathlib import Path
 # Workers share the machine: two OpenMP teams that spin for the same cores are ten times slower than one thread each.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+# A shell that starts this in the background lets SIGINT be ignored, here and in all that is started here.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
 SUPPORT = Path(__file__).parent / "support"
 if str(SUPPORT) not in sys.path:
     sys.path.insert(0, str(SUPPORT))
 
+import hypothesis  # noqa: E402
 import pytest  # noqa: E402
+
+# A seed is given where a change is judged, which is not to answer for what chance finds in the rest.
+hypothesis.settings.register_profile("seeded", derandomize=True)
+if os.environ.get("CANDOR_FUZZ_SEED"):
+    hypothesis.settings.load_profile("seeded")
 
 
 @pytest.hookimpl(optionalhook=True)

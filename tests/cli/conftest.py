@@ -18,6 +18,13 @@ def cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
     """A command line whose roots lie in a folder with a space and a letter beyond ASCII in its name."""
     monkeypatch.setenv("CANDOR_ROOT", str(tmp_path / "a röot"))
     monkeypatch.setenv("COLUMNS", "200")
-    for name in ("CANDOR_DATA_ROOT", "CANDOR_CACHE_ROOT", "CANDOR_RUN_ROOT", "TOY_FAIL", "TOY_WAIT_S"):
+    for name in (
+        "CANDOR_DATA_ROOT",
+        "CANDOR_CACHE_ROOT",
+        "CANDOR_RUN_ROOT",
+        "TOY_FAIL",
+        "TOY_WAIT_S",
+        "TOY_HOLD",
+    ):
         monkeypatch.delenv(name, raising=False)
     return Cli(capsys)

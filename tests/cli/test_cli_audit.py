@@ -9,8 +9,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import cli_kit
-import numpy as np
 import pytest
+from data_roots import traffic
 
 from candor.errors import AuditFailed
 
@@ -29,17 +29,6 @@ captures:
 SMALL = ("window.window_frames=20", "window.stride_frames=20", "split.blocks=10", "split.embargo_frames=20")
 
 
-def csv(seed: int, *, attack: bool) -> str:
-    """Four seconds of six IDs with noisy payloads; every fifth frame of seconds 1 to 3 is an attack."""
-    rng = np.random.default_rng(seed)
-    lines = ["timestamp,arbitration_id,data_field,attack"]
-    for k, t in enumerate(np.arange(0, 4, 0.002)):
-        hit = attack and 1 < t < 3 and k % 5 == 0
-        payload = "0" * 16 if hit else rng.bytes(8).hex().upper()
-        lines.append(f"{t:.6f},{0 if hit else 0x100 + k % 6:03X},{payload},{int(hit)}")
-    return "\n".join(lines) + "\n"
-
-
 @pytest.fixture(autouse=True)
 def root(empty_machine: Path) -> Path:
     return empty_machine
@@ -50,7 +39,7 @@ def dataset(root: Path, name: str, *, tested: str) -> None:
     for folder in (presets, raw):
         folder.mkdir(parents=True, exist_ok=True)
     (presets / f"{name}.yaml").write_text(PRESET.format(name=name))
-    contents = {"free": csv(0, attack=False), "hit": csv(1, attack=True), "tested": tested}
+    contents = {"free": traffic(0, attack=False), "hit": traffic(1, attack=True), "tested": tested}
     for capture, text in contents.items():
         (raw / f"{capture}.csv").write_text(text)
 
@@ -63,7 +52,7 @@ def run(capsys: pytest.CaptureFixture[str], verb: str, *argv: str, code: int = 0
 def test_a_leak_ends_with_code_4_until_it_is_allowed_by_name(
     root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    dataset(root, "leaky", tested=csv(1, attack=True))
+    dataset(root, "leaky", tested=traffic(1, attack=True))
     out, err = run(capsys, "audit", "leaky", code=AuditFailed.exit_code)
     assert "identical_captures_across_splits" in out
     assert "2 errors" in out
@@ -80,7 +69,7 @@ def test_a_leak_ends_with_code_4_until_it_is_allowed_by_name(
 def test_an_attack_injected_into_a_training_capture_is_found(
     root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    benign = csv(0, attack=False).splitlines()
+    benign = traffic(0, attack=False).splitlines()
     injected = [benign[0]]
     for k, line in enumerate(benign[1:]):
         injected.append(line)
@@ -100,7 +89,7 @@ def test_an_attack_injected_into_a_training_capture_is_found(
 def test_an_honest_dataset_passes_and_says_what_betrays_its_attacks(
     root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    dataset(root, "honest", tested=csv(2, attack=True))
+    dataset(root, "honest", tested=traffic(2, attack=True))
     told = json.loads(run(capsys, "audit", "honest", "--json")[0])
     assert told["passed"] is True
     assert {f["id"] for f in told["findings"]} == {"shortcut_id", "shortcut_payload"}
@@ -114,7 +103,7 @@ def test_an_honest_dataset_passes_and_says_what_betrays_its_attacks(
 def test_copies_of_a_recording_are_reported_within_and_across_datasets(
     root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    text = csv(2, attack=True)
+    text = traffic(2, attack=True)
     dataset(root, "one", tested=text)
     dataset(root, "two", tested=text)
     (root / "data" / "one" / "again").mkdir()
@@ -126,7 +115,7 @@ def test_copies_of_a_recording_are_reported_within_and_across_datasets(
 
 
 def test_the_profile_shows_sizes_and_advice(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    dataset(root, "honest", tested=csv(2, attack=True))
+    dataset(root, "honest", tested=traffic(2, attack=True))
     out, _ = run(capsys, "profile", "honest")
     assert "Advice for training: " in out
     told = json.loads(run(capsys, "profile", "honest", "--json")[0])
@@ -143,7 +132,7 @@ def test_a_dbc_names_the_message_and_the_signal_that_tell_attacks(
     root: Path, capsys: pytest.CaptureFixture[str], needs: Callable[[bool, str], None]
 ) -> None:
     needs(find_spec("cantools") is not None, "cantools (candor[dbc])")
-    forged = csv(2, attack=True).replace(",000," + "0" * 16, ",102," + "0" * 16)
+    forged = traffic(2, attack=True).replace(",000," + "0" * 16, ",102," + "0" * 16)
     dataset(root, "forged", tested=forged)
     dbc = 'VERSION ""\nBS_:\nBU_: E\nBO_ 258 GAS: 8 E\n' + "".join(
         f' SG_ Pedal{b} : {8 * b}|8@1+ (1,0) [0|255] "" E\n' for b in range(8)

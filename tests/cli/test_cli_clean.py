@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-import signal
-import time
 from pathlib import Path
 
 import pytest
 from cli_kit import Cli
+from waiting import wait_while
 
 
 @pytest.fixture(autouse=True)
@@ -21,12 +20,12 @@ def own_temporary_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 def killed_run(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A run whose process was killed within its first task; its root."""
     root = Path(os.environ["CANDOR_ROOT"])
-    monkeypatch.setenv("TOY_WAIT_S", "0.2")
+    monkeypatch.setenv("TOY_HOLD", "2")
     with cli.start("run", "toy", "-d", "small", "--set", "left.steps=50") as process:
-        while not any(p.read_text() > "1" for p in root.glob("cache/scratch/number/*/step")):
-            time.sleep(0.02)
-        process.send_signal(signal.SIGKILL)
-    monkeypatch.delenv("TOY_WAIT_S")
+        steps = root / "cache/scratch/number"
+        wait_while(process, lambda: any(p.read_text() == "2" for p in steps.glob("*/step")), "two steps")
+        process.kill()
+    monkeypatch.delenv("TOY_HOLD")
     return root
 
 

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
-import time
 from pathlib import Path
 
 import pytest
 from cli_kit import Cli
+from toy_pipeline import let_go
+from waiting import LIMIT_S, wait_while
 
 
 def test_no_runs_is_no_error(cli: Cli) -> None:
@@ -103,14 +105,11 @@ def test_logs_of_what_is_not_there_say_so(cli: Cli) -> None:
 def test_following_prints_until_the_attempt_ends(
     cli: Cli, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setenv("TOY_WAIT_S", "0.3")
+    monkeypatch.setenv("TOY_HOLD", "1")
     process = cli.start("run", "toy", "-d", "small", "--until", "left")
-    while not list(tmp_path.rglob("attempt-1/record.json")):
-        time.sleep(0.02)
-        assert process.poll() is None
-    ended = threading.Event()
+    wait_while(process, lambda: list(tmp_path.rglob("number/*/step")), "the first step")
+    threading.Timer(0.5, let_go, [Path(os.environ["CANDOR_ROOT"])]).start()
     shown = cli("logs", "left", "-f")
-    ended.set()
     assert "starting at step 0" in shown.out
     assert shown.err.strip().endswith("succeeded")
-    assert process.wait(10) == 0
+    assert process.wait(LIMIT_S) == 0

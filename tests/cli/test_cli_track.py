@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from cli_kit import Cli
+from waiting import wait_until
 from wandb_server import WandbServer, served_to_client
 
 from candor.flow.locks import held_if_free
@@ -52,10 +52,7 @@ def test_an_online_run_is_shown_while_it_goes(
     done = cli("run", "toy", "-d", "small", "--track", "online")
     assert done.code == 0
     assert "W&B: project cars" in done.err
-    deadline = time.monotonic() + 90
-    while time.monotonic() < deadline and sum(r.exit_code == 0 for r in server.runs.values()) < 4:
-        time.sleep(0.2)
-    assert sum(r.exit_code == 0 for r in server.runs.values()) == 4
+    wait_until(lambda: sum(r.exit_code == 0 for r in server.runs.values()) == 4, "four tasks at W&B")
 
 
 def test_what_one_process_sends_no_other_one_does(

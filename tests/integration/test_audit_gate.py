@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import pytest
+from data_roots import traffic
 from kd_run import TINY, Candor
 
 pytestmark = pytest.mark.slow
@@ -22,18 +23,9 @@ captures:
   - {capture: hit, path: hit, split: train, vehicle: v, attack: dos}
   - {capture: tested, path: tested, split: test, scenario: known, vehicle: v, attack: dos}
 """
+#: Long enough to train on.
+LONG: dict[str, Any] = {"seconds": 12.0, "between_s": (3.0, 11.0)}
 ALLOW = ("--allow", "identical_captures_across_splits", "--allow", "duplicate_windows_train_test")
-
-
-def csv(seed: int, *, attack: bool) -> str:
-    """Twelve seconds of six IDs with noisy payloads; every fifth frame of the middle is an attack."""
-    rng = np.random.default_rng(seed)
-    lines = ["timestamp,arbitration_id,data_field,attack"]
-    for k, t in enumerate(np.arange(0, 12, 0.002)):
-        hit = attack and 3 < t < 11 and k % 5 == 0
-        payload = "0" * 16 if hit else rng.bytes(8).hex().upper()
-        lines.append(f"{t:.6f},{0 if hit else 0x100 + k % 6:03X},{payload},{int(hit)}")
-    return "\n".join(lines) + "\n"
 
 
 def test_an_allowed_leak_is_printed_under_the_table(tmp_path: Path) -> None:
@@ -42,9 +34,9 @@ def test_an_allowed_leak_is_printed_under_the_table(tmp_path: Path) -> None:
         folder.mkdir(parents=True)
     (presets / "leaky.yaml").write_text(PRESET)
     for name, text in (
-        ("free", csv(0, attack=False)),
-        ("hit", csv(1, attack=True)),
-        ("tested", csv(1, attack=True)),
+        ("free", traffic(0, attack=False, **LONG)),
+        ("hit", traffic(1, attack=True, **LONG)),
+        ("tested", traffic(1, attack=True, **LONG)),
     ):
         (raw / f"{name}.csv").write_text(text)
     candor = Candor(tmp_path)

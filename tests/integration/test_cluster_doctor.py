@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 from slurm_cluster import SlurmCluster
-from slurm_kit import PASS_ENV, Toy, wait_until
+from slurm_kit import PASS_ENV, Toy
 from sshd import Sshd, sshd
+from waiting import wait_until
 
 pytestmark = pytest.mark.slow
 QUICK = ("--site-set", "poll_s=0.5", "--site-set", "warning_s=50", "--min-free-gb", "0.1", *PASS_ENV)

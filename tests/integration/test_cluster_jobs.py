@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 from slurm_cluster import SlurmCluster
-from slurm_kit import Toy, step_of, wait_until
+from slurm_kit import Toy
+from waiting import wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -26,8 +27,8 @@ def test_a_job_that_is_gone_is_an_orphan_and_one_that_runs_is_none(toy: Toy, slu
         rows = json.loads(toy("clean", "--orphans", "--dry-run", "--json").stdout)
         return [r["why"] for r in rows if r["kind"] == "attempt"]
 
-    toy.run("--no-wait", "--set", "left.steps=300", "--set", "right.steps=1", TOY_WAIT_S="0.5")
-    wait_until(lambda: step_of(toy) >= 2, "the second step")
+    toy.run("--no-wait", "--set", "right.steps=1", TOY_HOLD="2")
+    toy.wait_for_step(2)
     assert orphans() == []
     record = toy.record("left")
     assert record["outcome"] == "running"

@@ -56,7 +56,6 @@ class Shared(L.LightningDataModule):
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
 def test_two_processes_see_every_graph_once_an_epoch_in_equally_many_steps(
     world: TinyWorld, tmp_path: Path
 ) -> None:

@@ -14,7 +14,9 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from kd_run import TINY, Candor
+from kd_run import KD, TINY, Candor
+
+from candor.ids.controls import NAMES as CONTROLS
 
 pytestmark = pytest.mark.slow
 
@@ -25,7 +27,7 @@ GOLDEN = Path(__file__).with_name("golden_kd.json")
 def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[Candor, str]:
     """An undisturbed run and what it printed."""
     candor = Candor(tmp_path_factory.mktemp("kd"))
-    return candor, candor.run_kd().stdout
+    return candor, candor.apart(*KD).stdout
 
 
 def results(candor: Candor) -> pl.DataFrame:
@@ -63,9 +65,10 @@ def test_the_same_run_again_does_nothing_says_so_and_loads_no_torch(done: tuple[
         "import sys; from candor.cli.main import main\n"
         "try: main(sys.argv[1:])\nfinally: assert 'torch' not in sys.modules and 'ray' not in sys.modules"
     )
-    flags = [part for value in TINY for part in ("--set", value)]
-    argv = [sys.executable, "-c", probe, "run", "kd", "--dataset", "synthetic", *flags]
-    assert subprocess.run(argv, env=candor.env, capture_output=True).returncode == 0
+    assert (
+        subprocess.run([sys.executable, "-c", probe, *KD], env=candor.env, capture_output=True).returncode
+        == 0
+    )
 
 
 def test_one_changed_field_reruns_exactly_what_depends_on_it(done: tuple[Candor, str]):
@@ -84,7 +87,7 @@ def test_every_detector_is_scored_on_the_same_windows_and_thresholds_come_from_v
     counts = predictions.group_by("detector", "variant", "seed").len()
     assert counts["len"].n_unique() == 1
     # Models and the OR of the unsupervised, specialists and their OR, baselines, controls.
-    assert len(counts) == 3 * 4 + 5 + 3 + 4
+    assert len(counts) == 3 * 4 + 5 + 3 + len(CONTROLS)
     # One threshold, except on captures whose own calibration seconds may have raised it.
     adapted = pl.read_parquet(candor.artifact("evaluate") / "adapted.parquet")
     own = pl.col("capture").is_in(adapted["capture"].unique().to_list())
@@ -178,8 +181,7 @@ def test_sigkill_at_any_moment_leaves_nothing_half_done_and_the_same_command_fin
 ):
     undisturbed, _ = done
     candor = Candor(tmp_path)
-    flags = [part for value in TINY for part in ("--set", value)]
-    argv = candor.argv("run", "kd", "--dataset", "synthetic", *flags)
+    argv = candor.argv(*KD)
     rng = random.Random(7)
     kills = 0
     for wait_s in (1.5, 4.0, 7.0, 9.0, 11.0):

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from kill_kit import artifacts, has_begun, ray_victim, start
+from waiting import LIMIT_S, wait_while
 
 pytestmark = pytest.mark.slow
 
@@ -24,14 +25,13 @@ STEP_S = 0.1
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
     root = tmp_path_factory.mktemp("undisturbed")
     with start(root) as process:
-        out, _ = process.communicate(timeout=120)
+        out, _ = process.communicate(timeout=LIMIT_S)
     assert process.returncode == 0, out
     found = artifacts(root)
     assert len(found) == 12
     return found
 
 
-@pytest.mark.timeout(300)
 @pytest.mark.parametrize("number", range(ROUNDS))
 def test_a_run_with_a_killed_part_completes_on_the_next_try(
     tmp_path: Path, undisturbed: dict[str, object], number: int
@@ -39,9 +39,7 @@ def test_a_run_with_a_killed_part_completes_on_the_next_try(
     rng = random.Random(number)
     kind = KINDS[number % len(KINDS)]
     with start(tmp_path, "--on", "ray", TOY_WAIT_S=str(STEP_S)) as process:
-        while not has_begun(tmp_path):
-            assert process.poll() is None, process.communicate()
-            time.sleep(0.02)
+        wait_while(process, lambda: has_begun(tmp_path), "the first task")
         time.sleep(rng.uniform(0, 1.0))
         victim = ray_victim(process.pid, kind, rng)
         while victim is None and process.poll() is None:  # Between two processes of its kind.
@@ -49,12 +47,14 @@ def test_a_run_with_a_killed_part_completes_on_the_next_try(
             victim = ray_victim(process.pid, kind, rng)
         assert victim is not None, f"no {kind} to kill"
         os.kill(victim, signal.SIGKILL)
-        first, _ = process.communicate(timeout=120)  # Without one of its parts, it ends of its own accord.
+        first, _ = process.communicate(
+            timeout=LIMIT_S
+        )  # Without one of its parts, it ends of its own accord.
     artifacts(tmp_path)
     if kind == "worker":
         assert process.returncode == 0, first  # Ray put another one in its place.
     with start(tmp_path, "--on", "ray") as again:
-        second, _ = again.communicate(timeout=120)
+        second, _ = again.communicate(timeout=LIMIT_S)
     assert again.returncode == 0, f"{first}\n--- killed the {kind} ---\n{second}"
     assert artifacts(tmp_path) == undisturbed
     assert not list((tmp_path / "cache/staging").iterdir())

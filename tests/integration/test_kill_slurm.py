@@ -13,6 +13,7 @@ import pytest
 from kill_kit import artifacts, has_begun, start
 from slurm_cluster import SlurmCluster
 from slurm_kit import FAST, PASS_ENV
+from waiting import LIMIT_S, wait_while
 
 pytestmark = pytest.mark.slow
 
@@ -29,7 +30,7 @@ STEP_S = "0.3"
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
     root = tmp_path_factory.mktemp("undisturbed")
     with start(root) as process:
-        out, _ = process.communicate(timeout=120)
+        out, _ = process.communicate(timeout=LIMIT_S)
     assert process.returncode == 0, out
     return artifacts(root)
 
@@ -54,7 +55,6 @@ def strike(kind: str, launcher: int, slurm: SlurmCluster, rng: random.Random) ->
             slurm.start_node(number)
 
 
-@pytest.mark.timeout(400)
 @pytest.mark.alone_on_slurm
 @pytest.mark.parametrize("number", range(ROUNDS))
 def test_a_run_with_a_killed_part_completes_on_the_next_try(
@@ -64,15 +64,13 @@ def test_a_run_with_a_killed_part_completes_on_the_next_try(
     kind = KINDS[number % len(KINDS)]
     with slurm.hurry():
         with start(tmp_path, *FAST, *PASS_ENV, TOY_WAIT_S=STEP_S) as process:
-            while not has_begun(tmp_path):
-                assert process.poll() is None, process.communicate()
-                time.sleep(0.05)
+            wait_while(process, lambda: has_begun(tmp_path), "the first task")
             time.sleep(rng.uniform(0, 6))
             strike(kind, process.pid, slurm, rng)
-            first, _ = process.communicate(timeout=180)
+            first, _ = process.communicate(timeout=LIMIT_S)
         artifacts(tmp_path)
         with start(tmp_path, *FAST, *PASS_ENV) as again:
-            second, _ = again.communicate(timeout=180)
+            second, _ = again.communicate(timeout=LIMIT_S)
     assert again.returncode == 0, f"{first}\n--- killed the {kind} ---\n{second}"
     assert artifacts(tmp_path) == undisturbed
     records = [json.loads(p.read_text()) for p in tmp_path.glob("runs/*/tasks/*/attempt-*/record.json")]

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 from slurm_cluster import SlurmCluster
-from slurm_kit import Toy, wait_until
+from slurm_kit import Toy
+from waiting import LIMIT_S, wait_until
 
 pytestmark = pytest.mark.slow
 HELD = ("--site-set", 'extra=["--hold"]')
@@ -34,7 +35,7 @@ class Follower:
         return self.path.read_text()
 
     def ended(self) -> str:
-        assert self.process.wait(timeout=120) == 0, self.told()
+        assert self.process.wait(timeout=LIMIT_S) == 0, self.told()
         return self.told()
 
 
@@ -67,7 +68,7 @@ def test_a_job_that_was_cancelled_before_it_began_is_no_riddle(toy: Toy, slurm: 
 
 
 def test_a_job_whose_processes_are_gone_ends_the_following_and_says_so(toy: Toy, slurm: SlurmCluster) -> None:
-    toy.run("--no-wait", "--until", "left", "--set", "left.steps=300", TOY_WAIT_S="0.5")
+    toy.run("--no-wait", "--until", "left", TOY_HOLD="1")
     follower = Follower(toy, "left")
     wait_until(lambda: "starting at step 0" in follower.told(), "the first line")
     for pid in slurm.processes(f"task run {toy.folder}/plan.json left"):

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 from slurm_cluster import SlurmCluster
-from slurm_kit import Toy, wait_until
+from slurm_kit import Toy
+from waiting import wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -25,6 +26,6 @@ def test_the_plan_runs_on_ray_inside_one_allocation(tmp_path: Path, slurm: Slurm
     assert json.loads(toy.run("--with-ray", "--json").stdout)["outcome"] == "cached"
     # The tasks are done before Ray has shut down; its other nodes miss their head after some seconds.
     accounts = ("sacct", "-n", "-P", "-X", "-j", jobs.pop(), "-o", "State,NNodes")
-    wait_until(lambda: "RUNNING" not in slurm.call(*accounts), "the end of the allocation", 120)
+    wait_until(lambda: "RUNNING" not in slurm.call(*accounts), "the end of the allocation")
     assert slurm.call(*accounts).split() == [f"COMPLETED|{nodes}"]
     assert not list((toy.folder / "slurm").glob("*.pid"))

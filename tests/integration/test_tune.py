@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
 import yaml
 from kd_run import TINY, Candor
+from waiting import wait_until, wait_while
 from wandb_server import ServedRun, WandbServer, served_to_client
 
 pytest.importorskip("optuna")
@@ -27,14 +25,11 @@ def candor(tmp_path_factory: pytest.TempPathFactory) -> Candor:
 def test_a_killed_search_goes_on_and_its_best_is_a_preset_that_runs(candor: Candor) -> None:
     command = ["tune", "gat", "-d", "synthetic", *SETS, "--prune", "none", "--trials", "3", "--json"]
     study = candor.root / "studies" / "gat-kd-synthetic"
-    started = subprocess.Popen(
+    with subprocess.Popen(
         candor.argv(*command), env=candor.env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    deadline = time.monotonic() + 300
-    while len(list(study.glob("trials/*.json"))) < 2 and time.monotonic() < deadline:
-        time.sleep(0.02)
-    os.kill(started.pid, signal.SIGKILL)
-    started.wait()
+    ) as started:
+        wait_while(started, lambda: len(list(study.glob("trials/*.json"))) >= 2, "the second trial")
+        started.kill()
 
     told = json.loads(candor(*command).stdout)
     assert [t["state"] for t in told["all"]] == ["complete"] * 3
@@ -118,10 +113,7 @@ def test_a_study_is_shown_at_wandb_while_it_goes_and_one_that_is_off_never(
 
 def finished(server: WandbServer, number: int) -> dict[str, ServedRun]:
     """Runs at W&B by name, once so many have ended well."""
-    deadline = time.monotonic() + 90
-    while sum(r.exit_code == 0 for r in server.runs.values()) < number:
-        assert time.monotonic() < deadline, server.runs
-        time.sleep(0.2)
+    wait_until(lambda: sum(r.exit_code == 0 for r in server.runs.values()) >= number, f"{number} runs")
     return {r.about["displayName"]: r for r in server.runs.values()}
 
 

@@ -34,7 +34,6 @@ def candor(tmp_path_factory: pytest.TempPathFactory) -> Candor:
 
 
 @pytest.mark.alone_on_slurm
-@pytest.mark.timeout(560)
 def test_a_study_runs_as_an_array_is_joined_shown_at_wandb_and_survives_a_worker(
     candor: Candor, slurm: SlurmCluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -79,7 +78,6 @@ def test_a_study_runs_as_an_array_is_joined_shown_at_wandb_and_survives_a_worker
     assert (study / "best.yaml").is_file()
 
 
-@pytest.mark.timeout(560)
 def test_a_worker_goes_on_after_its_time_limit_and_a_study_can_be_cancelled(
     candor: Candor, slurm: SlurmCluster
 ) -> None:

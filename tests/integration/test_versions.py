@@ -8,12 +8,13 @@ import shutil
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from kd_run import Candor
+from waiting import wait_until
 
 from candor.config.settings import Settings
 from candor.errors import ConfigError, DataError, NotFound
@@ -64,12 +65,8 @@ def here(tmp_path: Path) -> Settings:
 
 
 def ingest(settings: Settings) -> subprocess.CompletedProcess[str]:
-    env = {**os.environ, "CANDOR_ROOT": str(settings.data_root.parent), "CANDOR_SHARED_DATA": "/nowhere"}
-    code = "from candor.cli.main import main; main()"
-    argv = ["run", "kd", "--dataset", "mine", "--until", "ingest", "--json"]
-    return subprocess.run(
-        [sys.executable, "-c", code, *argv], env=env, capture_output=True, text=True, check=True
-    )
+    candor = Candor(settings.data_root.parent)
+    return candor("run", "kd", "--dataset", "mine", "--until", "ingest", "--json")
 
 
 @pytest.fixture
@@ -108,14 +105,15 @@ def _make_bucket(endpoint: str) -> None:
     import botocore.session
 
     client = botocore.session.get_session().create_client("s3", endpoint_url=endpoint)
-    for _ in range(100):
+
+    def made() -> bool:
         try:
             client.create_bucket(Bucket="lab")
         except botocore.exceptions.EndpointConnectionError:
-            time.sleep(0.1)
-        else:
-            return
-    pytest.fail("the S3 server does not answer")
+            return False
+        return True
+
+    wait_until(made, "the S3 server's answer")
 
 
 def brought(there: Settings, here: Settings) -> None:

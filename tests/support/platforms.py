@@ -84,7 +84,7 @@ def slurm(*directives: str) -> Iterator[Platform]:
     from candor.executors.queue import QueueExecutor
     from candor.executors.site import SiteConfig
 
-    passed = ("HOME", "USER", "PATH", "LANG", "PYTHONPATH", "TOY_FAIL", "TOY_DIE", "TOY_WAIT_S")
+    passed = ("HOME", "USER", "PATH", "LANG", "PYTHONPATH", "TOY_FAIL", "TOY_DIE", "TOY_WAIT_S", "TOY_HOLD")
     site = SiteConfig(pass_env=passed, poll_s=0.5, on_stop="cancel", extra=directives)
     stated = site.model_dump(mode="json", include={"pass_env", "poll_s", "on_stop", "extra"})
     args = [part for key, value in stated.items() for part in ("--site-set", f"{key}={json.dumps(value)}")]
@@ -106,7 +106,7 @@ def pbs() -> Iterator[Platform]:
     from candor.executors.queue import QueueExecutor
     from candor.executors.site import SiteConfig
 
-    passed = ("HOME", "USER", "PATH", "LANG", "PYTHONPATH", "TOY_FAIL", "TOY_DIE", "TOY_WAIT_S")
+    passed = ("HOME", "USER", "PATH", "LANG", "PYTHONPATH", "TOY_FAIL", "TOY_DIE", "TOY_WAIT_S", "TOY_HOLD")
     site = SiteConfig(pass_env=passed, poll_s=0.5, on_stop="cancel", scheduler="pbs")
     stated = site.model_dump(mode="json", include={"pass_env", "poll_s", "on_stop"})
     args = [part for key, value in stated.items() for part in ("--site-set", f"{key}={json.dumps(value)}")]

@@ -7,6 +7,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from waiting import wait_until
+
 from candor.errors import DataError
 
 
@@ -14,8 +16,11 @@ def square(number: int) -> int:
     return number * number
 
 
-def process(_: int) -> int:
-    time.sleep(0.3)
+def process(folder: Path | None) -> int:
+    """Its process; with a folder, once another process is there at the same time."""
+    if folder is not None:
+        (folder / str(os.getpid())).touch()
+        wait_until(lambda: len(list(folder.iterdir())) > 1, "another process")
     return os.getpid()
 
 
@@ -30,18 +35,20 @@ class Note:
     """A part that writes down when it began and ended.
 
     Attributes:
+        after: stays until all these files lie in ``folder``.
         die_before: the part's process kills itself until this many attempts were made.
     """
 
     folder: Path
     name: str
+    after: tuple[str, ...] = ()
     duration_s: float = 0.0
     fail: bool = False
     die_before: int = 0
 
 
 def note(part: Note) -> str:
-    """Leave ``NAME.begun``, sleep, leave ``NAME.ended``; one line per attempt in ``NAME.attempts``."""
+    """Leave ``NAME.begun``, stay, leave ``NAME.ended``; one line per attempt in ``NAME.attempts``."""
     with (part.folder / f"{part.name}.attempts").open("a") as f:
         f.write(f"{os.getpid()}\n")
     attempts = len((part.folder / f"{part.name}.attempts").read_text().splitlines())
@@ -50,6 +57,7 @@ def note(part: Note) -> str:
     (part.folder / f"{part.name}.begun").write_text(str(time.time()))
     if part.fail:
         raise DataError(f"{part.name} was told to fail")
+    wait_until(lambda: all((part.folder / name).exists() for name in part.after), f"{part.after}")
     until = time.monotonic() + part.duration_s
     while time.monotonic() < until:
         time.sleep(0.02)

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import fcntl
+import itertools
 import os
 import re
 import shutil
@@ -18,10 +19,13 @@ from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
+from waiting import LIMIT_S
+
 SCRIPTS = Path(__file__).parent / "slurm"
 PROGRAMS = ("slurmctld", "slurmd", "slurmdbd", "munged", "mariadbd", "ip", "nsenter", "unshare")
 #: One per machine: bridges and ports have fixed names.
 STATE = Path(tempfile.gettempdir()) / "candor-test-slurm"
+_USES = itertools.count()
 #: How long hurry() leaves a requeued job alone.
 _HELD_S = 6.0
 
@@ -40,7 +44,7 @@ class SlurmCluster:
 
     def call(self, *command: str) -> str:
         """A command of SLURM; what it printed."""
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=LIMIT_S)
         assert done.returncode == 0, f"{command}: {done.stderr}"
         return done.stdout
 
@@ -70,9 +74,10 @@ class SlurmCluster:
         for pid in self.processes(line) + self.processes(line.replace("-D", "-b -D")):
             os.kill(pid, 9)
 
-    def silence_node(self, number: int, timeout_s: float = 120.0) -> None:
+    def silence_node(self, number: int, timeout_s: float = LIMIT_S) -> None:
         """Pull the plug, and wait until SLURM itself has noticed."""
         log = self.state / "log" / "slurmctld.log"
+        self.set_timeout(10)
         told = log.stat().st_size
         self.kill_node(number, told=False)
         # Neither sinfo nor scontrol calls a node down on which jobs are still completing.
@@ -81,6 +86,7 @@ class SlurmCluster:
         while not missed.search(log.read_bytes()[told:]):
             assert time.monotonic() < until, f"SLURM never missed node{number}"
             time.sleep(0.5)
+        self.set_timeout(None)
 
     def node_state(self, name: str) -> str:
         """E.g. ``mixed*``; the star: it does not respond."""
@@ -99,7 +105,7 @@ class SlurmCluster:
     def start_node(self, number: int) -> None:
         """Plug it in again, and wait until it takes jobs."""
         subprocess.run([SCRIPTS / "start-node.sh", str(number), str(self.state)], check=True)
-        until = time.monotonic() + 60
+        until = time.monotonic() + LIMIT_S
         while time.monotonic() < until:
             state = self.call("sinfo", "-h", "-n", f"node{number}", "-o", "%T").split()
             if state and all(s in ("idle", "mixed", "allocated") for s in state):
@@ -168,7 +174,8 @@ def slurm_cluster() -> Iterator[SlurmCluster]:
     """The machine's test cluster, brought up by its first user and taken down by its last."""
     STATE.mkdir(exist_ok=True)
     os.environ["PATH"] = os.environ["PATH"] + ":/usr/sbin:/sbin"
-    mine = STATE / f"user-{os.getpid()}"
+    # A process may be a user several times: a fixture of its session, and a platform of the conformance suite beside it.
+    mine = STATE / f"user-{os.getpid()}-{next(_USES)}"
     before = os.environ.get("SLURM_CONF")
     with _locked():
         others = _users()
@@ -176,7 +183,11 @@ def slurm_cluster() -> Iterator[SlurmCluster]:
         if not others:
             _down()
             up = subprocess.run(
-                [SCRIPTS / "up.sh", str(STATE)], capture_output=True, text=True, timeout=180, check=False
+                [SCRIPTS / "up.sh", str(STATE)],
+                capture_output=True,
+                text=True,
+                timeout=2 * LIMIT_S,
+                check=False,
             )
             if up.returncode:
                 mine.unlink()
@@ -184,7 +195,7 @@ def slurm_cluster() -> Iterator[SlurmCluster]:
     os.environ["SLURM_CONF"] = str(STATE / "slurm.conf")
     try:
         idle = subprocess.run(
-            ["sinfo", "-h", "-o", "%T"], capture_output=True, text=True, timeout=60, check=False
+            ["sinfo", "-h", "-o", "%T"], capture_output=True, text=True, timeout=LIMIT_S, check=False
         )
         assert idle.returncode == 0, idle.stderr
         yield SlurmCluster(STATE)
@@ -221,7 +232,7 @@ def _users() -> list[Path]:
     found = []
     for note in STATE.glob("user-*"):
         try:
-            os.kill(int(note.name.removeprefix("user-")), 0)
+            os.kill(int(note.name.split("-")[1]), 0)
         except ProcessLookupError:
             note.unlink(missing_ok=True)
         else:
@@ -231,7 +242,7 @@ def _users() -> list[Path]:
 
 def _down() -> None:
     """Also what a killed test process left behind; its folder goes too, since a new database wants none of the old."""
-    subprocess.run([SCRIPTS / "down.sh", str(STATE)], capture_output=True, timeout=120, check=False)
+    subprocess.run([SCRIPTS / "down.sh", str(STATE)], capture_output=True, timeout=LIMIT_S, check=False)
     for path in STATE.iterdir():
         if not path.name.startswith("user-"):
             shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)

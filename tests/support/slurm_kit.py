@@ -6,16 +6,15 @@ import json
 import os
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from toy_pipeline import SCRIPT
+from waiting import LIMIT_S, wait_until
 
 FAST = ("--on", "slurm", "--site-set", "poll_s=0.5", "--site-set", "warning_s=50")
-PASSED = '["HOME", "USER", "PATH", "LANG", "PYTHONPATH", "TOY_FAIL", "TOY_WAIT_S", "TOY_EAT_MB"]'
+PASSED = '["HOME", "USER", "PATH", "LANG", "PYTHONPATH", "TOY_FAIL", "TOY_WAIT_S", "TOY_HOLD", "TOY_EAT_MB"]'
 
 PASS_ENV = ("--site-set", f"pass_env={PASSED}")
 
@@ -34,13 +33,25 @@ class Toy:
 
     def __call__(self, *args: str, code: int = 0, **more: str) -> subprocess.CompletedProcess[str]:
         done = subprocess.run(
-            self.argv(*args), env=self.env(**more), capture_output=True, text=True, check=False, timeout=200
+            self.argv(*args),
+            env=self.env(**more),
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=LIMIT_S,
         )
         assert done.returncode == code, f"exit {done.returncode}\n{done.stdout}\n{done.stderr}"
         return done
 
     def run(self, *args: str, code: int = 0, **more: str) -> subprocess.CompletedProcess[str]:
         return self("run", "toy", "-d", "small", *FAST, *PASS_ENV, *args, code=code, **more)
+
+    def started(self, *args: str) -> subprocess.Popen[str]:
+        """The same, under way."""
+        argv = self.argv("run", "toy", "-d", "small", *FAST, *PASS_ENV, *args)
+        return subprocess.Popen(
+            argv, env=self.env(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
 
     @property
     def folder(self) -> Path:
@@ -56,12 +67,13 @@ class Toy:
         assert isinstance(found, dict)
         return found
 
+    def wait_for_step(self, step: int) -> None:
+        """Until a number got that far, on whatever machine."""
+        wait_until(lambda: step_of(self) >= step, f"step {step}")
 
-def wait_until(true: Callable[[], object], what: str, timeout_s: float = 60.0) -> None:
-    until = time.monotonic() + timeout_s
-    while not true():
-        assert time.monotonic() < until, f"waited in vain for {what}"
-        time.sleep(0.2)
+    def wait_for_both(self) -> None:
+        """Until both numbers made their first step."""
+        wait_until(lambda: len(list(self.root.glob("cache/scratch/number/*/step"))) == 2, "two numbers")
 
 
 def step_of(toy: Toy) -> int:

@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from waiting import LIMIT_S
+
 SSHD = shutil.which("sshd", path="/usr/sbin:/usr/bin:/sbin:/bin")
 
 
@@ -85,7 +87,7 @@ def sshd(folder: Path, environment: dict[str, str] | None = None) -> Iterator[Ss
     Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
     process = subprocess.Popen([SSHD, "-D", "-e", "-f", folder / "config"], stderr=subprocess.DEVNULL)
     try:
-        until = time.monotonic() + 20
+        until = time.monotonic() + LIMIT_S
         while True:
             try:
                 socket.create_connection(("127.0.0.1", port), timeout=1).close()

@@ -46,6 +46,15 @@ class Rows:
         return [m[metric] for k, _, m in self.rows if k == kind]
 
 
+class Stops(Rows):
+    """Interrupts a training once its third epoch is logged."""
+
+    def log(self, step: int, metrics: Mapping[str, float], *, kind: str = "epoch") -> None:
+        super().log(step, metrics, kind=kind)
+        if step == 2:
+            raise KeyboardInterrupt
+
+
 def output(path: Path, recorder: Rows | None = None) -> Output:
     """An Output below ``path``; the scratch folder stays from call to call, as over attempts."""
     for name in ("out", "scratch"):
@@ -88,8 +97,12 @@ class TinyWorld:
         return GraphBatch.of(self.store(split).gather(indices))
 
 
-def make_world(root: Path) -> TinyWorld:
-    """Simulate three cars for a few seconds and take them to graphs."""
+#: Three cars, a few seconds.
+CARS = SyntheticConfig(ids_per_vehicle=12, benign_s=15, attack_s=18)
+
+
+def make_world(root: Path, traffic: SyntheticConfig = CARS) -> TinyWorld:
+    """Simulate traffic and take it to graphs."""
     done: dict[str, Path] = {}
 
     def run(name: str, stage: object, config: object, inputs: dict[str, str]) -> None:
@@ -98,7 +111,7 @@ def make_world(root: Path) -> TinyWorld:
         done[name] = out.path
 
     frames = {"ingest": "ingest", "calibrate": "calibrate"}
-    run("generate", generate, SyntheticConfig(ids_per_vehicle=12, benign_s=15, attack_s=18), {})
+    run("generate", generate, traffic, {})
     run("ingest", ingest, IngestConfig(dataset="synthetic"), {"captures": "generate"})
     run("calibrate", calibrate, CalibrationTask(calibration_s=8, split=SPLIT), {"ingest": "ingest"})
     run("build_train", build, GraphConfig(splits=("train", "val"), window=WINDOW, split=SPLIT), frames)

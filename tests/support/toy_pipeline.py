@@ -2,7 +2,8 @@
 
 ``python toy_pipeline.py run toy --dataset small`` behaves like ``candor run``. Environment for misbehaviour:
 ``TOY_FAIL=stage`` raises in that stage, ``TOY_DIE=stage`` kills the process of its first attempt (``always``: of every
-one), ``TOY_WAIT_S`` makes every step that slow, ``TOY_EAT_MB`` lets every number hold so much memory.
+one), ``TOY_WAIT_S`` makes every step that slow, ``TOY_HOLD=4`` lets a number stay at its fourth step (``4,6``: and at
+its sixth; see ``_hold``), ``TOY_EAT_MB`` lets every number hold so much memory.
 """
 
 from __future__ import annotations
@@ -14,8 +15,11 @@ import signal
 import time
 import warnings
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
+
+from waiting import wait_until
 
 from candor.cli.workload import Request
 from candor.config.base import Config, Runtime
@@ -63,6 +67,19 @@ def _die_once(stage: str, out: Output) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
+def _hold(step: int, out: Output) -> None:
+    """Stay until a file ``go`` lies beside the checkpoint, or somebody ends the attempt; the next one is past this step."""
+    if str(step) in os.environ.get("TOY_HOLD", "").split(","):
+        wait_until((out.scratch / "go").exists, "leave to go on")
+
+
+def let_go(root: Path) -> None:
+    """Every number at work that TOY_HOLD keeps at a step goes on."""
+    for path in (root / "cache/scratch").rglob("step"):
+        with suppress(FileNotFoundError):  # It ended meanwhile.
+            (path.parent / "go").touch()
+
+
 def number(config: NumberConfig, inputs: Inputs, out: Output) -> Result:
     """Count to ``steps``, resuming from the step noted in scratch."""
     del inputs
@@ -79,6 +96,7 @@ def number(config: NumberConfig, inputs: Inputs, out: Output) -> Result:
             (out.path / f"part-{part}.bin").write_bytes(bytes(1000))
         write_atomic(checkpoint, str(step + 1), durable=False)
         time.sleep(float(os.environ.get("TOY_WAIT_S", "0")))
+        _hold(step + 1, out)
         if step >= 1:
             _misbehave("number")
             _die_once("number", out)

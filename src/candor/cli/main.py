@@ -30,6 +30,7 @@ from candor.cli import (
     queue,
     run,
     status,
+    study,
     tabular,
     task,
     track,
@@ -94,7 +95,7 @@ def build_app() -> typer.Typer:
     app.command()(audit.audit)
     app.command()(profile.profile)
     app.command()(tune.tune)
-    app.command()(tune.study)
+    app.command()(study.study)
     app.command("tune-worker", hidden=True)(tune.tune_worker)
     app.command()(calibrate.calibrate)
     app.command()(tabular.tabular)

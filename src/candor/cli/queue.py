@@ -133,7 +133,7 @@ def cancel(
     as_json: options.AsJson = False,
 ) -> None:
     """Take the jobs of a run or a study off the queue of the cluster; what runs writes its checkpoint first."""
-    from candor.executors.queue import cancel as cancel_run
+    from candor.executors.cancelling import cancel as cancel_run
     from candor.executors.scheduler import scheduler_here
     from candor.executors.worker_array import cancel_workers
     from candor.flow.run import find_run

@@ -13,7 +13,8 @@ from pathlib import Path
 from candor.errors import ConfigError
 from candor.executors import ledger
 from candor.executors.base import Job, JobResult, Skipped
-from candor.executors.batches import Batch, batches, without_pairs
+from candor.executors.batches import batches, without_pairs
+from candor.executors.cancelling import cancel
 from candor.executors.display import Display, Quiet
 from candor.executors.scheduler import Queued, Scheduler
 from candor.executors.scripts import ScriptContext, render
@@ -22,6 +23,7 @@ from candor.executors.silence import Silences
 from candor.executors.site import SiteConfig, refuse_secrets
 from candor.executors.slurm_commands import Slurm
 from candor.executors.stuck import Stuck
+from candor.executors.submissions import Submission
 from candor.flow.artifact import ArtifactStore
 from candor.flow.attempt import Attempt
 from candor.flow.locks import key_lock
@@ -52,17 +54,6 @@ class QueueJob:
         if self._result is None:
             self._result = self.executor.wait(self)
         return self._result
-
-
-@dataclass(frozen=True)
-class Submission:
-    """What the scheduler gets for one batch."""
-
-    batch: Batch
-    script: str
-    #: IDs of tasks and heads of batches stand where job IDs will.
-    after: tuple[str, ...]
-    paired: tuple[str, ...]
 
 
 @dataclass
@@ -161,7 +152,7 @@ class QueueExecutor:
                 path = folder / f"{batch.head}.sh"
                 write_atomic(path, submission.script)
                 ledger.note_intent(run, batch)
-                job = self.scheduler.submit(path, dependency=_dependency(submission, jobs, arrays))
+                job = self.scheduler.submit(path, dependency=submission.dependency(jobs, arrays))
                 jobs |= ledger.note_submitted(run, batch, job)
                 arrays[batch.head] = job
         return jobs
@@ -308,15 +299,6 @@ def _failed(run: Run, task_id: str, job: str) -> bool:
     return any(a.record.job == job and a.record.outcome == "failed" for a in run.attempts(task_id))
 
 
-def _dependency(submission: Submission, jobs: Mapping[str, str], arrays: Mapping[str, str]) -> str:
-    """``afterok:1:2_3,aftercorr:4``."""
-    parts = []
-    if submission.after:
-        parts.append("afterok:" + ":".join(jobs[task_id] for task_id in submission.after if task_id in jobs))
-    parts += [f"aftercorr:{arrays[head]}" for head in submission.paired]
-    return ",".join(part for part in parts if not part.endswith(":"))
-
-
 def _failed_cause(after: Sequence[Job]) -> str | None:
     """The failed task behind the first job that did not succeed; None if all did."""
     for job in after:
@@ -326,19 +308,3 @@ def _failed_cause(after: Sequence[Job]) -> str | None:
         if not result.ok:
             return job.task_id
     return None
-
-
-def live_of(run: Run, scheduler: Scheduler) -> dict[str, Queued]:
-    """Task ID → its job, for tasks of ``run`` that are in the queue."""
-    queue = scheduler.queue()
-    ledger.recover(run, queue)
-    return ledger.live_jobs(run, queue)
-
-
-def cancel(run: Run, scheduler: Scheduler) -> dict[str, str]:
-    """End every job of a run; task ID → job."""
-    live = {task: entry.job for task, entry in live_of(run, scheduler).items()}
-    if live:
-        scheduler.cancel(list(live.values()))
-        run.journal.append(ledger.CANCELLED, jobs=live)
-    return live

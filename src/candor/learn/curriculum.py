@@ -9,9 +9,8 @@ from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
-from torch.utils.data import Sampler
 
-from candor.learn.sampling import BudgetSampler
+from candor.learn.sampling import BudgetSampler, OverArrays
 
 
 @dataclass(frozen=True)
@@ -68,7 +67,7 @@ def remine(
     return out
 
 
-class CurriculumSampler(Sampler[list[int]]):
+class CurriculumSampler(OverArrays):
     """Batches of the epoch's windows under node and edge budgets; follows ``set_epoch``."""
 
     def __init__(
@@ -115,11 +114,6 @@ class CurriculumSampler(Sampler[list[int]]):
     def __len__(self) -> int:
         return len(self._packed)
 
-    def __iter__(self) -> Iterator[list[int]]:
-        for batch in self.arrays():
-            yield batch.tolist()
-
     def arrays(self) -> Iterator[NDArray[np.int64]]:
-        """What ``iter`` gives, as arrays."""
         for batch in self._packed.arrays():
             yield self.chosen[batch]

@@ -6,6 +6,7 @@ Legend: G graphs.
 from __future__ import annotations
 
 import heapq
+import itertools
 import math
 import sys
 import warnings
@@ -30,7 +31,19 @@ class OversizedGraph(UserWarning):
     """A graph alone is larger than the budget; it travels alone."""
 
 
-class BudgetSampler(Sampler[list[int]]):
+class OverArrays(Sampler[list[int]]):
+    """Batches as lists, as Lightning and PyG want them, of those that ``arrays`` gives."""
+
+    def __iter__(self) -> Iterator[list[int]]:
+        for batch in self.arrays():
+            yield batch.tolist()
+
+    def arrays(self) -> Iterator[Batch]:
+        """The batches as i64 arrays: GraphLoader takes them as they are."""
+        raise NotImplementedError
+
+
+class BudgetSampler(OverArrays):
     """Batches of graph indices that stay within ``max_nodes`` and ``max_edges``, for GraphLoader or PyG's DataLoader.
 
     Every graph comes exactly once per epoch (unless ``drop_last``), on one of the ranks. A graph larger than a budget
@@ -136,12 +149,8 @@ class BudgetSampler(Sampler[list[int]]):
         """Choose the order of ``epoch``; the next ``iter`` and ``len`` follow it."""
         self.epoch = epoch
 
-    def __iter__(self) -> Iterator[list[int]]:
-        for batch in self.arrays():
-            yield batch.tolist()
-
     def arrays(self) -> Iterator[Batch]:
-        """What ``iter`` gives, as i64 arrays: GraphLoader takes them as they are."""
+        """Those of the epoch that were not given yet."""
         self._given, self._skip = self._skip, 0
         for batch in self._batches()[self._given :]:
             self._given += 1
@@ -223,7 +232,10 @@ class BudgetSampler(Sampler[list[int]]):
         For more steps none falls below ``min_batch_size``; for equal ranks it may, since they would wait for ever.
         """
         steps = self.min_steps_per_epoch * self.world_size
-        heap = [(-len(batch), k, batch) for k, batch in enumerate(batches)]
+        serial = (
+            itertools.count()
+        )  # Of two as long from one batch the older goes first: arrays have no order.
+        heap = [(-len(batch), k, next(serial), batch) for k, batch in enumerate(batches)]
         heapq.heapify(heap)
         pieces: dict[int, list[Batch]] = {}
         count = len(batches)
@@ -232,13 +244,13 @@ class BudgetSampler(Sampler[list[int]]):
             enough = 2 if count % self.world_size else max(2, 2 * self.min_batch_size)
             if size < enough:
                 break
-            _, at, whole = heapq.heappop(heap)
+            _, at, _, whole = heapq.heappop(heap)
             halves = [whole[: size // 2], whole[size // 2 :]]
             held = pieces.setdefault(at, [whole])
             place = next(i for i, piece in enumerate(held) if piece is whole)
             held[place : place + 1] = halves
             for half in halves:
-                heapq.heappush(heap, (-len(half), at, half))
+                heapq.heappush(heap, (-len(half), at, next(serial), half))
             count += 1
         batches[:] = [piece for k, batch in enumerate(batches) for piece in pieces.get(k, [batch])]
 

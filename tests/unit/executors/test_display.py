@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 from flow_kit import Kit, toy_plan
@@ -26,9 +28,19 @@ def test_durations_read_naturally(duration_s: float, text: str) -> None:
     assert seconds(duration_s) == text
 
 
+@contextmanager
+def bars(out: io.StringIO, total: int) -> Iterator[BarDisplay]:
+    """Bars that are drawn when they are told to: a thread of Rich's may draw what it saw before a task ended."""
+    shown = BarDisplay(Console(file=out, width=100, force_terminal=True), total)
+    shown._bars.live.auto_refresh = False
+    with shown:
+        yield shown
+
+
 def test_without_a_terminal_every_event_is_one_plain_line(kit: Kit, monkeypatch: pytest.MonkeyPatch) -> None:
     out = io.StringIO()
     shown = PlainDisplay(Console(file=out, width=40), 2)
+    monkeypatch.setattr(display_module, "_PLAIN_EVERY_S", 1e9)
     shown.started(toy_plan().task("left"))
     shown.progress("left", 1, 4, "too soon to tell")
     monkeypatch.setattr(display_module, "_PLAIN_EVERY_S", 0.0)
@@ -46,7 +58,7 @@ def test_on_a_terminal_there_is_a_line_for_the_run_and_one_for_the_stage(
 ) -> None:
     out = io.StringIO()
     monkeypatch.setenv("TOY_FAIL", "number")
-    with BarDisplay(Console(file=out, width=100, force_terminal=True), 3) as shown:
+    with bars(out, 3) as shown:
         shown.started(toy_plan().task("left"))
         shown.progress("left", 1, 2, "a note [in brackets] " + "that is much too long to fit beside a bar")
         shown._bars.refresh()
@@ -78,7 +90,7 @@ def test_tasks_that_run_at_once_are_told_apart(monkeypatch: pytest.MonkeyPatch) 
 
 def test_on_a_terminal_each_task_at_work_has_its_line_until_it_ends() -> None:
     out = io.StringIO()
-    with BarDisplay(Console(file=out, width=100, force_terminal=True), 3) as shown:
+    with bars(out, 3) as shown:
         shown.started(toy_plan().task("left"))
         shown.started(toy_plan().task("right"))
         shown.progress("left", 1, 4)

@@ -6,8 +6,9 @@ import json
 import os
 import subprocess
 import sys
-import time
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,8 @@ from flow_kit import Kit
 from kd_run import TINY
 from platforms import Platform
 from platforms import ray as ray_platform
-from toy_pipeline import SCRIPT, NumberConfig, SumConfig, ToyWorkload
+from toy_pipeline import SCRIPT, NumberConfig, SumConfig, ToyWorkload, let_go
+from waiting import LIMIT_S, wait_until, wait_while
 
 from candor.errors import ConfigError, RayUnavailable
 from candor.executors.base import JobResult, execute
@@ -53,28 +55,51 @@ def everything(plan: Plan) -> list[str]:
     return [t.id for t in plan.tasks]
 
 
+@contextmanager
+def held_until(kit: Kit, true: Callable[[], object], what: str) -> Iterator[None]:
+    """Numbers that TOY_HOLD keeps at a step go on once it is ``true``; they go on in any case in the end."""
+    over = threading.Event()
+
+    def release() -> None:
+        with suppress(AssertionError):  # Told by what the test asserts.
+            wait_until(lambda: over.is_set() or true(), what)
+        while not over.wait(0.05):
+            let_go(kit.root)
+
+    thread = threading.Thread(target=release)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
 def test_the_person_who_waits_sees_every_running_task_progress(
     kit: Kit, platform: Platform, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from candor.executors.ray import RayExecutor
 
-    monkeypatch.setenv("TOY_WAIT_S", "0.3")
-    plan = render("x", [TaskSpec(f"n{i}", "number", 1, NumberConfig(value=i, steps=12)) for i in range(2)])
+    monkeypatch.setenv("TOY_HOLD", "2")
+    plan = render("x", [TaskSpec(f"n{i}", "number", 1, NumberConfig(value=i)) for i in range(2)])
     heard = Heard()
     executor = RayExecutor(kit.store, ToyWorkload().stages, JsonlRecorder, heard)
-    assert execute(executor, plan, kit.open(plan), everything(plan)).ok
+    under_way = {("n0", "step 1"), ("n1", "step 1")}
+    with held_until(kit, lambda: under_way <= set(heard.notes), "a word of both tasks"):
+        assert execute(executor, plan, kit.open(plan), everything(plan)).ok
     assert sorted(heard.begun) == ["n0", "n1"]
     assert {name for name, _ in heard.notes} == {"n0", "n1"}
-    assert any(note == f"step {i}" for _, note in heard.notes for i in range(5, 12))
     assert len(heard.ended) == 2
 
 
 def test_tasks_that_do_not_need_each_other_run_at_once(
     kit: Kit, platform: Platform, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("TOY_WAIT_S", "1")
+    monkeypatch.setenv("TOY_HOLD", "1")
     plan = render("x", [TaskSpec(f"n{i}", "number", 1, NumberConfig(value=i)) for i in range(4)])
-    assert execute(platform.make(kit.store), plan, kit.open(plan), everything(plan)).ok
+    begun = kit.root / "cache/scratch/number"
+    with held_until(kit, lambda: len(list(begun.glob("*/step"))) >= 2, "two tasks at work"):
+        assert execute(platform.make(kit.store), plan, kit.open(plan), everything(plan)).ok
     events = [e["event"] for e in kit.open(plan).journal.read()]
     assert events[1:3] == ["task_started"] * 2  # More of the four slots where workers start quickly enough.
 
@@ -176,19 +201,17 @@ def candor(kit: Kit, platform: Platform, *args: str, **env: str) -> subprocess.P
 
 
 def test_status_and_logs_tell_of_a_run_under_way(kit: Kit, platform: Platform) -> None:
-    steps = ("--set", "left.steps=30", "--set", "right.steps=30")
-    with candor(kit, platform, "run", "toy", "-d", "small", *steps, *platform.args, TOY_WAIT_S="0.5") as run:
-        while len(list(kit.root.glob("cache/scratch/number/*/step"))) < 2:
-            time.sleep(0.05)
-            assert run.poll() is None, run.communicate()
+    with candor(kit, platform, "run", "toy", "-d", "small", *platform.args, TOY_HOLD="1") as run:
+        begun = kit.root / "cache/scratch/number"
+        wait_while(run, lambda: len(list(begun.glob("*/step"))) == 2, "two tasks at work")
         with candor(kit, platform, "status", "toy", "--json") as status:
-            rows = json.loads(status.communicate(timeout=30)[0])["tasks"]
+            rows = json.loads(status.communicate(timeout=LIMIT_S)[0])["tasks"]
         with candor(kit, platform, "logs", "left") as logs:
-            text, note = logs.communicate(timeout=30)
+            text, note = logs.communicate(timeout=LIMIT_S)
         with candor(kit, platform, "clean", "--orphans", "--dry-run", "--json") as clean:
-            orphans = json.loads(clean.communicate(timeout=30)[0])
+            orphans = json.loads(clean.communicate(timeout=LIMIT_S)[0])
         run.terminate()
-        run.communicate(timeout=60)
+        run.communicate(timeout=LIMIT_S)
     assert {r["task"]: r["state"] for r in rows} == {
         "left": "running",
         "right": "running",
@@ -216,6 +239,6 @@ def test_torch_and_stages_are_not_loaded_where_the_run_is_waited_for(tmp_path: P
         capture_output=True,
         text=True,
         check=False,
-        timeout=300,
+        timeout=LIMIT_S,
     )
     assert done.returncode == 0, done.stderr

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from waiting import LIMIT_S
 
 from candor.errors import RayUnavailable
 from candor.executors import ray_cluster
@@ -26,7 +27,7 @@ from candor.executors.ray_cluster import connected
 
 def answer(url, **headers):
     try:
-        return urlopen(Request(url, headers=headers), timeout=60).status
+        return urlopen(Request(url, headers=headers), timeout=300).status
     except HTTPError as e:
         return e.code
 
@@ -70,7 +71,7 @@ def two() -> tuple[dict[str, object], dict[str, object], list[bool]]:
         text=True,
         env=clean_environment(),
         check=True,
-        timeout=180,
+        timeout=LIMIT_S,
     )
     lines = done.stdout.splitlines()
     first, second = (json.loads(line[5:]) for line in lines if line.startswith("TOLD "))
@@ -151,7 +152,7 @@ except RayUnavailable as e:
                 capture_output=True,
                 text=True,
                 check=False,
-                timeout=120,
+                timeout=LIMIT_S,
             )
             said[name] = done.stdout.strip()
     assert said["own"] == "inside"

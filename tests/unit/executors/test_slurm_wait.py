@@ -12,7 +12,8 @@ from flow_kit import Kit, toy_plan
 from candor.executors import ledger, stuck
 from candor.executors.base import JobResult, execute
 from candor.executors.batches import Batch
-from candor.executors.queue import QueueExecutor, cancel
+from candor.executors.cancelling import cancel
+from candor.executors.queue import QueueExecutor
 from candor.executors.scheduler import Accounted, Queued
 from candor.executors.site import SiteConfig
 from candor.executors.slurm_commands import Slurm

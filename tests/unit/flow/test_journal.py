@@ -4,6 +4,7 @@ import multiprocessing
 from pathlib import Path
 
 import pytest
+from waiting import LIMIT_S
 
 from candor.flow.journal import Journal
 
@@ -39,7 +40,7 @@ def test_lines_of_several_processes_do_not_mix(tmp_path: Path) -> None:
     for w in writers:
         w.start()
     for w in writers:
-        w.join(30)
+        w.join(LIMIT_S)
     events = Journal(path).read()
     assert len(events) == 400
     for name in ("a", "b"):

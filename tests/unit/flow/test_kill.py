@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from toy_pipeline import SCRIPT
+from waiting import LIMIT_S, wait_while
 
 from candor.flow.artifact import ArtifactStore
 
@@ -36,7 +37,7 @@ def check_whole(root: Path) -> None:
 
 def finish(root: Path) -> str:
     done = subprocess.run(
-        ARGS, env=environment(root), capture_output=True, text=True, check=False, timeout=60
+        ARGS, env=environment(root), capture_output=True, text=True, check=False, timeout=LIMIT_S
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -86,14 +87,12 @@ def test_what_a_killed_run_published_is_not_made_again(tmp_path: Path) -> None:
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_stopped_run_says_how_to_go_on_and_resumes(tmp_path: Path, number: signal.Signals) -> None:
     with subprocess.Popen(
-        ARGS, env=environment(tmp_path, TOY_WAIT_S="0.1"), stderr=subprocess.PIPE, text=True
+        ARGS, env=environment(tmp_path, TOY_HOLD="2"), stderr=subprocess.PIPE, text=True
     ) as process:
         steps = tmp_path / "cache/scratch"
-        while not any(p.read_text() > "1" for p in steps.rglob("step")):
-            time.sleep(0.02)
-            assert process.poll() is None
+        wait_while(process, lambda: any(p.read_text() == "2" for p in steps.rglob("step")), "the second step")
         process.send_signal(number)
-        _, told = process.communicate(timeout=20)
+        _, told = process.communicate(timeout=LIMIT_S)
     assert process.returncode == 130
     assert "Run the same command to resume." in told
     record = json.loads(next((tmp_path / "runs").glob("*/tasks/left/attempt-1/record.json")).read_text())
@@ -110,7 +109,7 @@ def test_two_processes_that_want_the_same_share_the_work(tmp_path: Path) -> None
         for _ in range(2)
     ]
     for process in both:
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=LIMIT_S)
         assert process.returncode == 0, err
         assert "21.0" in out
     outcomes = [

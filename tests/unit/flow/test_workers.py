@@ -6,6 +6,7 @@ import os
 import threading
 
 import pytest
+from waiting import LIMIT_S
 
 from candor.errors import DataError
 from candor.flow.workers import LocalWorkers, ThreadWorkers, Workers
@@ -45,7 +46,7 @@ def test_several_at_a_time_run_in_other_processes() -> None:
 
 
 def test_threads_run_at_once_in_this_process() -> None:
-    met = threading.Barrier(2, timeout=30)
+    met = threading.Barrier(2, timeout=LIMIT_S)
 
     def meet(_: int) -> int:
         met.wait()

@@ -15,18 +15,10 @@ from candor.ids.captures.frames import COLUMNS
 from candor.ids.captures.frames import write as write_frames
 from candor.ids.config import ControlsConfig
 from candor.ids.controls import NAMES, controls, read_bus
+from candor.ids.graphs.store import WINDOW_DTYPE
 from candor.ids.scoring import validate
 
 WIDTH = 10
-WINDOW = [
-    ("capture", "<i4"),
-    ("start", "<i8"),
-    ("index", "<i8"),
-    ("t0", "<f8"),
-    ("t1", "<f8"),
-    ("calibration", "?"),
-    ("profile", "u1"),
-]
 
 
 class Quiet:
@@ -75,7 +67,7 @@ def store(folder: Path, captures: dict[str, tuple[str, pl.DataFrame, list[int]]]
             windows.append((number, s, i, t[s] - t[0], t[s + WIDTH - 1] - t[0], False, 0))
             y.append(int(label[s : s + WIDTH].any()))
         metas.append({"capture": name, "vehicle": vehicle, "scenario": "s"})
-    np.save(folder / "window.npy", np.array(windows, WINDOW))
+    np.save(folder / "window.npy", np.array(windows, WINDOW_DTYPE))
     np.save(folder / "y.npy", np.array(y, np.uint8))
     np.save(folder / "attack.npy", np.where(np.array(y), 0, -1).astype(np.int16))
     meta = {"captures": metas, "attacks": ["x"], "window": {"window_frames": WIDTH, "stride_frames": WIDTH}}

@@ -19,28 +19,22 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from tiny_world import SPLIT, WINDOW, Rows, TinyWorld, output
+from tiny_world import Rows, TinyWorld, make_world, output
 from training_kit import untrained_vgae
 
 from candor.flow.stage import Inputs
 from candor.ids import temporal
-from candor.ids.captures.ingest import ingest
 from candor.ids.captures.synthetic import generate as synthetic
 from candor.ids.captures.synthetic.attacks import Scene
 from candor.ids.captures.synthetic.messages import Message
 from candor.ids.captures.synthetic.traffic import Traffic, frames_of
 from candor.ids.config import (
-    CalibrationTask,
     DistillationConfig,
-    GraphConfig,
-    IngestConfig,
     SyntheticConfig,
     TemporalConfig,
     TemporalTask,
     TrainingConfig,
 )
-from candor.ids.graphs.builder import build
-from candor.ids.graphs.calibration import calibrate
 from candor.ids.models.temporal import histories
 from candor.learn.batching import GraphBatch
 from candor.learn.effects import t_quantile
@@ -75,7 +69,7 @@ def slow_onset(scene: Scene, rng: np.random.Generator) -> Traffic:
 @pytest.fixture(scope="module")
 def slow(tmp_path_factory: pytest.TempPathFactory) -> TinyWorld:
     """One car; captures of random steps and of ramps, taken through the real stages to graphs."""
-    root, done = tmp_path_factory.mktemp("slow"), {}
+    root = tmp_path_factory.mktemp("slow")
     shots = [synthetic.Shot(0, "", "train", "")]
     shots += [synthetic.Shot(0, f"slow_{i}", "train", "") for i in range(6)]
     shots += [synthetic.Shot(0, f"slow_{i}", "test", "slow") for i in range(_TESTED)]
@@ -83,20 +77,7 @@ def slow(tmp_path_factory: pytest.TempPathFactory) -> TinyWorld:
         patch.setattr(synthetic, "shots", lambda config: shots)
         for shot in shots:
             patch.setitem(synthetic.ATTACKS, shot.attack, slow_onset)
-
-        def run(name: str, stage: object, config: object, inputs: dict[str, str]) -> None:
-            out = output(root / name)
-            stage(config, Inputs({k: done[v] for k, v in inputs.items()}), out)  # type: ignore[operator]
-            done[name] = out.path
-
-        frames = {"ingest": "ingest", "calibrate": "calibrate"}
-        config = SyntheticConfig(vehicles=1, ids_per_vehicle=10, benign_s=15, attack_s=40)
-        run("generate", synthetic.generate, config, {})
-        run("ingest", ingest, IngestConfig(dataset="synthetic"), {"captures": "generate"})
-        run("calibrate", calibrate, CalibrationTask(calibration_s=8, split=SPLIT), {"ingest": "ingest"})
-        run("train", build, GraphConfig(splits=("train", "val"), window=WINDOW, split=SPLIT), frames)
-        run("test", build, GraphConfig(splits=("test",), window=WINDOW, split=SPLIT), frames)
-    return TinyWorld(done["ingest"], done["calibrate"], done["train"], done["test"])
+        return make_world(root, SyntheticConfig(vehicles=1, ids_per_vehicle=10, benign_s=15, attack_s=40))
 
 
 def trained(

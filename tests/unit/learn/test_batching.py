@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import pickle
-import warnings
 from types import SimpleNamespace
 
 import numpy as np
@@ -9,21 +8,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sampling_kit import counts, sampler
 
 from candor.errors import ConfigError
 from candor.learn.batching import GraphBatch, to_pyg
 from candor.learn.loading import GraphLoader
 from candor.learn.sampling import BudgetSampler, OversizedGraph
-
-counts = st.lists(st.tuples(st.integers(1, 30), st.integers(0, 60)), max_size=60)
-
-
-def sampler(pairs: list[tuple[int, int]], **options: object) -> BudgetSampler:
-    nodes, edges = (np.array([p[i] for p in pairs], np.int64) for i in (0, 1))
-    defaults: dict = {"max_nodes": 40, "max_edges": 80, "shuffle": True, "seed": 1}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", OversizedGraph)
-        return BudgetSampler(nodes, edges, **(defaults | options))
 
 
 @settings(max_examples=150, deadline=None)

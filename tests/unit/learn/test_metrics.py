@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from waiting import LIMIT_S
 
 from candor.learn.bootstrap import resample
 from candor.learn.metrics import METRICS, NO_ATTACK, NO_BENIGN, NONE_FLAGGED, binary_metrics, ranking_metrics
@@ -141,4 +142,4 @@ def test_a_blind_detector_is_not_given_a_certain_interval() -> None:
 
 def test_metrics_load_without_torch() -> None:
     code = "import sys, candor.learn.metrics; assert not {'torch', 'sklearn', 'scipy'} & set(sys.modules)"
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=LIMIT_S)

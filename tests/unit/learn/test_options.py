@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from tiny_world import Rows, TinyWorld, output
+from tiny_world import Rows, Stops, TinyWorld, output
 
 from candor.ids.config import CurriculumConfig, CurriculumTask, DistillationConfig, GatConfig, TrainingConfig
 from candor.ids.models.gat import Gat
@@ -122,14 +122,8 @@ def test_an_interrupted_training_repeats_an_undisturbed_one(world: TinyWorld, tm
     config = options(**changes)
     straight = train(world, tmp_path / "straight", config, refresh=refresh)
 
-    class Stop(Rows):
-        def log(self, step, metrics, *, kind="epoch"):
-            super().log(step, metrics, kind=kind)
-            if step == 2:
-                raise KeyboardInterrupt
-
     with pytest.raises(KeyboardInterrupt):
-        train(world, tmp_path / "broken", config, rows=Stop(), refresh=refresh)
+        train(world, tmp_path / "broken", config, rows=Stops(), refresh=refresh)
     resumed = train(world, tmp_path / "broken", config, refresh=refresh)
     assert resumed[1].resumed_from == 2
     assert resumed[2].curve("train_loss") == pytest.approx(straight[2].curve("train_loss")[2:], rel=1e-6)

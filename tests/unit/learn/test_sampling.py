@@ -1,30 +1,23 @@
 from __future__ import annotations
 
-import warnings
-
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from sampling_kit import counts, sampler
 from torch_geometric.data import Data
 from torch_geometric.loader import DataLoader, DynamicBatchSampler
 
 from candor.errors import ConfigError
 from candor.learn.sampling import BudgetSampler, OversizedGraph
 
-counts = st.lists(st.tuples(st.integers(1, 30), st.integers(0, 60)), max_size=60)
-
-
-def sampler(pairs: list[tuple[int, int]], **options: object) -> BudgetSampler:
-    nodes, edges = (np.array([p[i] for p in pairs], np.int64) for i in (0, 1))
-    defaults: dict = {"max_nodes": 40, "max_edges": 80, "shuffle": True, "seed": 1}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", OversizedGraph)
-        return BudgetSampler(nodes, edges, **(defaults | options))
+#: One batch that is halved into two as long, of which one is halved again.
+HALVED_TWICE = [(1, 0)] * 11 + [(1, 2)] * 2
 
 
 @settings(max_examples=150, deadline=None)
+@example(pairs=HALVED_TWICE, world_size=4, min_steps=1, epoch=0, shuffle=False)
 @given(counts, st.integers(1, 5), st.integers(1, 8), st.integers(0, 3), st.booleans())
 def test_ranks_share_an_epoch_without_loss_or_repetition_in_equally_many_steps(
     pairs: list[tuple[int, int]], world_size: int, min_steps: int, epoch: int, shuffle: bool

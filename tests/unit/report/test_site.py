@@ -13,6 +13,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 from report_data import artifacts, output
+from waiting import LIMIT_S
 
 from candor.errors import ArtifactMissing, SourceMissing
 from candor.flow.stage import Inputs
@@ -162,7 +163,7 @@ def browse(page: Path, folder: Path, *more: str) -> tuple[str, str]:
     flags = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
     flags += ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
     flags += [f"--user-data-dir={folder}", "--enable-logging=stderr", *more, "--dump-dom", page.as_uri()]
-    done = subprocess.run([browser, *flags], capture_output=True, text=True, timeout=120, check=True)
+    done = subprocess.run([browser, *flags], capture_output=True, text=True, timeout=LIMIT_S, check=True)
     return done.stdout, done.stderr
 
 

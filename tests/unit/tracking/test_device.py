@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import os
-import time
 from pathlib import Path
+from typing import Any
 
 import pytest
+from waiting import wait_until
 
 from candor.tracking.device import DeviceRecorder, parse_sample
 
@@ -35,14 +37,15 @@ def smi(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_an_epoch_row_gets_a_device_row_beside_it(tmp_path: Path, smi: Path) -> None:
     recorder = DeviceRecorder(tmp_path, "task", every_s=0.01)
-    deadline = time.monotonic() + 20
-    epoch = 0
-    while time.monotonic() < deadline and not any(r["kind"] == "device" for r in recorder.rows()):
-        recorder.log(epoch, {"loss": 1.0})
-        epoch += 1
-        time.sleep(0.05)
-    device = [r for r in recorder.rows() if r["kind"] == "device"]
-    assert device
+    device: list[dict[str, Any]] = []
+    epochs = itertools.count()
+
+    def a_device_row() -> bool:
+        recorder.log(next(epochs), {"loss": 1.0})
+        device[:] = [r for r in recorder.rows() if r["kind"] == "device"]
+        return bool(device)
+
+    wait_until(a_device_row, "a device row")
     assert device[0]["metrics"]["gpu_use"] == 0.5
     recorder.rewind(0)
     assert list(recorder.rows()) == []

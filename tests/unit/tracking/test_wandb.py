@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from flow_kit import Kit, toy_plan
+from waiting import LIMIT_S
 from wandb_server import KEY, WandbServer, served_to_client
 
 from candor.flow.plan import Plan
@@ -39,7 +40,7 @@ def kit(tmp_path: Path) -> Kit:
     return Kit(tmp_path)
 
 
-def sync(kit: Kit, plan: Plan, *, timeout_s: float = 20.0) -> list[TaskSync]:
+def sync(kit: Kit, plan: Plan, *, timeout_s: float = LIMIT_S) -> list[TaskSync]:
     folder = kit.root / "client"
     folder.mkdir(exist_ok=True)
     to = Destination("cars", folder, timeout_s=timeout_s)

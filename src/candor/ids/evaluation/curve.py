@@ -8,22 +8,25 @@ traffic; how much is in the table.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from candor.errors import DataError
 from candor.flow.stage import Inputs, Output, Result
-from candor.ids.config import CurveTask
+from candor.ids.config import CurveTask, EvaluationConfig
 from candor.ids.evaluation.adapted import floors
 from candor.ids.evaluation.draws import event_draws
 from candor.ids.evaluation.measure import event_metrics
-from candor.ids.evaluation.stage import read_ingest
+from candor.ids.evaluation.stage import Known, read_ingest
 from candor.ids.evaluation.timeline import timeline
 from candor.ids.scoring import DETECTOR_KEY, read_scores
+from candor.learn.metrics import Estimate
 
 #: Of `curve.parquet`. ``point``: the main threshold, or the one that validation puts at so many false alarms per hour.
 CURVE: Final = {
@@ -42,6 +45,10 @@ CURVE: Final = {
     "event_recall": pl.Float64,
     "reason": pl.String,
 }
+
+
+#: Detector, variant and seed.
+_Key = tuple[str, str, int]
 
 
 def calibration_curve(config: CurveTask, inputs: Inputs, out: Output) -> Result:
@@ -64,57 +71,67 @@ def calibration_curve(config: CurveTask, inputs: Inputs, out: Output) -> Result:
         scores = scores.filter(pl.col("split") == "test")
         scores = scores.filter(~pl.col("capture").is_in(sorted(known.unlabelled)))
         for part in scores.partition_by([*DETECTOR_KEY, "scenario"], maintain_order=True):
-            name = part.select(*DETECTOR_KEY, "scenario").row(0, named=True)
-            at = thresholds.get((name["detector"], name["variant"], name["seed"]))
-            if at is None:
-                raise DataError(f"no threshold for {name['detector']} {name['variant']}", place="evaluate")
-            later = ~part["calibration"].to_numpy()
-            if not later.any():
-                continue
-            floor = floors(part, units[name["detector"], name["variant"], name["seed"]])[later]
-            part = part.filter(later)
-            line = timeline(part, known.events, alarm_s=config.evaluation.alarm_s)
-            # An attack inside the calibration seconds has no window left that could see it.
-            line = replace(line, events=tuple(e for e in line.events if len(e.windows)))
-            score = part["score"].to_numpy()
-            draws = event_draws(line, config.evaluation, f"{seconds:g}\0{name['scenario']}")
-            for point, threshold in at.items():
-                least = np.maximum(threshold, floor)
-                found = event_metrics(
-                    line,
-                    score,
-                    least,
-                    confidence=config.evaluation.confidence,
-                    place=" outside the calibration seconds",
-                    alarms=config.evaluation.alarms,
-                    draws=draws,
-                )
-                alarms = found["false_alarms_per_hour"]
-                flagged = (score >= least)[line.benign_n]
-                rows.append(
-                    {
-                        **name,
-                        "calibration_s": seconds,
-                        "point": point,
-                        "threshold": threshold,
-                        "benign_hours": line.hours,
-                        "false_alarms_per_hour": alarms.value,
-                        "low": alarms.low,
-                        "high": alarms.high,
-                        "fpr": float(np.mean(flagged)) if len(flagged) else None,
-                        "event_recall": found["event_recall"].value,
-                        "reason": alarms.reason,
-                    }
-                )
+            rows += _point(part, seconds, thresholds, units, known, config.evaluation)
     table = pl.DataFrame(rows, schema=CURVE)
     table.write_parquet(out.path / "curve.parquet", compression="zstd")
     return Result({"rows": len(table), "calibration_s": list(points)})
 
 
-def _thresholds(
-    folder: Path,
-) -> tuple[dict[tuple[str, str, int], dict[str, float]], dict[tuple[str, str, int], dict[str, Any]]]:
-    """Detector, variant and seed → the name of each threshold and its value; → how it is adapted."""
+def _point(
+    part: pl.DataFrame,
+    seconds: float,
+    thresholds: dict[_Key, dict[str, float]],
+    units: dict[_Key, dict[str, Any]],
+    known: Known,
+    config: EvaluationConfig,
+) -> list[dict[str, Any]]:
+    """Rows of one detector in one scenario, each at one threshold; none where all windows calibrated the profile."""
+    name = part.select(*DETECTOR_KEY, "scenario").row(0, named=True)
+    key = (name["detector"], name["variant"], name["seed"])
+    if key not in thresholds:
+        raise DataError(f"no threshold for {name['detector']} {name['variant']}", place="evaluate")
+    later = ~part["calibration"].to_numpy()
+    if not later.any():
+        return []
+    floor = floors(part, units[key])[later]
+    part = part.filter(later)
+    line = timeline(part, known.events, alarm_s=config.alarm_s)
+    # An attack inside the calibration seconds has no window left that could see it.
+    line = replace(line, events=tuple(e for e in line.events if len(e.windows)))
+    score = part["score"].to_numpy()
+    draws = event_draws(line, config, f"{seconds:g}\0{name['scenario']}")
+    rows = []
+    for point, threshold in thresholds[key].items():
+        least = np.maximum(threshold, floor)
+        found = event_metrics(
+            line,
+            score,
+            least,
+            confidence=config.confidence,
+            place=" outside the calibration seconds",
+            alarms=config.alarms,
+            draws=draws,
+        )
+        told = {"calibration_s": seconds, "point": point, "threshold": threshold, "benign_hours": line.hours}
+        rows.append({**name, **told, **_alarms(found, (score >= least)[line.benign_n])})
+    return rows
+
+
+def _alarms(found: Mapping[str, Estimate], flagged_n: NDArray[np.bool_]) -> dict[str, Any]:
+    """What a threshold came to. ``flagged_n``: of the benign windows."""
+    alarms = found["false_alarms_per_hour"]
+    return {
+        "false_alarms_per_hour": alarms.value,
+        "low": alarms.low,
+        "high": alarms.high,
+        "fpr": float(np.mean(flagged_n)) if len(flagged_n) else None,
+        "event_recall": found["event_recall"].value,
+        "reason": alarms.reason,
+    }
+
+
+def _thresholds(folder: Path) -> tuple[dict[_Key, dict[str, float]], dict[_Key, dict[str, Any]]]:
+    """Of each detector the name of each threshold and its value; and how it is adapted."""
     found, units = {}, {}
     for row in json.loads((folder / "thresholds.json").read_text()):
         at = {"threshold": float(row["value"])}

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from candor.ids.captures.frames import FrameArrays, bus_frames
+from candor.ids.captures.mixing import mix
 from candor.ids.graphs.vocabulary import id_key
 
 # n frames, G windows
@@ -27,14 +28,7 @@ def frame_hashes(frames: FrameArrays) -> U64:
     rows = bus_frames(frames)
     payload = np.ascontiguousarray(frames.data[rows]).view("<u8").ravel()
     head = id_key(frames.id[rows], frames.flags[rows]).astype(np.uint64) << np.uint64(8)
-    return _mix(_mix(payload) ^ (head | frames.dlc[rows].astype(np.uint64)))
-
-
-def _mix(x: U64) -> U64:
-    """The finaliser of SplitMix64: every input bit reaches every output bit."""
-    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58_476D_1CE4_E5B9)
-    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D0_49BB_1331_11EB)
-    return x ^ (x >> np.uint64(31))
+    return mix(mix(payload) ^ (head | frames.dlc[rows].astype(np.uint64)))
 
 
 def window_hashes(frame_hash_n: U64, start_G: npt.NDArray[np.integer], window_frames: int) -> U64:

@@ -25,7 +25,7 @@ from candor.ids.models.blocks import NodeInput, mlp
 from candor.ids.models.training import WindowTraining
 from candor.learn.batching import GraphBatch
 from candor.learn.curriculum import CurriculumSampler
-from candor.learn.sampling import BudgetSampler
+from candor.learn.sampling import BudgetSampler, OverArrays
 
 
 class Temporal(nn.Module):
@@ -114,7 +114,7 @@ def histories(window_G: NDArray[np.void], number_G: NDArray[np.int64], length: i
     return positions
 
 
-class SequenceSampler:
+class SequenceSampler(OverArrays):
     """Batches of whole sequences, flat, as a loader wants them, for Temporal to fold.
 
     ``packed`` chooses the windows to judge and packs them by the size of their sequences (:func:`sequence_sizes`); each is
@@ -131,12 +131,7 @@ class SequenceSampler:
     def __len__(self) -> int:
         return len(self._packed)
 
-    def __iter__(self) -> Iterator[list[int]]:
-        for batch in self.arrays():
-            yield batch.tolist()
-
     def arrays(self) -> Iterator[NDArray[np.int64]]:
-        """What ``iter`` gives, as arrays."""
         for batch in self._packed.arrays():
             yield self._history[batch].ravel()
 

@@ -15,15 +15,14 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from candor.errors import ExtraMissing
 from candor.flow.process import ProcessId
 from candor.flow.task import JOB_VARIABLE
+from candor.learn.tuning.optuna_journal import open_optuna, optuna_module
 from candor.learn.tuning.spaces import Space, Value
 from candor.learn.tuning.study import Study, StudyInfo, TrialRecord
 
@@ -41,8 +40,6 @@ _RELEASED = "released"
 _ENDED = "ended"
 #: (job, host, seconds since 1970) → whether the start of that job, which was at work on that host then, is over.
 JobOver = Callable[[str, str, float], bool]
-#: A lock this old belongs to a worker that died: an append takes milliseconds.
-_LOCK_GRACE_S = 30
 ORPHAN_S = 60.0
 
 
@@ -65,16 +62,6 @@ class RunTrial(Protocol):
 
     def __call__(self, values: dict[str, Value], report: Callable[[int, float], None]) -> Outcome:
         """``report(epoch, metric)`` may raise TrialStopped."""
-
-
-def optuna_module() -> Any:
-    """Optuna, quiet. Raises ExtraMissing."""
-    try:
-        import optuna
-    except ImportError as e:
-        raise ExtraMissing("Optuna is not installed", hint="pip install 'candor[tune]'.") from e
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    return optuna
 
 
 @dataclass
@@ -180,45 +167,6 @@ def finished(
     )
 
 
-def open_optuna(study: Study, info: StudyInfo, worker: int = 0) -> optuna.Study:
-    """The study's journal, made if missing."""
-    optuna = optuna_module()
-    backend = optuna.storages.journal.JournalFileBackend(
-        str(study.journal),
-        lock_obj=optuna.storages.journal.JournalFileSymlinkLock(
-            str(study.journal), grace_period=_LOCK_GRACE_S
-        ),
-    )
-    with _quiet():
-        made: Any = optuna.create_study(
-            storage=optuna.storages.JournalStorage(backend),
-            study_name=info.study,
-            pruner=_pruner(info),
-            direction="minimize" if info.space.mode == "min" else "maximize",
-            load_if_exists=True,
-        )
-    # A worker that takes up its work again would else draw the values that it began with.
-    made.sampler = _sampler(info, worker, len(made.get_trials(deepcopy=False)))
-    return made  # type: ignore[no-any-return]
-
-
-def _sampler(info: StudyInfo, worker: int, known: int = 0) -> optuna.samplers.BaseSampler:
-    """Tree-structured Parzen estimator (Bergstra et al. 2011). Trials under way count as poor ones, so that workers do
-    not all try the same."""
-    samplers = optuna_module().samplers
-    seed = info.sampler_seed * 1000 + worker + 1_000_000 * known
-    return samplers.TPESampler(seed=seed, multivariate=True, constant_liar=True)  # type: ignore[no-any-return]
-
-
-def _pruner(info: StudyInfo) -> optuna.pruners.BasePruner:
-    pruners = optuna_module().pruners
-    if info.pruner == "median":
-        return pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=2)  # type: ignore[no-any-return]
-    if info.pruner == "asha":
-        return pruners.SuccessiveHalvingPruner(min_resource=2, reduction_factor=3)  # type: ignore[no-any-return]
-    return pruners.NopPruner()  # type: ignore[no-any-return]
-
-
 def revive(
     study: Study,
     optuna_study: optuna.Study,
@@ -279,36 +227,3 @@ def _counting(optuna_study: optuna.Study) -> list[optuna.trial.FrozenTrial]:
 def _waiting(optuna_study: optuna.Study) -> bool:
     optuna = optuna_module()
     return bool(optuna_study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.WAITING,)))
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Optuna calls options experimental that it has had for years."""
-    import warnings
-
-    optuna = optuna_module()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        yield
-
-
-def importances(study: Study) -> dict[str, float]:
-    """Share of the metric's variance that each parameter explains (fANOVA, Hutter et al. 2014), largest first.
-
-    Empty while fewer than four trials are complete or all came to the same.
-    """
-    optuna, info = optuna_module(), study.info()
-    done = [t for t in study.trials() if t.state == "complete" and t.value is not None]
-    if len(done) < 4 or len({t.value for t in done}) < 2:
-        return {}
-    memory = optuna.create_study(direction="minimize" if info.space.mode == "min" else "maximize")
-    distributions = info.space.distributions()
-    memory.add_trials(
-        [
-            optuna.trial.create_trial(params=dict(t.values), distributions=distributions, value=t.value)
-            for t in done
-        ]
-    )
-    evaluator = optuna.importance.FanovaImportanceEvaluator(seed=info.sampler_seed)
-    shares = optuna.importance.get_param_importances(memory, evaluator=evaluator)
-    return {name: share for name, share in shares.items() if not distributions[name].single()}

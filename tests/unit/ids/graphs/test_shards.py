@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -20,6 +18,7 @@ from flow_world import SPLIT, WINDOW, make_flow_world
 from graph_cases import bus, flood, inputs, output
 from ray_slots import three_slots
 from test_builder import CASES, CONFIG, prepared
+from waiting import wait_while
 
 from candor.flow.stage import Output
 from candor.flow.workers import LocalWorkers
@@ -197,11 +196,8 @@ def test_a_build_killed_without_a_word_goes_on_where_it_was(tmp_path: Path) -> N
     path = f"{here}:{here.parents[2] / 'support'}"
     folder = tmp_path / "dead-scratch" / "shards" / "train"
     with subprocess.Popen([sys.executable, "-c", script, path, str(tmp_path)]) as process:
-        for _ in range(6000):
-            if len(list(folder.glob("c*"))) >= 2:
-                break
-            time.sleep(0.01)
-        process.send_signal(signal.SIGKILL)
+        wait_while(process, lambda: len(list(folder.glob("c*"))) >= 2, "two captures")
+        process.kill()
     built = {f"train/{p.name}" for p in folder.glob("c*")}
     resumed = attempt(tmp_path / "dead", again := Watched(), ready, CONFIG)
     assert len(built) >= 2

@@ -11,9 +11,12 @@ from pathlib import Path
 
 import pytest
 from tuning_kit import SPACE, Report, bowl, fragile, info, long_bowl, search, search_after_all_died, slow
+from waiting import LIMIT_S
 
 from candor.errors import ConfigError
-from candor.learn.tuning.search import Outcome, Searcher, importances, open_optuna, revive
+from candor.learn.tuning.importances import importances
+from candor.learn.tuning.optuna_journal import open_optuna
+from candor.learn.tuning.search import Outcome, Searcher, revive
 from candor.learn.tuning.spaces import Choice, Integer, LogUniform, Value
 from candor.learn.tuning.study import TrialRecord, open_study
 
@@ -145,7 +148,7 @@ def test_several_workers_share_the_trials_without_losing_or_repeating_one(tmp_pa
     for worker in workers:
         worker.start()
     for worker in workers:
-        worker.join(120)
+        worker.join(LIMIT_S)
         assert worker.exitcode == 0
     trials = study.trials()
     assert len(trials) == 30

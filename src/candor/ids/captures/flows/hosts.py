@@ -15,6 +15,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from candor.ids.captures.mixing import mix
+
 U64 = NDArray[np.uint64]
 
 _ROUNDS: Final = 8
@@ -48,16 +50,9 @@ def permute(value: U64, key: bytes) -> U64:
     rounds = np.frombuffer(hashlib.blake2b(key, digest_size=8 * _ROUNDS).digest(), "<u8")
     left, right = value >> np.uint64(16), value & _LOW
     for secret in rounds:
-        left, right = right, left ^ (_mix(right ^ secret) & _LOW)
+        left, right = right, left ^ (mix(right ^ secret) & _LOW)
     result: U64 = (left << np.uint64(16)) | right
     return result
-
-
-def _mix(x: U64) -> U64:
-    """The finaliser of SplitMix64: every input bit reaches every output bit."""
-    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58_476D_1CE4_E5B9)
-    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D0_49BB_1331_11EB)
-    return x ^ (x >> np.uint64(31))
 
 
 def _ipv4(text: str) -> int | None:
