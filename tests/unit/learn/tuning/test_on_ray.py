@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from ray_slots import three_slots
-from tuning_kit import bowl, fragile, info, long_bowl
+from tuning_kit import bowl, fragile, info, unhurried_bowl
 from wandb_server import served_to_client
 
 from candor.learn.tuning.study import Study, TrialRecord, open_study
@@ -69,7 +69,7 @@ def test_asha_stops_poor_trials_and_wandb_is_shown_which(
 ) -> None:
     pytest.importorskip("wandb")
     study = open_study(tmp_path, info(6, pruner="asha"))
-    search(study, long_bowl, at_most=3)
+    search(study, unhurried_bowl, at_most=3)
     stopped = [t for t in study.trials() if t.state == "pruned"]
     assert stopped
     assert all(len(t.curve) < 10 for t in stopped)
@@ -84,7 +84,7 @@ def test_asha_stops_poor_trials_and_wandb_is_shown_which(
 
 def test_the_median_stops_poor_trials_where_it_was_asked_for(tmp_path: Path) -> None:
     study = open_study(tmp_path, info(12, pruner="median"))
-    search(study, long_bowl, at_most=2)
+    search(study, unhurried_bowl, at_most=2)
     stopped = [t for t in study.trials() if t.state == "pruned"]
     assert stopped
     assert {t.reason for t in stopped} == {"stopped by the median rule"}
