@@ -23,7 +23,7 @@ from tiny_world import Rows, TinyWorld, make_world, output
 from training_kit import untrained_vgae
 
 from candor.flow.stage import Inputs
-from candor.ids import temporal
+from candor.ids import samples, temporal
 from candor.ids.captures.synthetic import generate as synthetic
 from candor.ids.captures.synthetic.attacks import Scene
 from candor.ids.captures.synthetic.messages import Message
@@ -143,7 +143,7 @@ def test_a_sequence_tells_a_slow_onset_that_no_window_shows(
 ) -> None:
     of_sequences = aurocs(slow, trained(slow, tmp_path / "sequences"))
     # The very same model, shown the judged window alone, over and over.
-    monkeypatch.setattr(temporal, "histories", lambda w, n, length: np.tile(histories(w, n, 1), (1, length)))
+    monkeypatch.setattr(samples, "histories", lambda w, n, length: np.tile(histories(w, n, 1), (1, length)))
     single = trained(slow, tmp_path / "windows")
     of_windows = aurocs(slow, single)
     low, high = interval(of_windows)
