@@ -44,9 +44,12 @@ def logs(
         _await_start(run, task_id)
     attempt = _find_attempt(state, run, task_id, number)
     output.note(f"{attempt.record.run}, {task_id}, attempt {attempt.record.attempt}: {attempt.log}")
-    _print_log(attempt, _Follower(run, run.plan().task(task_id)) if follow else None)
+    follower = _Follower(run, run.plan().task(task_id)) if follow else None
+    _print_log(attempt, follower)
     ended = _again(attempt)
     reason = f": {ended.record.reason}" if ended.record.reason else ""
+    if follower is not None and follower.gone and ended.record.outcome == "running":
+        reason = f", it says; but job {ended.record.job} left the queue, and no account says how it ended"
     output.note(f"{ended.record.outcome}{reason}")
 
 
@@ -112,16 +115,20 @@ def _again(attempt: Attempt) -> Attempt:
 
 @dataclass
 class _Follower:
-    """Whether an attempt still runs; one on a node that died never says that it ended, so its job is asked after too."""
+    """Whether an attempt still runs; one on a node that died never says that it ended, so its job is asked after too.
+
+    ``gone``: its job left the queue.
+    """
 
     run: Run
     task: PlannedTask
+    gone: bool = False
     _asked: float = 0.0
-    _gone: bool = False
     _told: bool = False
 
     def running(self, attempt: Attempt) -> bool:
         from candor.executors.queue_status import QueueView
+        from candor.executors.settling import settle
 
         now = _again(attempt)
         if now.record.outcome != "running" or now.record.job is None:
@@ -131,9 +138,10 @@ class _Follower:
             live = {entry.job for entry in view.live(self.run).values()}
             self._tell_silence(view.silent(self.run).get(now.record.job))
             if not view.trouble and now.record.job not in live:
-                view.settle(self.run, self.task, [now])
-                self._gone = True
-        return not self._gone
+                # The queue knows at once that a job is gone, accounts some seconds later how it ended.
+                settle(self.run, self.task, now.record.job, view.scheduler)
+                self.gone = True
+        return not self.gone
 
     def _tell_silence(self, silence: Silence | None) -> None:
         from candor.executors.queue_status import silent_word
