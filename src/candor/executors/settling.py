@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 
 from candor.executors.endings import ENDED, ending
 from candor.executors.scheduler import Accounted, Scheduler
@@ -14,6 +16,11 @@ from candor.flow.task import record_untried
 
 _ACCOUNTS_DELAY_S = 20.0
 _STEPS_DELAY_S = 15.0
+#: What SLURM's step daemon writes into the output of a job that it ends for its memory; bytes of the end that are read.
+_MEMORY, _OUTPUT_END = (
+    re.compile(rb"slurmstepd\S*: error: .*(exceeded memory limit|oom[-_]kill)", re.IGNORECASE),
+    4096,
+)
 
 
 def settle(run: Run, task: PlannedTask, job: str, scheduler: Scheduler) -> Attempt | None:
@@ -61,6 +68,8 @@ def explain(run: Run, attempt: Attempt, task: PlannedTask, rows: Sequence[Accoun
     stopped = record.outcome == "interrupted"
     if stopped and row.state in ("COMPLETED", "FAILED"):
         return attempt
+    if row.state in ("CANCELLED", "FAILED") and _said_memory(run, row.job):
+        row = replace(row, state="OUT_OF_MEMORY")
     told = ending(row, stage=task.stage, resumes=stopped)
     changes: dict[str, object] = {"outcome": told.outcome, "error": told.error, "reason": told.reason}
     if not stopped and row.end is not None:
@@ -72,6 +81,16 @@ def explain(run: Run, attempt: Attempt, task: PlannedTask, rows: Sequence[Accoun
         "attempt_explained", task=task.id, attempt=record.attempt, error=told.error, reason=told.reason
     )
     return after
+
+
+def _said_memory(run: Run, job: str) -> bool:
+    """Whether the job's output names memory as what ended it: accounts of a short job may lack what it asked for."""
+    for path in run.path.glob(f"*/*-{job}.out"):
+        with path.open("rb") as f:
+            f.seek(max(0, path.stat().st_size - _OUTPUT_END))
+            if _MEMORY.search(f.read()):
+                return True
+    return False
 
 
 def incarnation(record: AttemptRecord, rows: Sequence[Accounted]) -> Accounted | None:
