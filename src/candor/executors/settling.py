@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from candor.executors.endings import ENDED, ending
+from candor.executors.job_output import end_of
 from candor.executors.scheduler import Accounted, Scheduler
 from candor.flow.attempt import Attempt, AttemptRecord, iso_seconds
 from candor.flow.plan import PlannedTask
@@ -16,11 +17,8 @@ from candor.flow.task import record_untried
 
 _ACCOUNTS_DELAY_S = 20.0
 _STEPS_DELAY_S = 15.0
-#: What SLURM's step daemon writes into the output of a job that it ends for its memory; bytes of the end that are read.
-_MEMORY, _OUTPUT_END = (
-    re.compile(rb"slurmstepd\S*: error: .*(exceeded memory limit|oom[-_]kill)", re.IGNORECASE),
-    4096,
-)
+#: What SLURM's step daemon writes into the output of a job that it ends for its memory.
+_MEMORY = re.compile(r"slurmstepd\S*: error: .*(exceeded memory limit|oom[-_]kill)", re.IGNORECASE)
 
 
 def settle(run: Run, task: PlannedTask, job: str, scheduler: Scheduler) -> Attempt | None:
@@ -85,12 +83,7 @@ def explain(run: Run, attempt: Attempt, task: PlannedTask, rows: Sequence[Accoun
 
 def _said_memory(run: Run, job: str) -> bool:
     """Whether the job's output names memory as what ended it: accounts of a short job may lack what it asked for."""
-    for path in run.path.glob(f"*/*-{job}.out"):
-        with path.open("rb") as f:
-            f.seek(max(0, path.stat().st_size - _OUTPUT_END))
-            if _MEMORY.search(f.read()):
-                return True
-    return False
+    return any(_MEMORY.search(end_of(path)) for path in run.path.glob(f"*/*-{job}.out"))
 
 
 def incarnation(record: AttemptRecord, rows: Sequence[Accounted]) -> Accounted | None:

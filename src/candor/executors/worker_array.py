@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from candor.errors import ConfigError
+from candor.executors.job_output import end_of
 from candor.executors.scheduler import Queued, Scheduler
 from candor.executors.scripts import (
     SAMPLER,
@@ -135,7 +136,7 @@ class WorkerArray:
         """The last line that each worker of the array ``job`` printed; empty if none printed any."""
         lines = []
         for path in sorted(self.context.logs.glob(f"{HEAD}-{job}_*.out")):
-            text = path.read_text(encoding="utf-8", errors="replace").strip()
+            text = end_of(path).strip()
             lines += [f"{path.name}: {text.splitlines()[-1]}"] if text else []
         return "\n".join(lines)
 

@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-import numpy as np
 import polars as pl
 
 from candor.errors import DataError
@@ -17,11 +16,11 @@ from candor.flow.stage import Inputs, Output, Result
 from candor.ids.bus_windows import BusWindows, benign, bus_windows, calibration, stream_of
 from candor.ids.config import FrameDynamicsConfig
 from candor.ids.graphs.stream import Stream
+from candor.ids.judging import judge_windows
 from candor.ids.models import frame_dynamics as dynamics
 from candor.ids.models.frame_dynamics import VIEWS, Expected
 from candor.ids.models.payload import Costs, Piece, WindowSurprise, learn_costs
 from candor.ids.payload import VARIANT, read_costs, write_costs
-from candor.ids.scoring import score_frame, window_rows
 
 DETECTOR: Final = "frame_dynamics"
 
@@ -72,27 +71,16 @@ def score_frame_dynamics(config: FrameDynamicsConfig, inputs: Inputs, out: Outpu
     """
     frames, learned = inputs.path("ingest") / "frames", inputs.path("frame_dynamics")
     costs, expected = read_costs(learned), _read(learned)
-    tables, causes = [], []
     folders = {"val": inputs.path("build_train") / "val", "test": inputs.path("build_test") / "test"}
-    for done, (split, folder) in enumerate(folders.items()):
-        out.progress(done, len(folders), f"frame dynamics of {split} windows")
-        rows = window_rows(folder, split)
-        score = np.zeros(len(rows))
-        node, view = np.full(len(rows), -1, np.int64), np.full(len(rows), "", object)
-        for part in bus_windows(folder):
-            found, stream = _judge(frames, part, costs, expected, config)
-            score[part.rows] = found.score_G
-            named = found.worst_G >= 0
-            node[part.rows[named]] = stream.key_U[found.worst_G[named]]
-            view[part.rows[named]] = np.array(VIEWS, object)[found.view_G[named]]
-        tables.append(score_frame(rows, score, detector=DETECTOR, variant=VARIANT))
-        place = rows.select("split", "scenario", "capture", "window", "t0", "t1", "y")
-        causes.append(
-            place.with_columns(node_id=pl.Series(node), view=pl.Series(view.tolist(), dtype=pl.String))
-        )
-    pl.concat(tables).write_parquet(out.path / "scores.parquet", compression="zstd")
-    pl.concat(causes).write_parquet(out.path / "causes.parquet", compression="zstd")
-    return Result({"windows": sum(len(t) for t in tables)})
+    return judge_windows(
+        folders,
+        lambda part: _judge(frames, part, costs, expected, config),
+        out,
+        detector=DETECTOR,
+        variant=VARIANT,
+        views=VIEWS,
+        what="frame dynamics",
+    )
 
 
 def _judge(

@@ -10,16 +10,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-import polars as pl
 
 from candor.errors import DataError
 from candor.flow.stage import Inputs, Output, Result
 from candor.ids.bus_windows import BusWindows, benign, bus_windows, calibration, stream_of
 from candor.ids.config import PayloadConfig
 from candor.ids.graphs.stream import Stream
+from candor.ids.judging import judge_windows
 from candor.ids.models import payload as dynamics
 from candor.ids.models.payload import Costs, Counts, Piece
-from candor.ids.scoring import score_frame, window_rows
 
 #: Its name among the detectors; no variant of a model family, and no seed: nothing is drawn.
 DETECTOR, VARIANT = "payload", "label_free"
@@ -64,28 +63,16 @@ def score_payload(config: PayloadConfig, inputs: Inputs, out: Output) -> Result:
     frames, train = inputs.path("ingest") / "frames", inputs.path("build_train")
     costs = read_costs(inputs.path("payload"))
     known = _vehicles(frames, train / "train") if config.source == "vehicle" else {}
-    tables, causes = [], []
-    for done, (split, folder) in enumerate(
-        {"val": train / "val", "test": inputs.path("build_test") / "test"}.items()
-    ):
-        out.progress(done, 2, f"payload dynamics of {split} windows")
-        rows = window_rows(folder, split)
-        score = np.zeros(len(rows))
-        node, view = np.full(len(rows), -1, np.int64), np.full(len(rows), "", object)
-        for part in bus_windows(folder):
-            found, stream = _judge(frames, part, costs, known.get(part.vehicle), config)
-            score[part.rows] = found.score_G
-            named = found.worst_G >= 0
-            node[part.rows[named]] = stream.key_U[found.worst_G[named]]
-            view[part.rows[named]] = np.array(dynamics.VIEWS, object)[found.view_G[named]]
-        tables.append(score_frame(rows, score, detector=DETECTOR, variant=VARIANT))
-        place = rows.select("split", "scenario", "capture", "window", "t0", "t1", "y")
-        causes.append(
-            place.with_columns(node_id=pl.Series(node), view=pl.Series(view.tolist(), dtype=pl.String))
-        )
-    pl.concat(tables).write_parquet(out.path / "scores.parquet", compression="zstd")
-    pl.concat(causes).write_parquet(out.path / "causes.parquet", compression="zstd")
-    return Result({"windows": sum(len(t) for t in tables)})
+    folders = {"val": train / "val", "test": inputs.path("build_test") / "test"}
+    return judge_windows(
+        folders,
+        lambda part: _judge(frames, part, costs, known.get(part.vehicle), config),
+        out,
+        detector=DETECTOR,
+        variant=VARIANT,
+        views=dynamics.VIEWS,
+        what="payload dynamics",
+    )
 
 
 def _judge(

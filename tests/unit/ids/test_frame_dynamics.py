@@ -7,6 +7,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from dynamics_kit import assert_all_windows_scored_and_forged_ones_stand_out, training_captures_alone
 from tiny_world import TinyWorld, output
 
 from candor.errors import ConfigError
@@ -16,7 +17,6 @@ from candor.ids.experiment import resolve
 from candor.ids.frame_dynamics import fit_frame_dynamics, score_frame_dynamics
 from candor.ids.pipeline import plan
 from candor.ids.scoring import read_scores
-from candor.learn.metrics import ranking_metrics
 
 CONFIG = FrameDynamicsConfig(calibration_s=8)
 
@@ -48,16 +48,7 @@ def test_all_windows_are_scored_and_attacks_stand_out(world: TinyWorld, learned:
     inputs = {"ingest": world.ingest, "build_train": world.build_train, "build_test": world.build_test}
     score_frame_dynamics(CONFIG, Inputs({**inputs, "frame_dynamics": learned}), scored)
     scores = read_scores([scored.path / "scores.parquet"])
-    assert set(scores["split"]) == {"val", "test"}
-    assert len(scores.filter(pl.col("split") == "test")) == len(world.store("test"))
-    for family in ("spoofing_rpm", "masquerade"):
-        capture = scores.filter(pl.col("capture").str.contains(family))
-        best = max(
-            ranking_metrics(part["y"].to_numpy(), part["score"].to_numpy())["auroc"][0]
-            for (_,), part in capture.group_by("capture")
-            if part["y"].n_unique() == 2
-        )
-        assert best > 0.8, family
+    assert_all_windows_scored_and_forged_ones_stand_out(world, scores)
     causes = pl.read_parquet(scored.path / "causes.parquet")
     assert len(causes) == len(scores)
     assert {"order"} <= set(causes["view"]) <= {"value", "step", "agreement", "order", ""}
@@ -67,13 +58,8 @@ def test_what_it_learns_comes_from_training_windows_and_no_other_capture_is_open
     world: TinyWorld, learned: Path, tmp_path: Path
 ):
     """A world without test frames gives the same."""
-    meta = json.loads((world.build_train / "train" / "meta.json").read_text())
-    frames = tmp_path / "ingest" / "frames"
-    frames.mkdir(parents=True)
-    for capture in meta["captures"]:
-        name = f"{capture['capture']}.parquet"
-        (frames / name).symlink_to(world.ingest / "frames" / name)
-    bare = TinyWorld(tmp_path / "ingest", tmp_path, world.build_train, tmp_path / "nothing")
+    ingest = training_captures_alone(world, tmp_path / "ingest")
+    bare = TinyWorld(ingest, tmp_path, world.build_train, tmp_path / "nothing")
     again = fitted(bare, tmp_path / "fit")
     for name in ("costs.json", "expected.parquet"):
         assert (again / name).read_bytes() == (learned / name).read_bytes()

@@ -7,6 +7,7 @@ import json
 import numpy as np
 import polars as pl
 import pytest
+from dynamics_kit import assert_all_windows_scored_and_forged_ones_stand_out, training_captures_alone
 from tiny_world import TinyWorld, output
 
 from candor.errors import ConfigError
@@ -16,7 +17,6 @@ from candor.ids.experiment import resolve
 from candor.ids.payload import fit_payload, score_payload
 from candor.ids.pipeline import plan
 from candor.ids.scoring import read_scores
-from candor.learn.metrics import ranking_metrics
 
 
 def run(world: TinyWorld, folder, config: PayloadConfig) -> dict[str, object]:
@@ -31,16 +31,7 @@ def run(world: TinyWorld, folder, config: PayloadConfig) -> dict[str, object]:
 def test_all_windows_are_scored_and_forged_payloads_stand_out(world: TinyWorld, tmp_path, source):
     done = run(world, tmp_path, PayloadConfig(calibration_s=8, source=source))
     scores = read_scores([done["score"] / "scores.parquet"])
-    assert set(scores["split"]) == {"val", "test"}
-    assert len(scores.filter(pl.col("split") == "test")) == len(world.store("test"))
-    for family in ("spoofing_rpm", "masquerade"):
-        capture = scores.filter(pl.col("capture").str.contains(family))
-        best = max(
-            ranking_metrics(part["y"].to_numpy(), part["score"].to_numpy())["auroc"][0]
-            for (_,), part in capture.group_by("capture")
-            if part["y"].n_unique() == 2
-        )
-        assert best > 0.8, family
+    assert_all_windows_scored_and_forged_ones_stand_out(world, scores)
     causes = pl.read_parquet(done["score"] / "causes.parquet")
     assert len(causes) == len(scores)
     assert set(causes["view"]) <= {"value", "step", "agreement", ""}
@@ -48,14 +39,9 @@ def test_all_windows_are_scored_and_forged_payloads_stand_out(world: TinyWorld, 
 
 def test_costs_come_from_training_windows_and_no_other_capture_is_opened(world: TinyWorld, tmp_path):
     """A world without test frames fits as well."""
-    meta = json.loads((world.build_train / "train" / "meta.json").read_text())
-    frames = tmp_path / "ingest" / "frames"
-    frames.mkdir(parents=True)
-    for capture in meta["captures"]:
-        name = f"{capture['capture']}.parquet"
-        (frames / name).symlink_to(world.ingest / "frames" / name)
+    ingest = training_captures_alone(world, tmp_path / "ingest")
     out = output(tmp_path / "fit")
-    inputs = Inputs({"ingest": tmp_path / "ingest", "build_train": world.build_train})
+    inputs = Inputs({"ingest": ingest, "build_train": world.build_train})
     told = fit_payload(PayloadConfig(calibration_s=8), inputs, out)
     assert told.summary["benign_frames"] > 1000
     costs = json.loads((out.path / "costs.json").read_text())

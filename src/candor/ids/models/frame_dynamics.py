@@ -220,7 +220,7 @@ def _own(
     )
     frames_P, own_mean, own_variance = _moments(row_m[judged], values, len(key_P))
     share_P = frames_P / (frames_P + prior_frames)
-    mean, variance = blend(share_P, own_mean[:, 0], own_variance[:, 0], all_mean, all_variance)
+    mean, variance = payload.blend(share_P, own_mean[:, 0], own_variance[:, 0], all_mean, all_variance)
     at = np.searchsorted(bytes_.key_P, key_P)
     mean_PQ = np.column_stack([bytes_.mean_PQ[at], mean])
     variance_PQ = np.column_stack([bytes_.spread_PQ[at] ** 2, variance])
@@ -238,7 +238,7 @@ def _mixed(
     at = np.minimum(np.searchsorted(known.key_P, key_P), len(known.key_P) - 1)
     row = np.flatnonzero(known.key_P[at] == key_P)
     mean_PQ, variance_PQ = mean_PQ.copy(), variance_PQ.copy()
-    mean_PQ[row], variance_PQ[row] = blend(
+    mean_PQ[row], variance_PQ[row] = payload.blend(
         np.full((len(row), 1), 1 - share),
         mean_PQ[row],
         variance_PQ[row],
@@ -246,14 +246,6 @@ def _mixed(
         known.variance_PQ[at[row]],
     )
     return mean_PQ, variance_PQ
-
-
-def blend(
-    share: F64, mean: F64, variance: F64, other_mean: F64 | float, other_variance: F64 | float
-) -> tuple[F64, F64]:
-    """Mean and variance of a mixture, ``share`` of it the first; law of total variance, or two that differ would look certain."""
-    apart = share * (1 - share) * (mean - other_mean) ** 2
-    return share * mean + (1 - share) * other_mean, share * variance + (1 - share) * other_variance + apart
 
 
 def _moments(row: npt.NDArray[np.integer], values: F64, rows: int) -> tuple[I64, F64, F64]:

@@ -218,15 +218,16 @@ def fit(
     prior_mean = (costs.mean_CQ[model.behaviour_PB] * present_PB[..., None]).sum(1)
     prior_variance = (costs.variance_CQ[model.behaviour_PB] * present_PB[..., None]).sum(1)
     share = number / (number + prior_frames)
-    # Law of total variance, or a mean far from its prior would look certain.
-    variance = (
-        share * variance + (1 - share) * prior_variance + share * (1 - share) * (mean - prior_mean) ** 2
-    )
-    return replace(
-        model,
-        mean_PQ=share * mean + (1 - share) * prior_mean,
-        spread_PQ=np.sqrt(variance),
-    )
+    mean, variance = blend(share, mean, variance, prior_mean, prior_variance)
+    return replace(model, mean_PQ=mean, spread_PQ=np.sqrt(variance))
+
+
+def blend(
+    share: F64, mean: F64, variance: F64, other_mean: F64 | float, other_variance: F64 | float
+) -> tuple[F64, F64]:
+    """Mean and variance of a mixture, ``share`` of it the first; law of total variance, or two that differ would look certain."""
+    apart = share * (1 - share) * (mean - other_mean) ** 2
+    return share * mean + (1 - share) * other_mean, share * variance + (1 - share) * other_variance + apart
 
 
 @dataclass(frozen=True)

@@ -164,5 +164,5 @@ def test_an_empty_calibration_judges_nothing():
 
 
 def test_counts_of_a_mixture_hold_what_lies_between_its_parts():
-    mean, variance = dynamics.blend(np.array([0.5]), np.array([0.0]), np.array([1.0]), 4.0, 1.0)
+    mean, variance = payload.blend(np.array([0.5]), np.array([0.0]), np.array([1.0]), 4.0, 1.0)
     assert (mean[0], variance[0]) == (2.0, 5.0)
