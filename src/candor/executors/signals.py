@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+import _thread
 import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+#: An interruption that nobody heard comes again after so long.
+_AGAIN_S = 0.05
+
 
 @contextmanager
 def stop_on_sigterm() -> Iterator[None]:
-    """Turn SIGTERM into KeyboardInterrupt while inside; both signals have their old handlers back afterwards.
+    """Turn SIGTERM into KeyboardInterrupt while inside; the old handlers are back afterwards.
 
     A second SIGTERM is ignored: a scheduler sends it to the script and to every process, and it would end the writing of
     the record. The handler for SIGINT is put back too, since Lightning ignores SIGINT for good once it has seen one. Only the
     main thread may set handlers; elsewhere this does nothing.
+
+    Python drops what is raised while an object is finalised or in a callback of the garbage collector, and training has many
+    of those: an interruption that fell into one comes again.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -31,9 +39,18 @@ def stop_on_sigterm() -> Iterator[None]:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         raise KeyboardInterrupt("SIGTERM")
 
+    def unheard(dropped: sys.UnraisableHookArgs) -> None:
+        if dropped.exc_type is KeyboardInterrupt and os.getpid() == owner:
+            signal.signal(signal.SIGTERM, stop)
+            threading.Timer(_AGAIN_S, _thread.interrupt_main, [signal.SIGTERM]).start()
+        else:
+            old_hook(dropped)
+
     old_term, old_int = signal.signal(signal.SIGTERM, stop), signal.getsignal(signal.SIGINT)
+    old_hook, sys.unraisablehook = sys.unraisablehook, unheard
     try:
         yield
     finally:
+        sys.unraisablehook = old_hook
         signal.signal(signal.SIGTERM, old_term)
         signal.signal(signal.SIGINT, old_int)

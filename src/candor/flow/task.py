@@ -144,21 +144,24 @@ def run_task(
                 return _cached(run, task)
             _bury(run, task, store)
             attempt = _begin(run, task)
+            with attempt_log(attempt.log):
+                return _Execution(
+                    task,
+                    attempt,
+                    plan,
+                    stages,
+                    store,
+                    run,
+                    recorder_factory,
+                    progress,
+                    workers or LocalWorkers(),
+                    stage_in,
+                ).carry_out()
         except OSError as e:
             raise storage_full(e, run.path) or e from e
-        with attempt_log(attempt.log):
-            return _Execution(
-                task,
-                attempt,
-                plan,
-                stages,
-                store,
-                run,
-                recorder_factory,
-                progress,
-                workers or LocalWorkers(),
-                stage_in,
-            ).carry_out()
+        except KeyboardInterrupt:
+            _note_interruption(run, task)
+            raise
 
 
 def _begin(run: Run, task: PlannedTask) -> Attempt:
@@ -181,6 +184,21 @@ def _begin(run: Run, task: PlannedTask) -> Attempt:
     write_atomic(path / RECORD, record.model_dump_json(indent=2), durable=False)
     run.journal.append("task_started", task=task.id, attempt=number, key=task.key)
     return Attempt(path, record)
+
+
+def _note_interruption(run: Run, task: PlannedTask) -> None:
+    """The attempt of this process says that it was interrupted, also where that came while it began or after it had published."""
+    for attempt in run.attempts(task.id)[-1:]:
+        record = attempt.record
+        if record.outcome == "running" and record.process == ProcessId.current():
+            attempt.updated({"outcome": "interrupted", **_INTERRUPTED.__dict__})
+            run.journal.append(
+                "task_finished",
+                task=task.id,
+                attempt=record.attempt,
+                outcome="interrupted",
+                reason=_INTERRUPTED.reason,
+            )
 
 
 def declare_lost(
@@ -352,9 +370,7 @@ class _Execution:
 
     def _explained(self, error: BaseException, *, interrupted: bool) -> _Told:
         if interrupted:
-            return _Told(
-                "KeyboardInterrupt", 130, "stopped by hand or by SIGTERM; the same command resumes it"
-            )
+            return _INTERRUPTED
         known = error if isinstance(error, CandorError) else storage_full(error, self.store.cache_root)
         if known is not None:
             return _Told(type(known).__name__, known.exit_code, str(known))
@@ -385,6 +401,9 @@ class _Told:
     error: str
     exit_code: int
     reason: str
+
+
+_INTERRUPTED = _Told("KeyboardInterrupt", 130, "stopped by hand or by SIGTERM; the same command resumes it")
 
 
 def _plain(result: Result) -> dict[str, Any]:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 import time
 
@@ -22,6 +23,35 @@ def test_sigterm_interrupts_and_the_old_handlers_come_back() -> None:
     with pytest.raises(KeyboardInterrupt):
         work()
     assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == before
+
+
+class _Finalised:
+    """A signal comes while it is finalised."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+    def __del__(self) -> None:
+        os.kill(os.getpid(), self.number)
+        for _ in range(1000):  # The handler runs between two instructions.
+            pass
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_an_interruption_that_python_drops_comes_again(number: signal.Signals) -> None:
+    hook = sys.unraisablehook
+    went_on = []
+
+    def work() -> None:
+        with stop_on_sigterm():
+            _Finalised(number)
+            went_on.append(True)
+            time.sleep(10)
+
+    with pytest.raises(KeyboardInterrupt):
+        work()
+    assert went_on
+    assert sys.unraisablehook is hook
 
 
 def test_a_forked_worker_simply_ends() -> None:

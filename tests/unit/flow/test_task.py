@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from flow_kit import Kit, one_task, stage_of, toy_plan
 from toy_pipeline import STAGES, NumberConfig
 
 from candor.errors import AuditFailed, ConfigError, StorageFull
+from candor.flow.journal import Journal
 from candor.flow.plan import Plan, TaskSpec, render
 from candor.flow.stage import Inputs, Output, Result
 from candor.flow.task import config_type
@@ -130,6 +132,40 @@ def test_an_interruption_is_recorded_and_goes_on_upwards(kit: Kit) -> None:
         kit.run_one(body)
     record = kit.open(one_task()).attempts("only")[-1].record
     assert (record.outcome, record.exit_code) == ("interrupted", 130)
+
+
+@pytest.mark.parametrize(
+    "moment", ["task_started", "attempt_log", "reset_peak_memory", "ArtifactStore.drop_scratch"]
+)
+def test_an_interruption_outside_the_stage_is_recorded_too(
+    kit: Kit, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    def interrupt(*args: object, **more: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        if moment == "task_started":  # The journal's first line.
+            patch.setattr("candor.flow.journal.Journal.append", interrupt_once(Journal.append))
+        else:
+            patch.setattr(f"candor.flow.task.{moment}", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            kit.run_one(lambda inputs, out: None)
+    (attempt,) = kit.open(one_task()).attempts("only")
+    assert (attempt.record.outcome, attempt.record.exit_code) == ("interrupted", 130)
+    assert "the same command resumes it" in str(attempt.record.reason)
+    assert kit.run_one(lambda inputs, out: None).ok
+
+
+def interrupt_once(append: Callable[..., None]) -> Callable[..., None]:
+    """Ctrl-C while the first line is written."""
+    calls = iter([True])
+
+    def interrupted(self: Journal, *args: object, **more: object) -> None:
+        append(self, *args, **more)
+        if next(calls, False):
+            raise KeyboardInterrupt
+
+    return interrupted
 
 
 def test_an_exit_that_hides_an_interruption_counts_as_one(kit: Kit) -> None:
