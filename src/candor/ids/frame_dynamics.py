@@ -5,7 +5,7 @@ They read frames, not graphs, and judge the same windows as every detector.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -18,7 +18,7 @@ from candor.ids.config import FrameDynamicsConfig
 from candor.ids.graphs.stream import Stream
 from candor.ids.judging import judge_windows
 from candor.ids.models import frame_dynamics as dynamics
-from candor.ids.models.frame_dynamics import VIEWS, Expected
+from candor.ids.models.frame_dynamics import VIEWS, CostSums, Expected
 from candor.ids.models.payload import Costs, Piece, WindowSurprise, learn_costs
 from candor.ids.payload import VARIANT, read_costs, write_costs
 
@@ -34,28 +34,37 @@ def fit_frame_dynamics(config: FrameDynamicsConfig, inputs: Inputs, out: Output)
         DataError: no benign frame lies in a training window.
     """
     frames, folder = inputs.path("ingest") / "frames", inputs.path("build_train") / "train"
-    pieces: dict[str, list[Piece]] = {}
-    for part in bus_windows(folder):
-        pieces.setdefault(part.vehicle, []).append(benign(stream_of(frames, part.capture), part))
-    every = [piece for of in pieces.values() for piece in of]
-    if not any(len(piece.frames) for piece in every):
+    sums: dict[str, CostSums] = {}
+    counts: list[int] = []
+
+    def pieces() -> Iterator[Piece]:
+        """One capture at a time: a training set need not fit into memory."""
+        for part in bus_windows(folder):
+            piece = benign(stream_of(frames, part.capture), part)
+            later = dynamics.later_costs(
+                piece,
+                calibration_s=config.calibration_s,
+                order=config.ngram_order,
+                smoothing=config.smoothing,
+            )
+            sums[part.vehicle] = sums.get(part.vehicle, CostSums()).plus(*later)
+            counts.append(len(piece.frames))
+            yield piece
+
+    costs = learn_costs(pieces(), config.calibration_s)
+    if not any(counts):
         raise DataError(
             "no benign frame in any training window: frame dynamics have nothing to learn from",
             place=folder.name,
             hint="Add an attack-free training capture, or use shorter windows.",
         )
-    write_costs(learn_costs(every, config.calibration_s), out.path)
-    expected = {
-        vehicle: dynamics.expected_later(
-            of, calibration_s=config.calibration_s, order=config.ngram_order, smoothing=config.smoothing
-        )
-        for vehicle, of in pieces.items()
-    }
+    write_costs(costs, out.path)
+    expected = {vehicle: of.expected() for vehicle, of in sums.items()}
     _table(expected).write_parquet(out.path / "expected.parquet", compression="zstd")
     return Result(
         {
-            "captures": len(every),
-            "benign_frames": sum(len(piece.frames) for piece in every),
+            "captures": len(counts),
+            "benign_frames": sum(counts),
             "expected_ids": {vehicle: len(of.key_P) for vehicle, of in expected.items()},
         }
     )

@@ -19,9 +19,8 @@ Legend: n frames, m frames of a piece, P identifiers, Q = 4 views (three of the 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Final
+from dataclasses import dataclass, field
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -53,16 +52,33 @@ class Expected:
     mean_PQ: F64
     variance_PQ: F64
 
-    @classmethod
-    def of(cls, parts: Sequence[tuple[npt.NDArray[np.uint32], F64]]) -> Expected:
-        """From (ID key, bits by view) of frames; a frame that lacks a view (NaN) is left out."""
-        key = np.concatenate([k for k, _ in parts]) if parts else np.zeros(0, np.uint32)
-        bits = np.concatenate([b for _, b in parts]) if parts else np.zeros((0, len(VIEWS)))
-        whole = ~np.isnan(bits).any(axis=1)
-        key_P, row = np.unique(key[whole], return_inverse=True)
-        frames, mean, variance = _moments(row, bits[whole], len(key_P))
-        enough = frames >= _MIN_FRAMES
-        return cls(key_P[enough].astype(np.uint32), frames[enough], mean[enough], variance[enough])
+
+@dataclass(frozen=True)
+class CostSums:
+    """Frames, bits and squared bits by identifier, summed over captures: they grow with identifiers, not with frames."""
+
+    key_P: npt.NDArray[np.uint32] = field(default_factory=lambda: np.zeros(0, np.uint32))
+    frames_P: I64 = field(default_factory=lambda: np.zeros(0, np.int64))
+    bits_PQ: F64 = field(default_factory=lambda: np.zeros((0, len(VIEWS))))
+    squares_PQ: F64 = field(default_factory=lambda: np.zeros((0, len(VIEWS))))
+
+    def plus(self, key_n: npt.NDArray[np.uint32], bits_nQ: F64) -> CostSums:
+        """With the frames of one more capture; one that lacks a view (NaN) is left out."""
+        whole = ~np.isnan(bits_nQ).any(axis=1)
+        key_R, row_n = np.unique(key_n[whole], return_inverse=True)
+        new = _sums(row_n, bits_nQ[whole], len(key_R))
+        key_P, row_m = np.unique(np.concatenate([self.key_P, key_R]), return_inverse=True)
+        frames, bits, squares = (
+            _joined(old, more, row_m, len(key_P))
+            for old, more in zip((self.frames_P, self.bits_PQ, self.squares_PQ), new, strict=True)
+        )
+        return CostSums(key_P.astype(np.uint32), frames, bits, squares)
+
+    def expected(self) -> Expected:
+        """Mean and variance of identifiers with enough frames to tell."""
+        enough = self.frames_P >= _MIN_FRAMES
+        mean, variance = _moments(self.frames_P, self.bits_PQ, self.squares_PQ)
+        return Expected(self.key_P[enough], self.frames_P[enough], mean[enough], variance[enough])
 
 
 @dataclass(frozen=True)
@@ -95,18 +111,19 @@ class FrameModel:
         return clipped
 
 
-def expected_later(
-    pieces: Sequence[Piece], *, calibration_s: float, order: int, smoothing: float
-) -> Expected:
-    """What benign frames cost behind the first ``calibration_s`` seconds of their piece, judged by these."""
-    found = []
-    for piece in pieces:
-        early, rest = piece.split(calibration_s)
-        if len(early.frames) and len(rest.frames):
-            bytes_ = payload.untempered(Counts.of([early]))
-            bits_nQ = _bits(rest, bytes_, _order_of(early, order, smoothing))
-            found.append((piece.stream.key_U[piece.stream.code_n[rest.frames]], bits_nQ[rest.frames]))
-    return Expected.of(found)
+def later_costs(
+    piece: Piece, *, calibration_s: float, order: int, smoothing: float
+) -> tuple[npt.NDArray[np.uint32], F64]:
+    """What benign frames cost behind the first ``calibration_s`` seconds of their piece, judged by these.
+
+    Identifier and bits by view of each, ``[n]`` and ``[n, Q]``; none where there is nothing before or behind.
+    """
+    early, rest = piece.split(calibration_s)
+    if not len(early.frames) or not len(rest.frames):
+        return np.zeros(0, np.uint32), np.zeros((0, len(VIEWS)))
+    bytes_ = payload.untempered(Counts.of([early]))
+    bits_nQ = _bits(rest, bytes_, _order_of(early, order, smoothing))
+    return piece.stream.key_U[piece.stream.code_n[rest.frames]], bits_nQ[rest.frames]
 
 
 def fit(
@@ -218,7 +235,8 @@ def _own(
     all_mean, all_variance = (
         (float(values.mean()), float(values.var())) if len(values) else (0.0, payload.SLACK_BITS**2)
     )
-    frames_P, own_mean, own_variance = _moments(row_m[judged], values, len(key_P))
+    frames_P, bits, squares = _sums(row_m[judged], values, len(key_P))
+    own_mean, own_variance = _moments(frames_P, bits, squares)
     share_P = frames_P / (frames_P + prior_frames)
     mean, variance = payload.blend(share_P, own_mean[:, 0], own_variance[:, 0], all_mean, all_variance)
     at = np.searchsorted(bytes_.key_P, key_P)
@@ -248,14 +266,25 @@ def _mixed(
     return mean_PQ, variance_PQ
 
 
-def _moments(row: npt.NDArray[np.integer], values: F64, rows: int) -> tuple[I64, F64, F64]:
-    """Number, mean and variance of the values of each row, ``[P]`` and ``[P, ...]``."""
-    number = np.bincount(row, minlength=rows)
-    first, second = (
-        np.column_stack([np.bincount(row, values[:, q] ** power, rows) for q in range(values.shape[1])])
-        if rows
-        else np.zeros((0, values.shape[1]))
-        for power in (1, 2)
-    )
-    mean = first / np.maximum(number, 1)[:, None]
-    return number.astype(np.int64), mean, np.maximum(second / np.maximum(number, 1)[:, None] - mean**2, 0)
+def _joined(old: npt.NDArray[Any], more: npt.NDArray[Any], row: I64, rows: int) -> npt.NDArray[Any]:
+    """Sums by row of two tables, one below the other."""
+    total = np.zeros((rows, *old.shape[1:]), old.dtype)
+    np.add.at(total, row, np.concatenate([old, more]))
+    return total
+
+
+def _sums(row: npt.NDArray[np.integer], values: F64, rows: int) -> tuple[I64, F64, F64]:
+    """Number, sum and sum of squares of the values of each row, ``[P]`` and ``[P, Q]``."""
+    number = np.bincount(row, minlength=rows).astype(np.int64)
+    sums = np.zeros((2, rows, values.shape[1]))
+    for power in (1, 2):
+        for q in range(values.shape[1]):
+            sums[power - 1, :, q] = np.bincount(row, values[:, q] ** power, rows)
+    return number, sums[0], sums[1]
+
+
+def _moments(number: I64, first: F64, second: F64) -> tuple[F64, F64]:
+    """Mean and variance of each row, ``[P, Q]``."""
+    divisor = np.maximum(number, 1)[:, None]
+    mean = first / divisor
+    return mean, np.maximum(second / divisor - mean**2, 0)

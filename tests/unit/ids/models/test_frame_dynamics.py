@@ -107,15 +107,33 @@ def test_what_the_vehicle_costs_on_other_drives_makes_its_habits_less_surprising
     code, data = traffic(seed=1)
     swapped(code, data)
     other = stream(code, data)
-    known = dynamics.expected_later(
-        [Piece(other, np.arange(N))], calibration_s=CALIBRATION * 1e-3, order=3, smoothing=0.1
+    later = dynamics.later_costs(
+        Piece(other, np.arange(N)), calibration_s=CALIBRATION * 1e-3, order=3, smoothing=0.1
     )
+    known = dynamics.CostSums().plus(*later).expected()
     scores = []
     for settings in ({}, {"known": known}, {"known": known, "known_share": 0.0}):
         found, _, _, _ = judged(swapped, **settings)
         scores.append(float(np.median(found.score_G)))
     assert scores[1] < 0.5 * scores[0]
     assert scores[2] == pytest.approx(scores[0])
+
+
+def test_costs_summed_over_captures_are_those_of_all_frames_together():
+    rng = np.random.default_rng(3)
+    key = rng.choice(np.array([9, 4, 700, 31], np.uint32), 500, p=[0.5, 0.3, 0.195, 0.005])
+    bits = rng.gamma(2.0, 3.0, (500, len(dynamics.VIEWS)))
+    bits[::50, 1] = np.nan
+    sums = dynamics.CostSums()
+    for part in (slice(0, 3), slice(3, 3), slice(3, 320), slice(320, None)):
+        sums = sums.plus(key[part], bits[part])
+    known, whole = sums.expected(), ~np.isnan(bits).any(axis=1)
+    assert known.key_P.tolist() == [4, 9, 700]  # Of 31 there are too few to tell.
+    for row, identifier in enumerate(known.key_P):
+        mine = bits[whole & (key == identifier)]
+        assert known.frames_P[row] == len(mine)
+        assert known.mean_PQ[row] == pytest.approx(mine.mean(axis=0))
+        assert known.variance_PQ[row] == pytest.approx(mine.var(axis=0))
 
 
 def test_a_window_is_judged_by_its_own_frames_and_their_past():
