@@ -22,10 +22,18 @@ if str(SUPPORT) not in sys.path:
 import hypothesis  # noqa: E402
 import pytest  # noqa: E402
 
+from draws import same_draws_everywhere  # noqa: E402
+
+# How long an example takes tells what else this machine does.
+_UNHURRIED = {"deadline": None, "suppress_health_check": [hypothesis.HealthCheck.too_slow]}
+hypothesis.settings.register_profile("unhurried", **_UNHURRIED)
 # A seed is given where a change is judged, which is not to answer for what chance finds in the rest.
-hypothesis.settings.register_profile("seeded", derandomize=True)
+hypothesis.settings.register_profile("seeded", derandomize=True, **_UNHURRIED)
 if os.environ.get("CANDOR_FUZZ_SEED"):
     hypothesis.settings.load_profile("seeded")
+    same_draws_everywhere()
+else:
+    hypothesis.settings.load_profile("unhurried")
 
 
 @pytest.hookimpl(optionalhook=True)
