@@ -255,14 +255,24 @@ class BudgetSampler(OverArrays):
         batches[:] = [piece for k, batch in enumerate(batches) for piece in pieces.get(k, [batch])]
 
     def _join(self, batches: list[Batch]) -> None:
-        """Where nothing can be halved any more, join the two smallest, within the budget, until ranks have equally many."""
-        while len(batches) % self.world_size and len(batches) > 1:
-            one, other = sorted(range(len(batches)), key=lambda k: int(self._nodes[batches[k]].sum()))[:2]
-            joined = np.concatenate((batches[min(one, other)], batches[max(one, other)]))
-            if self._nodes[joined].sum() > self.max_nodes or self._edges[joined].sum() > self.max_edges:
-                return
-            batches[min(one, other)] = joined
-            del batches[max(one, other)]
+        """Where nothing can be halved any more, join the smallest two that fit, until every rank has equally many."""
+        while len(batches) % self.world_size and (pair := self._smallest_pair(batches)):
+            one, other = pair
+            batches[one] = np.concatenate((batches[one], batches[other]))
+            del batches[other]
+
+    def _smallest_pair(self, batches: list[Batch]) -> tuple[int, int] | None:
+        """Places of the two batches of fewest nodes that go together within the budget, in order; None if no two do."""
+        nodes = np.array([self._nodes[batch].sum() for batch in batches])
+        edges = np.array([self._edges[batch].sum() for batch in batches])
+        order = np.argsort(nodes, kind="stable")
+        for k, one in enumerate(order):
+            rest = order[k + 1 :]
+            fit = (nodes[one] + nodes[rest] <= self.max_nodes) & (edges[one] + edges[rest] <= self.max_edges)
+            if fit.any():
+                other = rest[fit.argmax()]
+                return int(min(one, other)), int(max(one, other))
+        return None
 
 
 def graph_counts(dataset: Any) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
