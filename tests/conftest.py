@@ -21,7 +21,6 @@ if str(SUPPORT) not in sys.path:
 
 import hypothesis  # noqa: E402
 import pytest  # noqa: E402
-
 from draws import same_draws_everywhere  # noqa: E402
 
 # How long an example takes tells what else this machine does.
@@ -58,6 +57,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         from pieces import arranged
 
         items[:] = arranged(items)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Weights that nobody seeded are the same in every run, and summed by as many threads, whatever a worker ran before.
+
+    Torch starts from another seed in every process. Before fixtures are set up: they draw too.
+    """
+    del item
+    torch = sys.modules.get("torch")
+    if torch is not None and hasattr(torch, "default_generator"):
+        torch.default_generator.manual_seed(0)
+        torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
 
 
 @pytest.fixture(scope="session")
