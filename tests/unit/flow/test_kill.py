@@ -65,8 +65,8 @@ def test_killed_at_any_moment_the_same_command_resumes_and_no_artifact_is_half_t
 
 def test_what_a_killed_run_published_is_not_made_again(tmp_path: Path) -> None:
     with subprocess.Popen(
-        [*ARGS, "--set", "right.steps=500"],
-        env=environment(tmp_path, TOY_WAIT_S="0.02"),
+        [*ARGS, "--set", "right.steps=50"],
+        env=environment(tmp_path, TOY_HOLD="20"),  # Where only the second number comes.
         stderr=subprocess.PIPE,
         text=True,
     ) as process:
