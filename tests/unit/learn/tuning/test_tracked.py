@@ -144,10 +144,10 @@ def test_a_service_that_refuses_and_a_wrong_key_lose_no_trial(
     kept = study.trials()
     server.refuse = 403
     assert {t.state for t in sync(study, timeout_s=5)} == {"failed"}
-    server.refuse = None
     with monkeypatch.context() as wrong:
         wrong.setenv("WANDB_API_KEY", "local-" + "1" * 40)
         forget_the_client()
+        server.refuse = None  # From here on, for a client that does not know the right key.
         told = sync(study, timeout_s=5)
         assert {t.state for t in told} == {"failed"}
         assert KEY not in told[0].reason
