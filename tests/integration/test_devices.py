@@ -26,7 +26,7 @@ from candor.ids.config import (
 from candor.ids.temporal import train_temporal
 from candor.ids.training import curriculum_sampler, train_autoencoder, train_curriculum
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 #: Nothing is drawn in a step, so that two processes and one compute the same.
 SURE = GatConfig.model_validate(
