@@ -10,6 +10,7 @@ import lightning as L
 import numpy as np
 import pytest
 import torch
+from ports import reserved_port
 from tiny_world import TinyWorld
 
 from candor.ids.graphs.store import GraphStore
@@ -57,10 +58,13 @@ class Shared(L.LightningDataModule):
 
 @pytest.mark.slow
 def test_two_processes_see_every_graph_once_an_epoch_in_equally_many_steps(
-    world: TinyWorld, tmp_path: Path
+    world: TinyWorld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = world.store("train")
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), reserved_port() as port:
+        monkeypatch.setenv(
+            "MASTER_PORT", str(port)
+        )  # Lightning would look one up that may be taken meanwhile.
         warnings.simplefilter("ignore")
         trainer = L.Trainer(
             accelerator="cpu",

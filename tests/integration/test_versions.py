@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -14,7 +13,8 @@ from pathlib import Path
 
 import pytest
 from kd_run import Candor
-from waiting import wait_until
+from ports import reserved_port
+from waiting import wait_while
 
 from candor.config.settings import Settings
 from candor.errors import ConfigError, DataError, NotFound
@@ -85,22 +85,20 @@ def s3(
         "AWS_DEFAULT_REGION": "us-east-1",
     }.items():
         monkeypatch.setenv(name, value)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
     folder = tmp_path / "s3"
     folder.mkdir()
-    command = [rclone, "serve", "s3", "--addr", f"127.0.0.1:{port}", "--auth-key", "key,secret-of-a-test"]
-    with subprocess.Popen([*command, str(folder)], stderr=subprocess.DEVNULL) as server:
-        try:
-            endpoint = f"http://127.0.0.1:{port}"
-            _make_bucket(endpoint)
-            yield versions.Remote("s3://lab/candor", endpoint)
-        finally:
-            server.terminate()
+    with reserved_port() as port:
+        command = [rclone, "serve", "s3", "--addr", f"127.0.0.1:{port}", "--auth-key", "key,secret-of-a-test"]
+        with subprocess.Popen([*command, str(folder)], stderr=subprocess.DEVNULL) as server:
+            try:
+                endpoint = f"http://127.0.0.1:{port}"
+                _make_bucket(endpoint, server)
+                yield versions.Remote("s3://lab/candor", endpoint)
+            finally:
+                server.terminate()
 
 
-def _make_bucket(endpoint: str) -> None:
+def _make_bucket(endpoint: str, server: subprocess.Popen[bytes]) -> None:
     import botocore.exceptions
     import botocore.session
 
@@ -113,7 +111,7 @@ def _make_bucket(endpoint: str) -> None:
             return False
         return True
 
-    wait_until(made, "the S3 server's answer")
+    wait_while(server, made, "the S3 server's answer")
 
 
 def brought(there: Settings, here: Settings) -> None:

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from ports import reserved_port
 from waiting import LIMIT_S
 
 SSHD = shutil.which("sshd", path="/usr/sbin:/usr/bin:/sbin:/bin")
@@ -59,14 +60,16 @@ def sshd(folder: Path, environment: dict[str, str] | None = None) -> Iterator[Ss
     Args:
         environment: variables that sessions see.
     """
+    with reserved_port() as port:
+        yield from _serving(folder, port, environment or {})
+
+
+def _serving(folder: Path, port: int, environment: dict[str, str]) -> Iterator[Sshd]:
     assert SSHD is not None
     folder.mkdir(parents=True, exist_ok=True)
     host_key, user_key = _key(folder / "host"), _key(folder / "user")
     _key(folder / "stranger")
     (folder / "authorized").write_text(user_key)
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        port = s.getsockname()[1]
     (folder / "known_hosts").write_text(f"[127.0.0.1]:{port} {' '.join(host_key.split()[:2])}\n")
     lines = [
         f"Port {port}",
@@ -80,7 +83,7 @@ def sshd(folder: Path, environment: dict[str, str] | None = None) -> Iterator[Ss
         "UsePAM no",
         "StrictModes no",
     ]
-    told = " ".join(f'"{name}={value}"' for name, value in (environment or {}).items())
+    told = " ".join(f'"{name}={value}"' for name, value in environment.items())
     lines += [f"SetEnv {told}"] if told else []
     (folder / "config").write_text("\n".join(lines) + "\n")
     # It separates privileges into this folder, which a package makes at boot only.

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from flow_kit import Kit, toy_plan
+from ports import reserved_port
 from waiting import LIMIT_S
 from wandb_server import KEY, WandbServer, served_to_client
 
@@ -129,15 +130,13 @@ def test_a_wrong_key_is_told_and_loses_nothing(
 
 
 def test_a_service_that_is_away_is_told_in_bounded_time(kit: Kit, monkeypatch: pytest.MonkeyPatch) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    monkeypatch.setenv("WANDB_BASE_URL", f"http://127.0.0.1:{port}")
-    monkeypatch.setenv("WANDB_API_KEY", KEY)
-    _forget_the_client()
     plan = toy_plan()
     kit.run_all(plan)
-    assert {t.state for t in sync(kit, plan, timeout_s=2)} == {"failed"}
+    monkeypatch.setenv("WANDB_API_KEY", KEY)
+    with reserved_port() as port:
+        monkeypatch.setenv("WANDB_BASE_URL", f"http://127.0.0.1:{port}")
+        _forget_the_client()
+        assert {t.state for t in sync(kit, plan, timeout_s=2)} == {"failed"}
 
 
 def test_nothing_of_this_machine_is_told(server: WandbServer, kit: Kit) -> None:
