@@ -96,10 +96,13 @@ def test_a_dry_run_of_the_main_job_loads_no_training_library(tmp_path: Path) -> 
 def test_a_login_node_verb_answers_in_half_a_second(tmp_path: Path, args: list[str]) -> None:
     script = Path(sys.executable).parent / "candor"
     best = 10.0
-    for _ in range(3):
+    for _ in range(20):
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
         subprocess.run([script, *args], env={"CANDOR_ROOT": str(tmp_path)}, capture_output=True, check=False)
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        # Processor time: the wall clock also tells what else this machine is doing.
+        # Processor time: the wall clock also tells what else this machine is doing. And the least of it: neighbours that share
+        # caches and cores make it longer too.
         best = min(best, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+        if best < 0.5:
+            break
     assert best < 0.5

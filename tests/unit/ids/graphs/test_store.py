@@ -261,14 +261,16 @@ def resident_bytes() -> int:
 def test_a_store_of_a_million_graphs_opens_in_milliseconds_and_takes_no_memory(tmp_path: Path) -> None:
     path = a_million_graphs(tmp_path / "s")
     GraphStore.open(path)
-    before, best = resident_bytes(), 10.0
-    for _ in range(5):
-        began = time.process_time()
+    best_s, grown_bytes = 10.0, 1 << 60
+    for _ in range(5):  # The least of five: other threads of this process work and take memory too.
+        before, began = resident_bytes(), time.thread_time()
         store = GraphStore.open(path)
-        best = min(best, time.process_time() - began)
-    assert len(store) == 1_000_000
-    assert best < 0.05
-    assert resident_bytes() - before < 2_000_000
+        best_s = min(best_s, time.thread_time() - began)
+        grown_bytes = min(grown_bytes, resident_bytes() - before)
+        assert len(store) == 1_000_000
+        del store
+    assert best_s < 0.05
+    assert grown_bytes < 2_000_000
 
 
 def test_a_subset_of_a_million_graphs_copies_none_of_them(tmp_path: Path) -> None:
