@@ -83,6 +83,8 @@ def _watch(of: weakref.ref[DeviceRecorder]) -> None:
             told = subprocess.run(
                 ["nvidia-smi", *_QUERY], capture_output=True, text=True, timeout=10, check=True
             )
+        except subprocess.TimeoutExpired:
+            continue  # A busy machine; the next sample may come.
         except (OSError, subprocess.SubprocessError):
             return
         sample = parse_sample(told.stdout)
