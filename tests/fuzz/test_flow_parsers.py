@@ -105,7 +105,7 @@ def test_mutated_files_are_accounted_for(name: str) -> None:
         check(content)
         check(content, name)
 
-    fuzz(name, samples()[name], CORPUS, rules)
+    fuzz(name, samples()[name], CORPUS, rules, at_least=30)
 
 
 @pytest.mark.slow

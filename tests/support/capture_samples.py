@@ -5,10 +5,13 @@ from __future__ import annotations
 import io
 import struct
 import tempfile
+import time
 from base64 import b64encode
+from datetime import UTC, datetime, tzinfo
 from functools import cache
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import polars as pl
 
@@ -119,9 +122,20 @@ def _pcapng() -> bytes:
 
 def _python_can(suffix: str) -> bytes:
     import can
+    import can.io.mf4
+
+    class Then(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> datetime:
+            return datetime.fromtimestamp(time.time(), tz or UTC)
 
     path = Path(tempfile.mkdtemp()) / f"sample{suffix}"
-    with can.Logger(path) as log:
+    # MF4 holds when it was written, in the times of its frames too: mutations of one seed would never be the same.
+    with (
+        patch("time.time", return_value=1.6e9),
+        patch.object(can.io.mf4, "datetime", Then),
+        can.Logger(path) as log,
+    ):
         for t, i, d in FRAMES:
             log.on_message_received(
                 can.Message(timestamp=1.6e9 + t, arbitration_id=i, data=d, is_extended_id=False, channel=1)

@@ -6,7 +6,7 @@ import hashlib
 import os
 import random
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import polars as pl
@@ -14,8 +14,11 @@ import polars as pl
 from candor.ids.captures.flows.formats import LAYOUTS
 from candor.ids.captures.formats import FORMATS
 
-#: Processor time for all parsers together: a busy machine tries as many files as an idle one.
-SECONDS = float(os.environ.get("CANDOR_FUZZ_SECONDS", "60"))
+#: Processor time for all parsers together: a busy machine tries as many files as an idle one. Not where a change is judged by
+#: a seed: how far the same files are tried would be decided by the machine.
+SECONDS = float(
+    os.environ.get("CANDOR_FUZZ_SECONDS") or ("0" if os.environ.get("CANDOR_FUZZ_SEED") else "60")
+)
 SEED = int(os.environ.get("CANDOR_FUZZ_SEED", "0")) or random.SystemRandom().randrange(1 << 32)
 #: A sample has under 10 kB; whatever takes longer than this hangs.
 #: Processor time: a busy machine, or a kernel that is compiled on its first call, is no hang.
@@ -97,15 +100,20 @@ def _spent_s() -> float:
 
 
 def fuzz(
-    name: str, contents: list[bytes], corpus: Path, check: Callable[[bytes, random.Random], None]
+    name: str,
+    contents: Sequence[bytes],
+    corpus: Path,
+    check: Callable[[bytes, random.Random], None],
+    *,
+    at_least: int,
 ) -> None:
-    """Mutate files of a format for its share of the time; keep and name the one that breaks a rule."""
+    """Mutate files of a format for its share of the time, so many at least; keep and name the one that breaks a rule."""
     rng = random.Random(f"{SEED}{name}")
     #: A file that kills the interpreter is found here.
     last = Path(tempfile.gettempdir()) / f"candor-fuzz-{name}-{os.getpid()}.bin"
     until = _spent_s() + SECONDS / (len(FORMATS) + len(LAYOUTS))
     tries = 0
-    while _spent_s() < until or tries < 5:
+    while tries < at_least or _spent_s() < until:
         tries += 1
         content = mutate(rng.choice(contents), rng)
         last.write_bytes(content)
