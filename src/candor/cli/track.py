@@ -240,13 +240,15 @@ def _synchroniser(subject: Subject, project: str, entity: str) -> Iterator[Synch
 @contextmanager
 def _alone(subject: Subject, patience_s: float) -> Iterator[bool]:
     """Whether nobody else sends it by then: two senders would both begin after the last row that W&B has."""
-    from candor.flow.locks import held_if_free, is_free
+    from candor.flow.locks import held_if_free
 
     lock, until = subject.source.folder / "send.lock", time.monotonic() + patience_s
-    while not is_free(lock) and time.monotonic() < until:
+    while True:
+        with held_if_free(lock) as free:
+            if free or time.monotonic() >= until:
+                yield free
+                return
         time.sleep(0.2)
-    with held_if_free(lock) as free:
-        yield free
 
 
 def _once(subject: Subject, synchroniser: Synchroniser) -> list[TaskSync]:
