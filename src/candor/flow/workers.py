@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from typing import Protocol, TypeVar
@@ -37,13 +38,29 @@ class LocalWorkers:
             yield from ((position, function(item)) for position, item in enumerate(items))
             return
         # Spawned, not forked: Polars' thread pool does not survive a fork.
-        with ProcessPoolExecutor(at_most, mp_context=multiprocessing.get_context("spawn")) as pool:
+        context = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(at_most, mp_context=context, initializer=_end_with_parent) as pool:
             positions = {pool.submit(function, item): position for position, item in enumerate(items)}
             try:
                 for future in as_completed(positions):
                     yield positions[future], future.result()
             finally:
                 pool.shutdown(cancel_futures=True)
+
+
+def _end_with_parent() -> None:
+    """End this worker when the process that started it is killed.
+
+    It would do what is queued beside the next attempt, and then wait for more for ever.
+    """
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def wait() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=wait, name="candor-parent", daemon=True).start()
 
 
 class ThreadWorkers:

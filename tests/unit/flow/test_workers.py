@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import threading
+from pathlib import Path
 
 import pytest
-from waiting import LIMIT_S
+from waiting import LIMIT_S, wait_until, wait_while
 
 from candor.errors import DataError
 from candor.flow.workers import LocalWorkers, ThreadWorkers, Workers
@@ -37,6 +40,42 @@ def test_every_item_gives_one_result_with_its_position(workers: Workers, at_most
 
 def test_one_at_a_time_needs_no_other_process() -> None:
     assert dict(LocalWorkers().map(process, [0, 0], at_most=1)) == {0: os.getpid(), 1: os.getpid()}
+
+
+#: Four parts, of which two at a time note their process and stay.
+KILLED = """
+import os, sys, time
+from pathlib import Path
+from candor.flow.workers import LocalWorkers
+
+def stay(name):
+    (Path(sys.argv[1]) / f"{name}.part").write_text(str(os.getpid()))
+    os.rename(Path(sys.argv[1]) / f"{name}.part", Path(sys.argv[1]) / f"{name}.pid")
+    time.sleep(600)
+
+if __name__ == "__main__":
+    list(LocalWorkers().map(stay, ["a", "b", "c", "d"], at_most=2))
+"""
+
+
+def has_ended(pid: int) -> bool:
+    try:
+        return (
+            Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+        )  # Whom nobody waits for.
+    except OSError:
+        return True
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="needs two processors")
+def test_processes_end_with_the_one_that_started_them_though_it_was_killed(tmp_path: Path) -> None:
+    (tmp_path / "killed.py").write_text(KILLED)
+    with subprocess.Popen([sys.executable, tmp_path / "killed.py", tmp_path]) as parent:
+        wait_while(parent, lambda: len(list(tmp_path.glob("*.pid"))) == 2, "two parts")
+        parent.kill()
+    workers = [int(path.read_text()) for path in tmp_path.glob("*.pid")]
+    wait_until(lambda: all(map(has_ended, workers)), "the end of both")
+    assert len(list(tmp_path.glob("*.pid"))) == 2
 
 
 @pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="needs two processors")

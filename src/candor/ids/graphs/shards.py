@@ -115,14 +115,16 @@ def shard_writer(folder: Path, *, num_node_features: int) -> Iterator[StoreWrite
 def _publish(partial: Path, folder: Path) -> None:
     # Before the name is there, or a crash of the machine leaves a shard of the right sizes that holds zeros.
     fsync_tree(partial)
-    # An unreadable one: a whole one would not have been built again.
-    shutil.rmtree(folder, ignore_errors=True)
     try:
         os.rename(partial, folder)
-        fsync_path(folder.parent)
     except OSError:
-        if not _whole(folder):  # A worker that was taken for dead published the same shard meanwhile.
-            raise
+        if _whole(
+            folder
+        ):  # A worker that was taken for dead published the same shard meanwhile; somebody may be reading it.
+            return
+        shutil.rmtree(folder, ignore_errors=True)
+        os.rename(partial, folder)
+    fsync_path(folder.parent)
 
 
 def _whole(folder: Path) -> bool:

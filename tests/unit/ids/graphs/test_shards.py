@@ -125,6 +125,17 @@ def test_a_shard_is_on_the_disk_before_it_has_its_name(
     assert folder.stat().st_ino in synced
 
 
+def test_a_shard_that_another_process_published_meanwhile_stays(tmp_path: Path) -> None:
+    folder = tmp_path / "train" / "c"
+    folder.parent.mkdir()
+    with shards.shard_writer(folder, num_node_features=2):
+        with shards.shard_writer(folder, num_node_features=2):
+            pass
+        theirs = folder.stat().st_ino
+    assert folder.stat().st_ino == theirs
+    assert list(folder.parent.iterdir()) == [folder]
+
+
 def test_a_small_data_set_pays_for_no_other_process(
     tmp_path: Path, sources: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
