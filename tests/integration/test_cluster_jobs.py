@@ -46,7 +46,9 @@ def test_a_job_that_is_gone_is_an_orphan_and_one_that_runs_is_none(toy: Toy, slu
 def test_a_site_that_stages_lets_tasks_read_copies_on_their_node(toy: Toy) -> None:
     assert "21.0" in toy.run("--site-set", "stage_in=tmpdir").stdout
     log = (toy.folder / "tasks/total/attempt-1/log.txt").read_text()
-    copies = [line.rpartition(" to ")[2] for line in log.splitlines() if " of number to /tmp/candor-staged-" in line]
+    copies = [
+        line.rpartition(" to ")[2] for line in log.splitlines() if " of number to /tmp/candor-staged-" in line
+    ]
     assert len(copies) == 2, log
     # This task's own: others of this machine may stage at the same time, or were killed once.
     assert not any(Path(*Path(copy).parts[:3]).exists() for copy in copies)
