@@ -162,6 +162,8 @@ def browse(page: Path, folder: Path, *more: str) -> tuple[str, str]:
         pytest.skip("no chromium")
     flags = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
     flags += ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
+    # Containers often have 64 MB of /dev/shm for all processes together, and a page that finds it full crashes.
+    flags += ["--disable-dev-shm-usage"]
     flags += [f"--user-data-dir={folder}", "--enable-logging=stderr", *more, "--dump-dom", page.as_uri()]
     done = subprocess.run([browser, *flags], capture_output=True, text=True, timeout=LIMIT_S, check=True)
     return done.stdout, done.stderr
