@@ -53,9 +53,10 @@ def test_what_another_process_died_of_is_told(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(120)
 def test_an_error_of_the_first_is_its_own_and_ends_the_others(tmp_path: Path) -> None:
+    before = multiprocessing.active_children()  # Of other tests that this process ran.
     with pytest.raises(ValueError, match="no idea"):
         run(fails_in_the_first, tmp_path, 2)
-    assert not multiprocessing.active_children()
+    assert set(multiprocessing.active_children()) <= set(before)
 
 
 @pytest.mark.slow
