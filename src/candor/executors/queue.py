@@ -30,7 +30,7 @@ from candor.flow.locks import key_lock
 from candor.flow.plan import Plan, PlannedTask
 from candor.flow.run import Run
 from candor.flow.storage import write_atomic
-from candor.flow.task import record_untried
+from candor.flow.task import record_cached, record_untried
 
 log = logging.getLogger(__name__)
 
@@ -143,7 +143,10 @@ class QueueExecutor:
             live = self._joinable(plan, todo, {t: e for t, e in queued.items() if t not in over})
             if live:
                 run.journal.append("jobs_joined", jobs=live)
-            fresh = [t for t in todo if t not in live and not self._published(plan, t)]
+            fresh = [t for t in todo if t not in live and not self.published(plan, t)]
+            # Another run published it since this one looked: no job will say so.
+            for t in (t for t in todo if t not in live and t not in fresh):
+                record_cached(run, plan.task(t))
             jobs = dict(live)
             arrays: dict[str, str] = {}
             self._check_room(len(queue), len(fresh))
@@ -176,7 +179,7 @@ class QueueExecutor:
             if entry is None or task.id not in todo:
                 continue
             ready = all(
-                s in joinable or s not in todo or self._published(plan, s) for s in task.inputs.values()
+                s in joinable or s not in todo or self.published(plan, s) for s in task.inputs.values()
             )
             if entry.state != "PENDING" or ready:
                 joinable[task.id] = entry.job
@@ -186,7 +189,8 @@ class QueueExecutor:
             self.scheduler.cancel(doomed)
         return joinable
 
-    def _published(self, plan: Plan, task_id: str) -> bool:
+    def published(self, plan: Plan, task_id: str) -> bool:
+        """Whether the artifact of a task is there, whoever made it."""
         task = plan.task(task_id)
         return self.store.find(task.stage, task.key) is not None
 
@@ -240,7 +244,7 @@ class QueueExecutor:
                 self.display.started(job.plan.task(job.task_id))
             if self._stuck.holds(entry):
                 jobs, live = self._jobs(job.run), self._snapshot()
-                self._stuck.free(job.plan, job.run, jobs, live, partial(self._published, job.plan))
+                self._stuck.free(job.plan, job.run, jobs, live, partial(self.published, job.plan))
                 self._queue = None
             if self.silences.replace(job.plan, job.run, self._jobs(job.run), self._snapshot()):
                 self._queue = None
@@ -255,7 +259,7 @@ class QueueExecutor:
     def succeeded(self, plan: Plan, run: Run, task_id: str) -> bool:
         """Whether the artifact is there, and an attempt of this run says so."""
         key = plan.task(task_id).key
-        return self._published(plan, task_id) and any(
+        return self.published(plan, task_id) and any(
             a.ok and a.record.key == key for a in run.attempts(task_id)
         )
 

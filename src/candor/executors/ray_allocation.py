@@ -20,7 +20,7 @@ from candor.flow.locks import key_lock
 from candor.flow.plan import Plan
 from candor.flow.run import Run
 from candor.flow.storage import write_atomic
-from candor.flow.task import JOB_VARIABLE
+from candor.flow.task import JOB_VARIABLE, record_cached
 
 log = logging.getLogger(__name__)
 
@@ -132,6 +132,8 @@ def wait(executor: QueueExecutor, plan: Plan, run: Run, todo: Sequence[str], job
         mine = [a for a in attempts if a.record.job == job or a.ok]
         if mine:
             results[task.id] = mine[-1]
+        elif executor.published(plan, task.id):
+            results[task.id] = record_cached(run, task)  # By another run, before the allocation looked.
         elif failed:
             first = results[failed[0]]
             results[task.id] = Skipped(task.id, first.cause if isinstance(first, Skipped) else failed[0])

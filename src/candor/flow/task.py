@@ -141,7 +141,7 @@ def run_task(
             run.journal.append("artifact_corrupted", task=task.id, key=task.key, why=why, moved_to=str(aside))
         try:
             if state == "published":
-                return _cached(run, task)
+                return record_cached(run, task)
             _bury(run, task, store)
             attempt = _begin(run, task)
             with attempt_log(attempt.log):
@@ -226,7 +226,7 @@ def declare_lost(
     return last.updated(changes)
 
 
-def _cached(run: Run, task: PlannedTask) -> Attempt:
+def record_cached(run: Run, task: PlannedTask) -> Attempt:
     """Record that someone else published the artifact; an attempt of this run that says it is there is enough."""
     known = [a for a in run.attempts(task.id) if a.ok and a.record.key == task.key]
     if known:

@@ -19,7 +19,7 @@ from candor.executors.scheduler import Accounted, Queued
 from candor.executors.silence import Silence, Silences, find_silent, last_heard, samples_of
 from candor.executors.site import SiteConfig
 from candor.executors.slurm_commands import Slurm
-from candor.flow.attempt import AttemptRecord, next_folder
+from candor.flow.attempt import Attempt, AttemptRecord, next_folder
 from candor.flow.plan import Plan
 from candor.flow.process import ProcessId
 from candor.flow.run import Run
@@ -256,3 +256,16 @@ def test_a_silent_allocation_is_replaced_as_a_whole(kit: Kit) -> None:
     assert slurm.submitted == [("ray.sh", "")] * 2
     assert slurm.cancelled == [job] == ["101"]
     assert set(ledger.jobs_of(run).values()) == {"102"}
+
+
+def test_what_another_run_published_before_an_allocation_looked_counts_as_done(kit: Kit) -> None:
+    plan, other = toy_plan(), toy_plan(report__title="Other")
+    run = kit.open(plan)
+    for task in ("left", "right", "total"):
+        kit.run_task(other, task)
+    executor = QueueExecutor(kit.store, SiteConfig(poll_s=0.01), {}, scheduler=Cluster())
+    job, _ = ray_allocation.submit(executor, plan, run, ["total", "report"], nodes=1)
+    kit.run_task(plan, "report")  # All that the allocation found undone.
+    report = ray_allocation.wait(executor, plan, run, ["total", "report"], job)
+    told = {name: a.record.outcome for name, a in report.results.items() if isinstance(a, Attempt)}
+    assert told == {"total": "cached", "report": "succeeded"}

@@ -108,6 +108,29 @@ def test_a_failure_on_record_is_one_though_slurm_calls_its_job_running(
     assert set(ledger.jobs_of(kit.open(plan)).values()) == {"4_0", "4_1", "5", "6"}
 
 
+def test_what_another_run_published_before_its_job_was_submitted_counts_as_done(
+    kit: Kit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan, other = toy_plan(), toy_plan(report__title="Other")
+    monkeypatch.setenv("TOY_FAIL", "number")
+    kit.run_task(plan, "right")  # This run has a failure on record.
+    monkeypatch.delenv("TOY_FAIL")
+    for task in ("left", "right"):
+        kit.run_task(other, task)
+
+    queue = Zombies()
+
+    def go_on() -> None:
+        for task in plan.tasks[2:]:
+            if len(queue.names) == 2 and not kit.open(plan).attempts(task.id):
+                kit.run_task(plan, task.id)
+
+    results = run(kit, plan, dataclasses.replace(queue, then=go_on))
+    told = {name: r.record.outcome for name, r in results.items() if isinstance(r, Attempt)}
+    assert told == {"left": "cached", "right": "cached", "total": "succeeded", "report": "succeeded"}
+    assert queue.names == ["", "afterok:1"]  # Nothing was queued for the two.
+
+
 def test_a_job_that_waits_for_one_that_is_done_is_let_go(kit: Kit, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stuck, "STUCK_S", 0.05)
     plan = toy_plan()
