@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import _thread
 import os
 import signal
 import sys
@@ -40,9 +39,10 @@ def stop_on_sigterm() -> Iterator[None]:
         raise KeyboardInterrupt("SIGTERM")
 
     def unheard(dropped: sys.UnraisableHookArgs) -> None:
-        if dropped.exc_type is KeyboardInterrupt and os.getpid() == owner:
+        here = os.getpid() == owner and threading.current_thread() is threading.main_thread()
+        if dropped.exc_type is KeyboardInterrupt and here:
             signal.signal(signal.SIGTERM, stop)
-            threading.Timer(_AGAIN_S, _thread.interrupt_main, [signal.SIGTERM]).start()
+            threading.Timer(_AGAIN_S, _interrupt).start()
         else:
             old_hook(dropped)
 
@@ -54,3 +54,14 @@ def stop_on_sigterm() -> Iterator[None]:
         sys.unraisablehook = old_hook
         signal.signal(signal.SIGTERM, old_term)
         signal.signal(signal.SIGINT, old_int)
+
+
+def _interrupt() -> None:
+    """Send the main thread a signal, unless nobody catches it any more.
+
+    Not ``_thread.interrupt_main``, which only leaves a note: a thread that waits, for a lock, a process or a time, would not
+    look at it before it has what it waits for.
+    """
+    main = threading.main_thread().ident
+    if main is not None and callable(signal.getsignal(signal.SIGTERM)):
+        signal.pthread_kill(main, signal.SIGTERM)

@@ -7,6 +7,7 @@ import threading
 import time
 
 import pytest
+from waiting import LIMIT_S
 
 from candor.executors.signals import stop_on_sigterm
 
@@ -46,11 +47,13 @@ def test_an_interruption_that_python_drops_comes_again(number: signal.Signals) -
         with stop_on_sigterm():
             _Finalised(number)
             went_on.append(True)
-            time.sleep(10)
+            time.sleep(LIMIT_S)
 
+    began = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
         work()
     assert went_on
+    assert time.monotonic() - began < LIMIT_S / 2  # It did not wait for the end of the sleep.
     assert sys.unraisablehook is hook
 
 
