@@ -215,6 +215,7 @@ def supervised(
         "trap 'woken=1' TERM",
         *warning,
         f"{command} & child=$!",
+        f'[ -z "$warned" ] || {stop}',  # The warning came before there was anything to stop.
         "while :; do",
         "  woken=",
         '  wait "$child"; rc=$?',
@@ -224,12 +225,16 @@ def supervised(
     ]
 
 
+#: The command ended because of the warning: 130 says that it heard; 143, that the signal ended it while it was still loading.
+_STOPPED = '[ -n "$warned" ] && { [ "$rc" = 130 ] || [ "$rc" = 143 ]; }'
+
+
 def again(site: SiteConfig, words: Words, head: str, *, element: bool = False) -> list[str]:
     """Lines that queue the job anew if it was interrupted near its time limit: requeued, or as its own successor."""
     successor = words.successor(head, element=element)
     requeue = f"if {words.requeue}; then sleep 120; else {successor}; fi"  # The requeue ends this script.
     return [
-        f'if [ -n "$warned" ] && [ "$rc" = 130 ] && [ "{words.restarts}" -lt {site.max_requeues} ]; then',
+        f'if {_STOPPED} && [ "{words.restarts}" -lt {site.max_requeues} ]; then',
         f"  {requeue if site.requeue and words.requeue else successor}",
         "fi",
     ]
@@ -251,7 +256,7 @@ def _end(site: SiteConfig, words: Words) -> list[str]:
     return [
         'kill "$sampler" 2>/dev/null',
         'sample >>"$samples"',
-        'if [ -n "$warned" ] && [ "$rc" = 130 ]; then',
+        f"if {_STOPPED}; then",
         *lines,
         "fi",
         '"${candor[@]}" cluster epilog "$plan" "$task" --job "$' + JOB_VARIABLE + '"',

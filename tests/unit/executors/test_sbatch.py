@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import signal
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from flow_kit import toy_plan
+from waiting import LIMIT_S, wait_until
 
 from candor.cli.cluster_doctor import JobScripts
 from candor.config.presets import list_presets
@@ -16,7 +18,7 @@ from candor.executors import ray_allocation
 from candor.executors.queue import QueueExecutor
 from candor.executors.sbatch import SBATCH
 from candor.executors.scheduler import scheduler_named
-from candor.executors.scripts import ScriptContext, job_name, render
+from candor.executors.scripts import ScriptContext, _end, again, job_name, render, supervised
 from candor.executors.site import Request, SiteConfig, check_submittable, load_site, secrets_in
 from candor.executors.worker_array import WorkerArray
 from candor.flow.artifact import ArtifactStore
@@ -83,6 +85,43 @@ def test_every_script_is_valid_shell(requeue: bool, tasks: tuple[str, ...]) -> N
         ["bash", "-n"], input=script(site, None, *tasks), text=True, capture_output=True, check=False
     )
     assert (done.returncode, done.stderr) == (0, "")
+
+
+#: Stands for a command that writes its checkpoint, for one that is still loading, and for one that ends by itself.
+_COMMANDS = {
+    "listens": "bash -c 'trap \"exit 130\" TERM; touch begun; while :; do sleep 0.05; done'",
+    "loads": "{ touch begun; exec sleep 600; }",
+    "fails": "{ touch begun; while [ ! -e warned ]; do sleep 0.05; done; exit 1; }",
+}
+
+
+@pytest.mark.parametrize("ending", ["task", "workers"])
+@pytest.mark.parametrize(("command", "anew"), [("listens", True), ("loads", True), ("fails", False)])
+def test_warned_of_its_time_limit_a_job_is_queued_anew_unless_it_ended_by_itself(
+    tmp_path: Path, command: str, anew: bool, ending: str
+) -> None:
+    site = SiteConfig(requeue=False)
+    end = _end(site, SBATCH) if ending == "task" else again(site, SBATCH, "tune")
+    stop = "touch warned" if command == "fails" else "kill -TERM $child"
+    text = "\n".join(
+        [
+            "candor=(echo) logs=. plan=plan task=left script=left.sh samples=samples sampler=none CANDOR_JOB=7",
+            "sample() { :; }; sbatch() { echo cluster resubmit; }",
+            *supervised(_COMMANDS[command], stop=stop),
+            *end,
+        ]
+    )
+    with subprocess.Popen(["bash", "-c", text], cwd=tmp_path, stdout=subprocess.PIPE, text=True) as process:
+        wait_until((tmp_path / "begun").exists, "the command")
+        process.send_signal(signal.SIGUSR1)
+        told, _ = process.communicate(timeout=LIMIT_S)
+    assert ("cluster resubmit" in told) == anew, told
+
+
+def test_a_warning_that_comes_before_the_command_stops_it_too(tmp_path: Path) -> None:
+    text = "\n".join([*supervised("sleep 600", warning=["kill -USR1 $$"]), "echo $warned $rc"])
+    done = subprocess.run(["bash", "-c", text], capture_output=True, text=True, check=True, timeout=LIMIT_S)
+    assert done.stdout.split() == ["1", "143"]
 
 
 def test_paths_with_odd_characters_reach_the_shell_whole() -> None:

@@ -50,6 +50,7 @@ trap 'woken=1' TERM
 ( sleep 3480 & s=$!; trap 'kill $s' TERM; wait $s && kill -USR1 $$ ) & timer=$!
   ray symmetric-run --address "$address" --min-nodes 1 --num-cpus=${NCPUS:-1} --temp-dir "/tmp/ray/$job" \
   -- bash "$inside" & child=$!
+[ -z "$warned" ] || kill -TERM "$(cat "$pid")"
 while :; do
   woken=
   wait "$child"; rc=$?
@@ -59,7 +60,7 @@ kill "$timer" 2>/dev/null
 [ ! -f "$pid.rc" ] || rc=$(cat "$pid.rc")
 kill "$sampler" 2>/dev/null
 rm -f "$pid" "$pid.rc" "$inside"
-if [ -n "$warned" ] && [ "$rc" = 130 ] && [ "0" -lt 50 ]; then
+if [ -n "$warned" ] && { [ "$rc" = 130 ] || [ "$rc" = 143 ]; } && [ "0" -lt 50 ]; then
   (cd "$logs" && qsub ray.sh)
 fi
 exit $rc

@@ -40,6 +40,7 @@ trap 'warned=1 woken=1; kill -TERM $child 2>/dev/null' USR1
 trap 'woken=1' TERM
 ( sleep 28680 & s=$!; trap 'kill $s' TERM; wait $s && kill -USR1 $$ ) & timer=$!
 "${candor[@]}" tune-worker "$study" --worker "${PBS_ARRAY_INDEX:-0}" & child=$!
+[ -z "$warned" ] || kill -TERM $child 2>/dev/null
 while :; do
   woken=
   wait "$child"; rc=$?
@@ -47,7 +48,7 @@ while :; do
 done
 kill "$timer" 2>/dev/null
 kill "$sampler" 2>/dev/null
-if [ -n "$warned" ] && [ "$rc" = 130 ] && [ "0" -lt 50 ]; then
+if [ -n "$warned" ] && { [ "$rc" = 130 ] || [ "$rc" = 143 ]; } && [ "0" -lt 50 ]; then
   (cd "$logs" && sed "s/^#PBS -J .*/export PBS_ARRAY_INDEX=${PBS_ARRAY_INDEX:-0}/" tune.sh | qsub)
 fi
 exit $rc
