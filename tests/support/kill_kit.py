@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import os
 import random
+import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from toy_pipeline import SCRIPT
+from toy_pipeline import SCRIPT, let_go
 
 from candor.flow.artifact import ArtifactStore
 
@@ -76,3 +79,31 @@ def ray_victim(launcher: int, kind: str, rng: random.Random) -> int | None:
     workers = [(p, c) for p, c in inside if c.startswith("ray::") and not c.endswith("Agent")]
     busy = [(p, c) for p, c in workers if "IDLE" not in c and "Board" not in c]
     return rng.choice(busy or workers)[0] if workers else None
+
+
+def kill_part(launcher: int, kind: str, rng: random.Random) -> bool:
+    """Kill a ``ray_victim``; False if there is none right now, between two of its kind."""
+    victim = ray_victim(launcher, kind, rng)
+    try:
+        os.kill(victim, signal.SIGKILL) if victim is not None else None
+    except ProcessLookupError:
+        return False
+    return victim is not None
+
+
+@contextmanager
+def letting_go(root: Path) -> Iterator[None]:
+    """Numbers that TOY_HOLD keeps at a step go on, also those that get there later."""
+    over = threading.Event()
+
+    def release() -> None:
+        while not over.wait(0.05):
+            let_go(root)
+
+    thread = threading.Thread(target=release)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
