@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -78,4 +79,8 @@ class Toy:
 
 def step_of(toy: Toy) -> int:
     """The furthest step that a number's checkpoint notes."""
-    return max((int(p.read_text() or 0) for p in (toy.root / "cache/scratch").rglob("step")), default=0)
+    furthest = 0
+    for path in toy.root.glob("cache/scratch/*/*/step"):  # rglob fails where a folder goes while it looks.
+        with suppress(FileNotFoundError):  # It ended meanwhile.
+            furthest = max(furthest, int(path.read_text()))
+    return furthest
