@@ -15,8 +15,9 @@ from candor.errors import StageFailed
 T = TypeVar("T")
 R = TypeVar("R")
 
-#: A part that was told to stop gets this long before its process is ended.
-STOP_GRACE_S = 10.0
+#: What was told to stop gets this long before its process is ended: as long as SLURM's ``KillWait`` is by default, since it
+#: writes a checkpoint and its record meanwhile, to a disk that may be slow.
+STOP_GRACE_S = 30.0
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,8 @@ from typing import Any
 HOME = Path(os.environ.get("FAKE_PBS", "/nonexistent"))
 SERVER = "fakepbs"
 SLOTS = 4
-KILL_DELAY_S = float(os.environ.get("FAKE_PBS_KILL_DELAY_S", "10"))
+#: From SIGTERM to SIGKILL (a server's kill_delay): only for what hangs, since what is stopped writes its record meanwhile.
+KILL_DELAY_S = 60.0
 Job = dict[str, Any]
 
 
