@@ -90,6 +90,8 @@ class TinyJob:
             if gone and time.monotonic() - gone > min(_VISIBLE_S, self.patient.job_timeout_s / 4):
                 return self._lost(job)
             time.sleep(self.patient.poll_s)
+        if gone:  # Just now: it is not true that it waits.
+            return self._lost(job)
         word, _, reason = state.partition("|")
         word = queue.word(word)
         waited = f"{self.patient.job_timeout_s:.0f} s"

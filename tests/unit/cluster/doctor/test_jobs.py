@@ -36,6 +36,15 @@ def test_a_queue_that_runs_nothing_fails(
     assert (found.state, word in found.told) == ("failed", True), found
 
 
+def test_a_job_that_leaves_the_queue_as_the_time_is_up_is_not_said_to_wait(
+    patient: Patient, slurm_says: Fake
+) -> None:
+    slurm_says("sbatch", "echo 7")
+    slurm_says("squeue", "sleep 0.3")
+    found = check_job(dataclasses.replace(patient, job_timeout_s=0.2), chart(patient))
+    assert "left the queue without a result (COMPLETED" in found.told, found
+
+
 #: Runs the script at once, as a node would.
 _NODE = 'for a; do case $a in --chdir=*) cd "${a#*=}";; esac; done; echo 7; bash job.sh >job.out 2>&1'
 
