@@ -15,7 +15,8 @@ from candor.flow.plan import PlannedTask
 from candor.flow.run import Run
 from candor.flow.task import record_untried
 
-_ACCOUNTS_DELAY_S = 20.0
+#: SLURM sends its database what happens at once, and a busy one takes it late. As long as a record may take to be seen.
+_ACCOUNTS_DELAY_S = 60.0
 _STEPS_DELAY_S = 15.0
 #: What SLURM's step daemon writes into the output of a job that it ends for its memory.
 _MEMORY = re.compile(r"slurmstepd\S*: error: .*(exceeded memory limit|oom[-_]kill)", re.IGNORECASE)
