@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from cli_kit import Cli
-from waiting import wait_until
+from waiting import LIMIT_S, wait_until
 from wandb_server import WandbServer, served_to_client
 
 from candor.flow.locks import held_if_free
@@ -76,7 +76,10 @@ def test_off_means_never_unless_asked_by_name(cli: Cli) -> None:
 
 
 @pytest.mark.slow
-def test_a_service_that_refuses_fails_the_sync_and_not_the_run(cli: Cli, server: WandbServer) -> None:
+def test_a_service_that_refuses_fails_the_sync_and_not_the_run(
+    cli: Cli, server: WandbServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("candor.cli.track._PATIENCE_S", LIMIT_S)  # The run's follower may be at it.
     server.refuse = 403
     assert cli("run", "toy", "-d", "small", "--track", "online").code == 0
     failed = cli("track", "sync")

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from waiting import LIMIT_S
 
 _PROGRAM = Path(__file__).with_name("pbs") / "fake_pbs.py"
 _COMMANDS = ("qsub", "qselect", "qstat", "qdel", "qalter", "pbsnodes")
@@ -40,4 +41,4 @@ def fake_pbs(folder: Path, *, apart: bool = False) -> Iterator[Path]:
         finally:
             # unshare ignores SIGTERM, and takes its processes along.
             (server.kill if apart else server.terminate)()
-            server.wait(20)
+            server.wait(LIMIT_S)

@@ -164,7 +164,7 @@ def test_a_root_that_has_no_results_yet_gives_none(sync: Sync) -> None:
 
 def test_what_was_cut_off_goes_on_from_there(sync: Sync) -> None:
     """The connection is cut in the middle of a file; the next call carries the rest alone."""
-    size = 6_000_000
+    size = 24_000_000  # A minute at that rate: whoever cuts the connection may come late.
     (sync.here / "data/hcrl_sa/big.bin").write_bytes(os.urandom(size))
     calls = transfers(
         ["data"], sync.remote, code=None, data=sync.here / "data", into=sync.here / "from", bwlimit_kb=400
@@ -180,7 +180,6 @@ def test_what_was_cut_off_goes_on_from_there(sync: Sync) -> None:
     thread = threading.Thread(target=send)
     thread.start()
     folder = sync.there / "data/hcrl_sa"
-    # A fifth of it, so that there is enough left while the connection is looked for.
     wait_until(lambda: sum(p.stat().st_size for p in folder.rglob("*") if p.is_file()) > 1_200_000, "a part")
     cut(sync.remote)
     thread.join()

@@ -34,7 +34,7 @@ def test_more_devices_than_there_are_is_told(tmp_path: Path, monkeypatch: pytest
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(600)
 def test_all_take_the_values_of_the_first_which_alone_writes_the_artifact(tmp_path: Path) -> None:
     assert run(agrees, tmp_path, 3).summary == {"of": 3}
     assert [p.name for p in (tmp_path / "out").iterdir()] == ["written"]
@@ -43,7 +43,7 @@ def test_all_take_the_values_of_the_first_which_alone_writes_the_artifact(tmp_pa
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(600)
 def test_what_another_process_died_of_is_told(tmp_path: Path) -> None:
     with pytest.raises(StageFailed, match=r"process 1 of 2 .* only the second process sees is full"):
         run(fails_in_the_second, tmp_path, 2)
@@ -51,7 +51,7 @@ def test_what_another_process_died_of_is_told(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(600)
 def test_an_error_of_the_first_is_its_own_and_ends_the_others(tmp_path: Path) -> None:
     before = multiprocessing.active_children()  # Of other tests that this process ran.
     with pytest.raises(ValueError, match="no idea"):
@@ -60,7 +60,7 @@ def test_an_error_of_the_first_is_its_own_and_ends_the_others(tmp_path: Path) ->
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(600)
 def test_a_group_forms_after_another_that_broke(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.distributed.distributed_c10d, "_group_count", 3)
     assert run(agrees, tmp_path, 2).summary == {"of": 2}

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from tuning_kit import SPACE, Report, bowl, fragile, info, long_bowl, search, search_after_all_died, slow
-from waiting import LIMIT_S
+from waiting import LIMIT_S, wait_until
 
 from candor.errors import ConfigError
 from candor.learn.tuning.importances import importances
@@ -158,7 +158,8 @@ def test_several_workers_share_the_trials_without_losing_or_repeating_one(tmp_pa
 
 @pytest.mark.slow
 def test_killed_writers_damage_nothing_and_their_trials_are_tried_again(tmp_path: Path) -> None:
-    study = open_study(tmp_path, info(50))
+    # More than they get through, however long it takes until they are killed.
+    study = open_study(tmp_path, info(1_000_000))
     context = multiprocessing.get_context("spawn")
     chance = random.Random(7)
     kills = 0
@@ -167,9 +168,7 @@ def test_killed_writers_damage_nothing_and_their_trials_are_tried_again(tmp_path
         for worker in pair:
             worker.start()
         done = len(study.trials())
-        # They end by themselves once the study has its trials.
-        while len(study.trials()) < done + 2 and any(worker.is_alive() for worker in pair):
-            time.sleep(0.01)
+        wait_until(lambda done=done: len(study.trials()) >= done + 2, "two trials")  # type: ignore[misc]
         time.sleep(chance.random() * 0.1)
         for worker in pair:
             assert worker.pid is not None
@@ -178,12 +177,14 @@ def test_killed_writers_damage_nothing_and_their_trials_are_tried_again(tmp_path
             worker.join()
         lock = study.path / "journal.log.lock"
         lock.unlink(missing_ok=True)  # As after the grace period, which would take half a minute here.
-    assert kills >= 4
+    assert kills == 8
+    wanted = len(study.trials()) + 10
+    open_study(tmp_path, info(wanted))
     search_after_all_died(study.path)
     trials = study.trials()
-    assert [t.state for t in trials] == ["complete"] * 50
-    counted = [t for t in open_optuna(study, info(50)).get_trials() if t.state.name == "COMPLETE"]
-    assert len(counted) == 50
+    assert [t.state for t in trials] == ["complete"] * wanted
+    counted = [t for t in open_optuna(study, info(wanted)).get_trials() if t.state.name == "COMPLETE"]
+    assert len(counted) == wanted
 
 
 def test_a_range_the_wrong_way_round_is_refused() -> None:

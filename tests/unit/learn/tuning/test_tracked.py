@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from tuning_kit import bowl, fragile, info, long_bowl
+from waiting import LIMIT_S
 from wandb_server import KEY, WandbServer, served_to_client
 
 from candor.learn.tuning import study as studies
@@ -29,7 +30,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[WandbServer]:
         yield running
 
 
-def sync(study: Study, *, timeout_s: float = 20.0, keep_open: bool = False) -> list[TaskSync]:
+def sync(study: Study, *, timeout_s: float = LIMIT_S, keep_open: bool = False) -> list[TaskSync]:
     folder = study.path / "client"
     folder.mkdir(exist_ok=True)
     to = Destination("cars", folder, timeout_s=timeout_s)
