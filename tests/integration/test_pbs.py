@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import subprocess
@@ -133,11 +134,15 @@ def test_a_dry_run_prints_every_script(toy: PbsToy, pbs: Path) -> None:
 
 
 def test_workers_of_a_study_go_to_the_queue_again_near_their_limit(tmp_path: Path, pbs: Path) -> None:
-    """The array of ``candor tune``, with a stub in place of the worker: warned at its first start, done at its second."""
-    stub = tmp_path / "worker.sh"
+    """The array of ``candor tune``, with a stub in place of the worker: warned at its first start, done at its second.
+
+    The second stays until it may go, so that there is an array to be joined however late the warning finds who joins it.
+    """
+    stub, go = tmp_path / "worker.sh", tmp_path / "go"
     stub.write_text(
-        'trap "exit 130" TERM\n[ ! -e "$0.$4" ] || { echo done >>"$0.$4"; exit 0; }\ntouch "$0.$4"\n'
-        "while :; do sleep 0.2; done\n"
+        'trap "exit 130" TERM\n'
+        f'if [ -e "$0.$4" ]; then trap "" TERM; while [ ! -e "{go}" ]; do sleep 0.1; done; echo done >>"$0.$4"; exit 0; fi\n'
+        'touch "$0.$4"\nwhile :; do sleep 0.2; done\n'
     )
     study = tmp_path / "a röot" / "gat"
     context = ScriptContext(study, study / "study.json", study / "pbs", {}, ("bash", str(stub)))
@@ -145,7 +150,8 @@ def test_workers_of_a_study_go_to_the_queue_again_near_their_limit(tmp_path: Pat
     array = WorkerArray(context, site, Request(time_limit_min=1), Pbs())
     job, fresh = array.submit(2)
     assert (job.isdigit(), fresh) == (True, True)
-    assert array.submit(2) == (job, False)
+    assert not array.submit(2)[1]
+    go.touch()
     wait_until(
         lambda: all(
             (tmp_path / f"worker.sh.{n}").exists() and (tmp_path / f"worker.sh.{n}").read_text()
@@ -154,9 +160,13 @@ def test_workers_of_a_study_go_to_the_queue_again_near_their_limit(tmp_path: Pat
         "both workers' second start",
     )
     wait_until(lambda: not array.live(), "an empty queue")
-    assert sum(j["Job_Name"].startswith("candor.gat.tune") for j in jobs(pbs).values()) == 4
+    mine = [key for key, j in jobs(pbs).items() if j["Job_Name"].startswith("candor.gat.tune")]
+    assert sorted(key for key in mine if "[" in key) == [f"{job}[0]", f"{job}[1]"]
+    # A successor each; another one for a stub that was warned before it could listen.
+    assert len(mine) >= 4
     for n in (0, 1):
         (tmp_path / f"worker.sh.{n}").unlink()
+    array = dataclasses.replace(array, site=SiteConfig(warning_s=5))
     array.submit(2)
     array.cancel()
     wait_until(lambda: not array.live(), "an empty queue")
