@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 from pathlib import Path
 
 import pytest
@@ -32,8 +30,7 @@ def test_a_job_that_is_gone_is_an_orphan_and_one_that_runs_is_none(toy: Toy, slu
     assert orphans() == []
     record = toy.record("left")
     assert record["outcome"] == "running"
-    for pid in slurm.processes(f"task run {toy.folder}/plan.json left"):
-        os.kill(pid, signal.SIGKILL)
+    slurm.kill(f"task run {toy.folder}/plan.json left")
     wait_until(orphans, "the orphan")
     (why,) = orphans()
     assert why == f"its job on {record['process']['host']} is over"

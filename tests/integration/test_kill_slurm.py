@@ -7,6 +7,7 @@ import os
 import random
 import signal
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -41,7 +42,8 @@ def strike(kind: str, launcher: int, slurm: SlurmCluster, rng: random.Random) ->
         os.kill(launcher, signal.SIGKILL)
     elif kind == "task":
         victims = slurm.processes("task run")
-        os.kill(rng.choice(victims), signal.SIGKILL) if victims else None
+        with suppress(ProcessLookupError):  # It has just ended.
+            os.kill(rng.choice(victims), signal.SIGKILL) if victims else None
     elif kind == "slurmd":
         slurm.kill_slurmd(number)
     else:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import subprocess
 from pathlib import Path
 
@@ -71,7 +69,6 @@ def test_a_job_whose_processes_are_gone_ends_the_following_and_says_so(toy: Toy,
     toy.run("--no-wait", "--until", "left", TOY_HOLD="1")
     follower = Follower(toy, "left")
     wait_until(lambda: "starting at step 0" in follower.told(), "the first line")
-    for pid in slurm.processes(f"task run {toy.folder}/plan.json left"):
-        os.kill(pid, signal.SIGKILL)
+    slurm.kill(f"task run {toy.folder}/plan.json left")
     told = follower.ended()
     assert "killed: job" in told, told

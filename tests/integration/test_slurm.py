@@ -216,7 +216,9 @@ def test_a_node_that_dies_in_silence_is_told_by_status_and_its_task_goes_on_else
         # SLURM calls the job running still.
         assert slurm.call("squeue", "-h", "-j", str(first["job"]), "-o", "%T").strip() == "RUNNING"
         monkeypatch.setattr(queue_status, "TOLD_S", 20.0)
-        (row,) = [r for r in status_rows(toy) if r.task == "left"]
+        # SLURM may miss the node before the job has been silent for so long.
+        wait_until(lambda: row_of(toy, "left").state != "running", "another state than running")
+        row = row_of(toy, "left")
         assert row.state == "silent"
         assert f"on {node} has not been heard of since" in (row.reason or "")
         assert f"the scheduler says that {node} does not respond" in (row.reason or "")
@@ -234,8 +236,9 @@ def test_a_node_that_dies_in_silence_is_told_by_status_and_its_task_goes_on_else
     assert (event["job"], event["by"]) == (first["job"], second["job"])
 
 
-def status_rows(toy: Toy) -> list[TaskRow]:
-    """What `candor status` would show, in this process."""
+def row_of(toy: Toy, task: str) -> TaskRow:
+    """What `candor status` would show of a task, in this process."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CANDOR_ROOT", str(toy.root))
-        return task_rows(Session(ToyWorkload(), ()), Run(toy.folder))
+        (row,) = [r for r in task_rows(Session(ToyWorkload(), ()), Run(toy.folder)) if r.task == task]
+        return row

@@ -17,7 +17,8 @@ from waiting import wait_until
 
 pytestmark = pytest.mark.slow
 TASK = "autoencoder.student.s1"
-LONG = ("--until", TASK, "--set", "training.max_epochs=25", "--set", "training.patience=0")
+#: An epoch takes a tenth of a second: enough of them for whoever warns the training to come late.
+LONG = ("--until", TASK, "--set", "training.max_epochs=100", "--set", "training.patience=0")
 
 
 def test_a_training_stopped_for_its_time_limit_repeats_the_undisturbed_curve(

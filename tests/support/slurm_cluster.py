@@ -10,12 +10,13 @@ import itertools
 import os
 import re
 import shutil
+import signal
 import subprocess
 import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -61,6 +62,12 @@ class SlurmCluster:
                 found.append(int(path.parent.name))
         return sorted(found)
 
+    def kill(self, words: str) -> None:
+        """SIGKILL to all of ``processes``; one that has just ended is as good."""
+        for pid in self.processes(words):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
     def kill_node(self, number: int, *, told: bool = True) -> None:
         """Pull the plug: every process of the node is gone at once. SLURM is told, or has to find out by itself."""
         pid = int((self.state / "run" / f"node{number}.pid").read_text())
@@ -71,8 +78,8 @@ class SlurmCluster:
     def kill_slurmd(self, number: int) -> None:
         """The daemon alone dies, as by a bug or for want of memory; its jobs live on, and it is started again."""
         line = f"slurmd -D -f {self.state}/slurm.conf -N node{number}"
-        for pid in self.processes(line) + self.processes(line.replace("-D", "-b -D")):
-            os.kill(pid, 9)
+        self.kill(line)
+        self.kill(line.replace("-D", "-b -D"))
 
     def silence_node(self, number: int, timeout_s: float = LIMIT_S) -> None:
         """Pull the plug, and wait until SLURM itself has noticed."""
