@@ -78,19 +78,24 @@ def execute(executor: Executor, plan: Plan, run: Run, todo: Collection[str]) -> 
     Raises KeyboardInterrupt if stopped (Ctrl-C, SIGTERM); the state on disk is resumable.
     """
     run.journal.append("run_started", executor=executor.name, todo=len(todo), tasks=len(plan.tasks))
-    jobs: dict[str, Job] = {}
     outcome = "interrupted"
     try:
-        with stop_on_sigterm():
-            for task in plan.tasks:
-                if task.id in todo:
-                    after = [jobs[source] for source in dict.fromkeys(task.inputs.values()) if source in jobs]
-                    jobs[task.id] = executor.submit(plan, run, task.id, after)
-            report = RunReport({task_id: job.result() for task_id, job in jobs.items()})
+        with stop_on_sigterm():  # Also while it stops, which a second SIGTERM would end halfway.
+            report = _results(executor, plan, run, todo)
         outcome = "succeeded" if report.ok else "failed"
-    except BaseException:
-        executor.stop()
-        raise
     finally:
         run.journal.append("run_finished", outcome=outcome)
     return report
+
+
+def _results(executor: Executor, plan: Plan, run: Run, todo: Collection[str]) -> RunReport:
+    jobs: dict[str, Job] = {}
+    try:
+        for task in plan.tasks:
+            if task.id in todo:
+                after = [jobs[source] for source in dict.fromkeys(task.inputs.values()) if source in jobs]
+                jobs[task.id] = executor.submit(plan, run, task.id, after)
+        return RunReport({task_id: job.result() for task_id, job in jobs.items()})
+    except BaseException:
+        executor.stop()
+        raise
