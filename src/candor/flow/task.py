@@ -345,8 +345,10 @@ class _Execution:
     def _record_failure(self, error: BaseException) -> Attempt:
         interrupted = any(isinstance(e, KeyboardInterrupt) for e in chain(error))
         told = self._explained(error, interrupted=interrupted)
-        # After the explanation, which asks how full the disk is; before the record, which needs space.
-        self.store.discard(self.store.cache_root / "staging" / self.task.key)
+        staging = self.store.cache_root / "staging" / self.task.key
+        if not interrupted:
+            # After the explanation, which asks how full the disk is; before the record, which needs space.
+            self.store.discard(staging)
         log.log(
             logging.WARNING if interrupted else logging.ERROR,
             told.reason,
@@ -365,6 +367,8 @@ class _Execution:
             changes["metrics"] = METRICS
         attempt = self._finish(changes)
         if interrupted:
+            # Behind the record: on a slow disk, what stopped it may not wait so long before it kills.
+            self.store.discard(staging)
             raise error if isinstance(error, KeyboardInterrupt) else KeyboardInterrupt from error
         return attempt
 

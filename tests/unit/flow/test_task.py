@@ -17,6 +17,7 @@ from flow_kit import Kit, one_task, stage_of, toy_plan
 from toy_pipeline import STAGES, NumberConfig
 
 from candor.errors import AuditFailed, ConfigError, StorageFull
+from candor.flow.artifact import ArtifactStore
 from candor.flow.journal import Journal
 from candor.flow.plan import Plan, TaskSpec, render
 from candor.flow.stage import Inputs, Output, Result
@@ -167,6 +168,28 @@ def interrupt_once(append: Callable[..., None]) -> Callable[..., None]:
             raise KeyboardInterrupt
 
     return interrupted
+
+
+def test_an_interruption_is_recorded_before_what_was_written_is_removed(
+    kit: Kit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a slow disk that takes longer than a scheduler waits until it kills."""
+    outcomes: list[str] = []
+
+    def discard(self: ArtifactStore, path: Path) -> None:
+        outcomes.append(kit.open(one_task()).attempts("only")[-1].record.outcome)
+        whole(self, path)
+
+    def body(inputs: Inputs, out: Output) -> None:
+        (out.path / "large.bin").write_bytes(bytes(1000))
+        raise KeyboardInterrupt
+
+    whole = ArtifactStore.discard
+    monkeypatch.setattr(ArtifactStore, "discard", discard)
+    with pytest.raises(KeyboardInterrupt):
+        kit.run_one(body)
+    assert outcomes == ["interrupted"]
+    assert not (kit.store.cache_root / "staging" / one_task().task("only").key).exists()
 
 
 def test_an_exit_that_hides_an_interruption_counts_as_one(kit: Kit) -> None:
