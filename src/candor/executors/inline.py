@@ -11,11 +11,12 @@ from candor.executors.display import Display, Quiet
 from candor.executors.signals import stop_on_sigterm
 from candor.flow.artifact import ArtifactStore
 from candor.flow.attempt import Attempt
+from candor.flow.execution import RecorderFactory
 from candor.flow.plan import Plan
 from candor.flow.process import give_back_memory
 from candor.flow.run import Run
 from candor.flow.stage import LazyStages, Stage
-from candor.flow.task import RecorderFactory, run_task
+from candor.flow.task import run_task
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from candor.errors import ConfigError
 from candor.executors.scheduler import SCHEDULER_VARIABLE
 from candor.executors.scripts import ScriptContext, Words, clock, job_name
 from candor.executors.site import Request, SiteConfig
-from candor.flow.task import JOB_VARIABLE
+from candor.flow.attempt import JOB_VARIABLE
 
 #: Every job has them, or gets them by lines of the script.
 _ALWAYS = ("HOME", "USER", "LOGNAME", "SHELL", "LANG", "PATH")

@@ -28,9 +28,9 @@ from candor.flow.artifact import ArtifactStore
 from candor.flow.attempt import Attempt
 from candor.flow.locks import key_lock
 from candor.flow.plan import Plan, PlannedTask
+from candor.flow.recording import record_cached, record_untried
 from candor.flow.run import Run
 from candor.flow.storage import write_atomic
-from candor.flow.task import record_cached, record_untried
 
 log = logging.getLogger(__name__)
 

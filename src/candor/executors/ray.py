@@ -26,11 +26,12 @@ from candor.executors.ray_task import Board, Call, Ended, carry_out
 from candor.executors.ray_workers import STOP_GRACE_S
 from candor.flow.artifact import ArtifactStore
 from candor.flow.attempt import Attempt
+from candor.flow.execution import RecorderFactory
 from candor.flow.plan import Plan, PlannedTask
 from candor.flow.process import CODE_VERSION, code_version
+from candor.flow.recording import declare_lost
 from candor.flow.run import Run
 from candor.flow.stage import Stage
-from candor.flow.task import RecorderFactory, declare_lost
 
 #: How often the driver looks what is new.
 _LOOK_EVERY_S = 0.2

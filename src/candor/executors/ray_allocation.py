@@ -16,11 +16,12 @@ from candor.executors.scripts import SAMPLER, ScriptContext, Words, again, envir
 from candor.executors.settling import explain_all, settle
 from candor.executors.silence import Silence
 from candor.executors.site import SiteConfig, refuse_secrets
+from candor.flow.attempt import JOB_VARIABLE
 from candor.flow.locks import key_lock
 from candor.flow.plan import Plan
+from candor.flow.recording import record_cached
 from candor.flow.run import Run
 from candor.flow.storage import write_atomic
-from candor.flow.task import JOB_VARIABLE, record_cached
 
 log = logging.getLogger(__name__)
 

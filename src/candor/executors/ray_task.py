@@ -14,11 +14,12 @@ from candor.executors.ray_workers import RayWorkers
 from candor.executors.signals import stop_on_sigterm
 from candor.flow.artifact import ArtifactStore
 from candor.flow.attempt import Attempt, AttemptRecord
+from candor.flow.execution import RecorderFactory
 from candor.flow.plan import Plan
 from candor.flow.process import give_back_memory
 from candor.flow.run import Run
 from candor.flow.stage import LazyStages, Stage
-from candor.flow.task import RecorderFactory, run_task
+from candor.flow.task import run_task
 
 #: A stage may tell its progress for every batch; the person who waits sees it this often.
 TELL_EVERY_S = 0.5

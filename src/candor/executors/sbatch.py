@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from candor.executors.scripts import ScriptContext, Words, clock, job_name
 from candor.executors.site import Request, SiteConfig
-from candor.flow.task import JOB_VARIABLE
+from candor.flow.attempt import JOB_VARIABLE
 
 
 class Sbatch(Words):

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from candor.config.fingerprint import digest
 from candor.executors.site import Request, SiteConfig
-from candor.flow.task import JOB_VARIABLE, STAGE_IN_VARIABLE
+from candor.flow.attempt import JOB_VARIABLE
+from candor.flow.task import STAGE_IN_VARIABLE
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ from candor.executors.job_output import end_of
 from candor.executors.scheduler import Accounted, Scheduler
 from candor.flow.attempt import Attempt, AttemptRecord, iso_seconds
 from candor.flow.plan import PlannedTask
+from candor.flow.recording import record_untried
 from candor.flow.run import Run
-from candor.flow.task import record_untried
 
 #: SLURM sends its database what happens at once, and a busy one takes it late. As long as a record may take to be seen.
 _ACCOUNTS_DELAY_S = 60.0

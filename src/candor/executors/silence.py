@@ -24,8 +24,8 @@ from candor.executors.scripts import does_task
 from candor.executors.settling import lacks_word
 from candor.flow.artifact import ArtifactStore
 from candor.flow.plan import Plan
+from candor.flow.recording import declare_lost
 from candor.flow.run import Run
-from candor.flow.task import declare_lost
 
 log = logging.getLogger(__name__)
 

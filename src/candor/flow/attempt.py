@@ -16,6 +16,8 @@ from candor.flow.process import ProcessId
 from candor.flow.storage import write_atomic
 
 RECORD, LOG, METRICS = "record.json", "log.txt", "metrics.jsonl"
+#: A job script names its job here, so that the scheduler can be asked later how an attempt ended.
+JOB_VARIABLE = "CANDOR_JOB"
 
 #: ``killed``: the process ended without a word. ``cached``: another run or process had published the artifact.
 Outcome = Literal["running", "succeeded", "failed", "interrupted", "cached", "killed"]

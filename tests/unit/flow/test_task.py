@@ -14,14 +14,13 @@ from pathlib import Path
 import flow_kit
 import pytest
 from flow_kit import Kit, one_task, stage_of, toy_plan
-from toy_pipeline import STAGES, NumberConfig
+from toy_pipeline import NumberConfig
 
-from candor.errors import AuditFailed, ConfigError, StorageFull
+from candor.errors import AuditFailed, StorageFull
 from candor.flow.artifact import ArtifactStore
 from candor.flow.journal import Journal
 from candor.flow.plan import Plan, TaskSpec, render
 from candor.flow.stage import Inputs, Output, Result
-from candor.flow.task import config_type
 
 
 def test_a_success_leaves_an_artifact_and_a_record(kit: Kit) -> None:
@@ -137,7 +136,13 @@ def test_an_interruption_is_recorded_and_goes_on_upwards(kit: Kit) -> None:
 
 
 @pytest.mark.parametrize(
-    "moment", ["task_started", "attempt_log", "reset_peak_memory", "ArtifactStore.drop_scratch"]
+    "moment",
+    [
+        "journal",
+        "candor.flow.task.attempt_log",
+        "candor.flow.execution.reset_peak_memory",
+        "candor.flow.artifact.ArtifactStore.drop_scratch",
+    ],
 )
 def test_an_interruption_outside_the_stage_is_recorded_too(
     kit: Kit, monkeypatch: pytest.MonkeyPatch, moment: str
@@ -146,10 +151,10 @@ def test_an_interruption_outside_the_stage_is_recorded_too(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        if moment == "task_started":  # The journal's first line.
+        if moment == "journal":  # Its first line says that the attempt begins.
             patch.setattr("candor.flow.journal.Journal.append", interrupt_once(Journal.append))
         else:
-            patch.setattr(f"candor.flow.task.{moment}", interrupt)
+            patch.setattr(moment, interrupt)
         with pytest.raises(KeyboardInterrupt):
             kit.run_one(lambda inputs, out: None)
     (attempt,) = kit.open(one_task()).attempts("only")
@@ -317,22 +322,6 @@ def test_a_disk_that_really_fills_up_is_survived(kit: Kit, tmp_path: Path) -> No
         subprocess.run(["umount", str(cache)], check=True)
 
 
-def test_stages_resolve_their_config_even_if_other_annotations_are_for_checkers_only() -> None:
-    def stage(config: NumberConfig, inputs: NotImported, out: NotImported) -> Result:  # type: ignore[name-defined]  # noqa: F821
-        return Result()
-
-    assert config_type(stage) is NumberConfig
-    assert config_type(STAGES["number"]) is NumberConfig
-
-
-def test_a_stage_without_a_config_type_is_refused() -> None:
-    def stage(config, inputs, out):  # type: ignore[no-untyped-def]
-        return Result()
-
-    with pytest.raises(ConfigError, match="declares no type"):
-        config_type(stage)
-
-
 def test_numpy_scalars_in_a_summary_become_numbers(kit: Kit) -> None:
     import numpy as np
 
@@ -343,7 +332,7 @@ def test_numpy_scalars_in_a_summary_become_numbers(kit: Kit) -> None:
 def test_progress_reaches_the_display_and_notes_a_sign_of_life(
     kit: Kit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("candor.flow.task.PULSE_S", 0.0)
+    monkeypatch.setattr("candor.flow.execution.PULSE_S", 0.0)
     noted: list[float | None] = []
 
     def body(inputs: Inputs, out: Output) -> None:

@@ -20,8 +20,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Protocol
 
+from candor.flow.attempt import JOB_VARIABLE
 from candor.flow.process import ProcessId
-from candor.flow.task import JOB_VARIABLE
 from candor.learn.tuning.optuna_journal import open_optuna, optuna_module
 from candor.learn.tuning.spaces import Space, Value
 from candor.learn.tuning.study import Study, StudyInfo, TrialRecord
