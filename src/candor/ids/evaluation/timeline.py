@@ -190,7 +190,13 @@ def rate_threshold(
     if not len(thresholds):
         return None
     excess = np.flatnonzero(counts > np.floor(per_hour * line.hours + 1e-9))
-    return float(np.nextafter(thresholds[excess[0]], np.inf)) if len(excess) else float(thresholds[-1])
+    if not len(excess):
+        return float(thresholds[-1])
+    below = thresholds[excess[0]]
+    if excess[0] and not alarms.is_plain:
+        # Scores may lie between two thresholds that were tried, and of what they would alarm nothing is known.
+        below = score[score < thresholds[excess[0] - 1]].max()
+    return float(np.nextafter(below, np.inf))
 
 
 def _counted(line: Timeline, score: Floats, alarms: AlarmConfig) -> tuple[Floats, NDArray[np.int64]]:

@@ -112,6 +112,17 @@ def test_thresholds_for_a_rate_are_chosen_behind_the_layer() -> None:
     assert rate_threshold(line, score, 5.0, TWO_OF_THREE) < rate_threshold(line, score, 5.0)  # type: ignore[operator]
 
 
+@pytest.mark.parametrize("per_hour", [30.0, 60.0, 120.0])
+def test_behind_the_layer_a_rate_holds_though_not_every_score_is_tried(per_hour: float) -> None:
+    rows = windows("c", [0] * 3600)
+    line = timeline(rows, NONE, alarm_s=10)
+    for seed in range(12):
+        score = np.random.default_rng(seed).random(3600)
+        at = rate_threshold(line, score, per_hour, TWO_OF_THREE)
+        assert at is not None
+        assert false_alarms(line, score, at, TWO_OF_THREE) <= per_hour * line.hours + 1e-9
+
+
 def test_the_layer_reaches_the_results_and_leaves_window_metrics_alone(tmp_path: Path) -> None:
     import polars as pl
 
