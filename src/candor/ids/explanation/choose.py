@@ -50,12 +50,13 @@ def choose(predictions: pl.DataFrame, events: pl.DataFrame, config: ExplainTask)
     missed = _missed(own, events)
     third = max(1, config.top // 3)
     taken = [false.head(third), missed.head(third)]
-    left = config.top - sum(map(len, taken))
+    # Of one window there is no third: the clearest alarm, else what there is. A negative head would leave out the last.
+    left = 1 if config.top == 1 else config.top - sum(map(len, taken))
     # One of the best of every family before the second best of any.
     alarms = own.filter(kind=KINDS[0]).sort("score", descending=True)
     alarms = alarms.with_columns(pl.int_range(pl.len()).over("scenario", "attack").alias("place"))
     first = alarms.sort("place", "score", descending=[False, True]).drop("place").head(left)
-    return pl.concat([first, *taken])
+    return pl.concat([first, *taken]).head(config.top)
 
 
 def _missed(own: pl.DataFrame, events: pl.DataFrame) -> pl.DataFrame:
@@ -71,6 +72,8 @@ def _missed(own: pl.DataFrame, events: pl.DataFrame) -> pl.DataFrame:
         if len(inside) and inside["prediction"].sum() == 0:
             loudest.append(inside.filter(y=1).sort("score", descending=True).head(1))
     whole = pl.concat([missed.head(0), *loudest]).sort("score")
+    # One window may be the loudest of several events that overlap it.
+    whole = whole.unique(["capture", "window"], maintain_order=True)
     rest = missed.join(whole.select("capture", "window"), on=["capture", "window"], how="anti").sort("score")
     return pl.concat([whole, rest])
 

@@ -394,6 +394,30 @@ def test_missed_events_come_before_single_missed_windows() -> None:
     ]
 
 
+def test_a_window_that_several_missed_events_share_is_explained_once() -> None:
+    happened = pl.DataFrame(
+        {"capture": ["c", "c"], "attack": ["dos", "rpm"], "t_start": [1.0, 1.5], "t_end": [1.4, 1.8]}
+    )
+    got = choose(predictions([(0, 0, 0.1), (1, 0, 0.3), (1, 0, 0.2)]), happened, TASK)
+    assert got.select("kind", "window").rows() == [("missed", 1), ("missed", 2)]
+
+
+@pytest.mark.parametrize(
+    ("top", "expected"),
+    [
+        (1, ["true alarm"]),
+        (2, ["false alarm", "missed"]),
+        (3, ["true alarm", "false alarm", "missed"]),
+        (5, ["true alarm"] * 3 + ["false alarm", "missed"]),
+    ],
+)
+def test_no_more_windows_are_chosen_than_were_asked_for(top: int, expected: list[str]) -> None:
+    flags = [(1, 1, 0.9)] * 4 + [(0, 1, 0.8)] * 3 + [(1, 0, 0.2)] * 3
+    nothing = pl.DataFrame(schema={"capture": pl.String, "t_start": pl.Float64, "t_end": pl.Float64})
+    got = choose(predictions(flags), nothing, TASK.model_copy(update={"top": top}))
+    assert got["kind"].to_list() == expected
+
+
 def test_a_window_that_is_asked_for_is_explained_or_refused_with_what_there_is() -> None:
     table = predictions([(0, 0, 0.1), (1, 1, 0.9)])
     nothing = pl.DataFrame(schema={"capture": pl.String, "t_start": pl.Float64, "t_end": pl.Float64})
