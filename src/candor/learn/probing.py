@@ -18,7 +18,7 @@ import tempfile
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -87,7 +87,10 @@ class IsolatedProbe:
         if reply.kind == "error":
             self.close()
             log.error("a step with %d nodes, %d edges failed:\n%s", max_nodes, max_edges, reply.trace)
-            raise StageFailed(f"a step with {max_nodes} nodes failed, not for want of memory: {reply.text}")
+            raise StageFailed(
+                f"a step with {max_nodes} nodes failed, not for want of memory: {reply.text}",
+                hint="Where it failed is in the log of the task.",
+            )
         if reply.kind == "short":
             self._end()
             return Probed(max_nodes, max_edges, False, reply.peak_bytes or None, reply.text)
@@ -198,7 +201,7 @@ def _serve(
         peak = _peak(device)
         if reply.kind == "fits" and limit_bytes is not None and peak > limit_bytes:
             reply = _Reply("short", text=f"{peak / 1e9:.2f} GB of {limit_bytes / 1e9:.2f} GB")
-        pipe.send(_Reply(reply.kind, peak, reply.text))
+        pipe.send(replace(reply, peak_bytes=peak))
 
 
 def _limit_device(limit_bytes: int | None) -> None:

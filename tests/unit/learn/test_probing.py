@@ -46,11 +46,14 @@ def test_a_process_that_the_kernel_killed_means_that_it_did_not_fit() -> None:
     assert outcomes == [True, False, True]
 
 
-def test_an_error_of_another_kind_is_told_as_such() -> None:
+def test_an_error_of_another_kind_is_told_as_such_and_logged_with_its_place(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     with probe(failing, 100) as tried:
         assert tried(50, 1).fits
         with pytest.raises(StageFailed, match="not for want of memory: ValueError: shapes do not match"):
             tried(100, 1)
+    assert "probe_steps.py" in caplog.text
 
 
 def test_a_crash_is_no_shortage() -> None:
