@@ -247,7 +247,7 @@ def fit(
 
     Raises:
         KeyboardInterrupt: interrupted; the last epoch's checkpoint stands.
-        FloatingPointError: the training loss is no longer finite.
+        FloatingPointError: the training loss is no longer finite, or ``monitor`` never was.
     """
     use_threads(options.threads)
     train.pin_memory = val.pin_memory = accelerator(options.device) == "cuda"
@@ -261,6 +261,10 @@ def fit(
         trainer = _trainer(options, callbacks, max_epochs=options.max_epochs)
         checkpoint = out.scratch / _CHECKPOINT
         _run(trainer, module, _Data(train, val), checkpoint if checkpoint.is_file() else None)
+    if not (out.scratch / _BEST).is_file():
+        raise FloatingPointError(
+            f"{monitor} was never a finite number in {trainer.current_epoch} epochs; lower training.learning_rate"
+        )
     load_weights(out.scratch / _BEST, module)
     module.eval()
     epochs = trainer.current_epoch

@@ -58,6 +58,18 @@ def test_the_weights_of_the_best_epoch_are_returned(world: TinyWorld, tmp_path):
     assert correct / total == pytest.approx(rows.curve("val_accuracy")[report.best_epoch], abs=1e-6)
 
 
+def test_a_validation_loss_that_is_never_a_number_is_told_with_what_to_do(world: TinyWorld, tmp_path):
+    def build() -> GatTraining:
+        module = gat_training(world)()
+        module.validation_step = lambda batch, batch_idx: module.record(
+            "val_loss", torch.tensor(float("nan")), batch.num_graphs
+        )
+        return module
+
+    with pytest.raises(FloatingPointError, match=r"val_loss was never a finite number.*learning_rate"):
+        train(build, world, tmp_path)
+
+
 def test_of_equally_good_epochs_the_latest_is_kept(world: TinyWorld, tmp_path):
     lenient = FAST.model_copy(update={"tolerance": 10.0})
     _, report, rows = train(gat_training(world, lenient), world, tmp_path, lenient)
