@@ -46,6 +46,7 @@ def ablate(
         [part.strip() for part in listed.split(",") if part.strip()] for listed in (detectors, metrics)
     )
     cells = ablation.cells(axis)
+    ablation.check(metric)
     planned = {
         cell.name: state.planned(
             options.request(experiment, dataset, [*sets, *cell.sets], seed, allow), _EVALUATE

@@ -48,8 +48,15 @@ def cells(axes: Sequence[str]) -> list[Cell]:
     names = [c.name for c in found]
     twice = next((n for n in names if names.count(n) > 1), None)
     if twice:
-        raise ConfigError(f"'{twice}' is named twice", place="--axis")
+        raise ConfigError(f"'{twice}' is named twice", place="--axis", hint="Name every value once.")
     return found
+
+
+def check(metrics: Sequence[str]) -> None:
+    """Raises ConfigError for an unknown metric."""
+    wrong = next((m for m in metrics if m not in METRICS), None)
+    if wrong:
+        raise ConfigError(f"no metric '{wrong}'", place="--metric", hint=f"Metrics: {', '.join(METRICS)}.")
 
 
 def _split(listed: str) -> Iterator[str]:
@@ -71,11 +78,9 @@ def table(
         evaluated: name of each cell → its evaluate artifact, the base first.
         detectors: those to compare. metrics: window metrics, of `candor.learn.metrics.METRICS`.
 
-    Raises ConfigError for an unknown metric, or a detector that the base does not have.
+    Raises ConfigError as ``check``, or for a detector that the base does not have.
     """
-    wrong = next((m for m in metrics if m not in METRICS), None)
-    if wrong:
-        raise ConfigError(f"no metric '{wrong}'", place="--metric", hint=f"Metrics: {', '.join(METRICS)}.")
+    check(metrics)
     loaded = {name: _Evaluated.read(folder) for name, folder in evaluated.items()}
     base = loaded[BASE]
     known = base.results["detector"].unique().to_list()
