@@ -7,7 +7,6 @@ traffic; how much is in the table.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -27,6 +26,7 @@ from candor.ids.evaluation.stage import Known, read_ingest
 from candor.ids.evaluation.timeline import timeline
 from candor.ids.scoring import DETECTOR_KEY, read_scores
 from candor.learn.metrics import Estimate
+from candor.report.verdicts import read_thresholds
 
 #: Of `curve.parquet`. ``point``: the main threshold, or the one that validation puts at so many false alarms per hour.
 CURVE: Final = {
@@ -58,7 +58,7 @@ def calibration_curve(config: CurveTask, inputs: Inputs, out: Output) -> Result:
     ``ingest`` (events.parquet, catalog.parquet).
 
     Raises:
-        DataError: a detector has no threshold in the run.
+        DataError: a detector has no threshold in the run. AuditFailed: a threshold that does not come from validation.
     """
     known = read_ingest(inputs.path("ingest"))
     thresholds, units = _thresholds(inputs.path("evaluate"))
@@ -89,7 +89,11 @@ def _point(
     name = part.select(*DETECTOR_KEY, "scenario").row(0, named=True)
     key = (name["detector"], name["variant"], name["seed"])
     if key not in thresholds:
-        raise DataError(f"no threshold for {name['detector']} {name['variant']}", place="evaluate")
+        raise DataError(
+            f"no threshold for {name['detector']} {name['variant']}, seed {name['seed']}",
+            place="evaluate",
+            hint="Run the experiment again, so that the same detectors are judged and drawn.",
+        )
     later = ~part["calibration"].to_numpy()
     if not later.any():
         return []
@@ -133,7 +137,7 @@ def _alarms(found: Mapping[str, Estimate], flagged_n: NDArray[np.bool_]) -> dict
 def _thresholds(folder: Path) -> tuple[dict[_Key, dict[str, float]], dict[_Key, dict[str, Any]]]:
     """Of each detector the name of each threshold and its value; and how it is adapted."""
     found, units = {}, {}
-    for row in json.loads((folder / "thresholds.json").read_text()):
+    for row in read_thresholds(folder / "thresholds.json"):
         at = {"threshold": float(row["value"])}
         for rate in row["at_rates"]:
             if rate["threshold"] is not None:

@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 from evaluation_data import events, output, scored, windows, world
 
-from candor.errors import DataError
+from candor.errors import AuditFailed, DataError
 from candor.flow.stage import Inputs
 from candor.ids.config import CurveTask
 from candor.ids.evaluation.curve import calibration_curve
@@ -26,8 +26,9 @@ def inputs(
     *,
     detector: str = "gat",
     adaptation: dict[str, object] | None = None,
+    chosen_on: str = "val",
 ) -> Inputs:
-    """Point → benign windows that score high there. ``detector``: whose thresholds the run has."""
+    """Point → benign windows that score high there. ``detector``: whose thresholds the run has, and from where."""
     ingest = world(folder, {"x": scored(windows("c", TRUTH), TRUTH)}, events(("c", "dos", 40.0, 49.9)))
     paths = {"ingest": ingest.path("ingest")}
     for seconds, high in alarms_at.items():
@@ -40,7 +41,8 @@ def inputs(
     (folder / "evaluate").mkdir()
     at = [{"false_alarms_per_hour": 1.0, "threshold": 2.0}, {"false_alarms_per_hour": 5.0, "threshold": None}]
     of = {"detector": detector, "variant": "teacher", "seed": 1}
-    known = [{**of, "value": 0.5, "at_rates": at, "adaptation": adaptation or {"kind": "none"}}]
+    judged = {"value": 0.5, "at_rates": at, "adaptation": adaptation or {"kind": "none"}}
+    known = [{**of, **judged, "chosen_on": chosen_on}]
     (folder / "evaluate" / "thresholds.json").write_text(json.dumps(known))
     paths["evaluate"] = folder / "evaluate"
     return Inputs(paths)
@@ -95,3 +97,9 @@ def test_a_detector_without_a_threshold_in_the_run_is_an_error(tmp_path: Path) -
             inputs(tmp_path, {5: []}, detector="vgae"),
             output(tmp_path / "out"),
         )
+
+
+def test_a_threshold_that_does_not_come_from_validation_is_refused(tmp_path: Path) -> None:
+    given = inputs(tmp_path, {5: [2]}, chosen_on="test")
+    with pytest.raises(AuditFailed, match="chosen on test"):
+        calibration_curve(CurveTask(calibration_s=(5,)), given, output(tmp_path / "out"))
