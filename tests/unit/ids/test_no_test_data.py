@@ -13,7 +13,7 @@ import polars as pl
 import pytest
 from tiny_world import SPLIT, WINDOW, Rows, TinyWorld, output
 
-from candor.flow.stage import Inputs
+from candor.flow.stage import Inputs, Stage
 from candor.ids import controls
 from candor.ids.baselines.learned import fit
 from candor.ids.baselines.outliers import Outliers
@@ -25,10 +25,12 @@ from candor.ids.config import (
     CurriculumTask,
     DqnConfig,
     EvaluationConfig,
+    FrameDynamicsConfig,
     FusionTask,
     GatConfig,
     GraphConfig,
     JointTask,
+    PayloadConfig,
     TemporalConfig,
     TemporalTask,
     TrainingConfig,
@@ -36,10 +38,12 @@ from candor.ids.config import (
     VgaeConfig,
 )
 from candor.ids.evaluation.stage import evaluate
+from candor.ids.frame_dynamics import fit_frame_dynamics
 from candor.ids.graphs.builder import build
 from candor.ids.graphs.calibration import calibrate
 from candor.ids.graphs.store import GraphStore
 from candor.ids.joint import train_joint
+from candor.ids.payload import fit_payload
 from candor.ids.scoring import score_frame, window_rows
 from candor.ids.temporal import train_temporal
 from candor.ids.training import train_autoencoder, train_curriculum, train_fusion
@@ -142,6 +146,20 @@ def test_controls_and_baselines_learn_where_no_test_capture_exists(bare: TinyWor
     Outliers("ocgnn", config, bare.build_train).fit(
         GraphStore.open(bare.build_train / "train"), lambda done: None
     )
+
+
+@pytest.mark.parametrize(
+    ("learn", "config"),
+    [
+        (fit_payload, PayloadConfig(calibration_s=2)),
+        (fit_frame_dynamics, FrameDynamicsConfig(calibration_s=2)),
+    ],
+)
+def test_detectors_of_frames_learn_where_no_test_capture_exists(
+    bare: TinyWorld, tmp_path: Path, learn: Stage, config: object
+) -> None:
+    graphs = {"ingest": bare.ingest, "build_train": bare.build_train}
+    assert learn(config, Inputs(graphs), output(tmp_path)).summary["benign_frames"]
 
 
 def test_a_vehicles_profile_comes_from_training_captures_and_no_label_of_a_frame_moves_any(
