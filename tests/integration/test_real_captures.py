@@ -54,12 +54,12 @@ def test_the_unknown_vehicle_does_not_alarm_on_every_window(hcrl: Candor):
     assert fpr["value"].max() <= 0.05
 
 
-def test_the_student_has_at_most_a_tenth_of_the_teachers_parameters(hcrl: Candor):
+def test_the_student_is_small_and_has_at_most_a_tenth_of_the_teachers_parameters(hcrl: Candor):
     totals = {}
     for record in (hcrl.root / "cache" / "artifacts" / "score").glob("*/record.json"):
         known = json.loads(record.read_text())
         totals[known["science"]["variant"]] = known["summary"]["parameters"]["total"]
-    assert totals["student_kd"] <= totals["teacher"] / 10
+    assert totals["student_kd"] <= min(100_000, totals["teacher"] / 10)
     assert totals["student"] == totals["student_kd"]
 
 
