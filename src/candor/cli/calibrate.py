@@ -44,7 +44,11 @@ def calibrate(
     with tempfile.TemporaryDirectory() as scratch:
         frames, name = _frames(capture, format_, Path(scratch))
         if not len(frames):
-            raise DataError("the capture holds no frame", place=str(capture))
+            raise DataError(
+                "the capture holds no frame",
+                place=str(capture),
+                hint="Name a recording of the vehicle's bus.",
+            )
         profile = _measured(frames, seconds, vehicle, name, Path(scratch))
     if profile.seconds <= 0:
         raise DataError(
@@ -76,6 +80,7 @@ def _frames(capture: Path, format_: str, scratch: Path) -> tuple[FrameFile, str]
         raise ConfigError(
             f"{done.record.format} has no timestamps, so there is no rhythm to measure",
             place=str(capture),
+            hint="Name a recording in a format with times (docs/formats.md).",
         )
     return FrameFile(done.folder / "frames.parquet"), done.record.capture
 

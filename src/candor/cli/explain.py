@@ -89,7 +89,7 @@ def _digest(dbc: Path) -> str:
     from candor.ids.captures.files import sha256_of
 
     if not dbc.is_file():
-        raise SourceMissing("no DBC file", place=str(dbc))
+        raise SourceMissing("no DBC file", place=str(dbc), hint="Check the path given to --dbc.")
     return sha256_of(dbc)
 
 

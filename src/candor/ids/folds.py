@@ -39,7 +39,7 @@ def check(datasets: Sequence[str], metrics: Sequence[str]) -> None:
         raise ConfigError("folds are two datasets or more", place="--dataset", hint="Write --dataset A,B.")
     twice = next((name for name in datasets if datasets.count(name) > 1), None)
     if twice:
-        raise ConfigError(f"'{twice}' is named twice", place="--dataset")
+        raise ConfigError(f"'{twice}' is named twice", place="--dataset", hint="Name every fold once.")
 
 
 def table(evaluated: Mapping[str, Path], *, metrics: Sequence[str]) -> Folds:

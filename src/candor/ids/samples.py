@@ -46,7 +46,11 @@ class Samples:
         if isinstance(model, VgaeConfig):
             store = store.subset(np.flatnonzero(store.y_G == 0))
         if not len(store):
-            raise DataError("the training split has no window to try", place=str(graphs))
+            raise DataError(
+                "the training split has no window to try",
+                place=str(graphs),
+                hint="Use shorter windows, or more (for a VGAE: benign) training traffic.",
+            )
         if not isinstance(model, TemporalConfig):
             return cls(store, None, store.node_counts, store.edge_counts)
         history_GT = histories_of(store, model)

@@ -123,7 +123,9 @@ def read_scores(files: Iterable[Path]) -> pl.DataFrame:
         try:
             parts.append(validate(pl.read_parquet(path), place=path.parent.name))
         except (OSError, pl.exceptions.PolarsError) as e:
-            raise CaptureUnreadable(f"scores cannot be read: {e}", place=str(path.name)) from e
+            raise CaptureUnreadable(
+                f"scores cannot be read: {e}", place=str(path), hint="Run the stage that scored them again."
+            ) from e
     if not parts:
         raise DataError("there is nothing to evaluate", hint="Declare at least one input named scores.NAME.")
     whole = pl.concat(parts)

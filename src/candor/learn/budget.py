@@ -61,7 +61,11 @@ class Range:
     def of(cls, nodes_G: npt.NDArray[np.integer[Any]], edges_G: npt.NDArray[np.integer[Any]]) -> Range:
         """The range for these graphs. Raises ConfigError if there are none."""
         if not len(nodes_G):
-            raise ConfigError("no graph to draw batches from", place="budget")
+            raise ConfigError(
+                "no graph to draw batches from",
+                place="budget",
+                hint="Give training traffic, or shorter windows.",
+            )
         ratio = float(np.quantile(edges_G / np.maximum(nodes_G, 1), _RATIO_QUANTILE))
         return cls(int(nodes_G.max()), max(int(edges_G.max()), 1), int(nodes_G.sum()), max(ratio, 1e-3))
 

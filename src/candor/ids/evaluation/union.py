@@ -192,11 +192,17 @@ def _formed(
     members = [part["detector"].to_numpy()[0] for part in parts]
     place = f"detector {union.name} {lane[0]}, seed {lane[1]}"
     if any(not first.select(_WINDOW).equals(part.select(_WINDOW)) for part in parts[1:]):
-        raise DataError("members of a union were scored on different windows", place=place)
+        raise DataError(
+            "members of a union were scored on different windows",
+            place=place,
+            hint="Score all of them on the same graphs, or leave the odd one out of evaluation.unions.",
+        )
     is_val = (first["split"] == "val").to_numpy()
     benign = is_val & (first["y"].to_numpy() == 0)
     if not benign.any():
-        raise DataError("no benign validation window to split a budget on", place=place)
+        raise DataError(
+            "no benign validation window to split a budget on", place=place, hint="Add benign traffic."
+        )
     scores = [part["score"].to_numpy() for part in parts]
     surprise_mk = np.stack([Surprise.fit(s[benign], s[is_val])(s) for s in scores], axis=1)
     shares, recall = split_budget(surprise_mk[is_val], first["attack"].to_numpy()[is_val].tolist(), union)

@@ -122,7 +122,9 @@ def load_assignment(folder: Path) -> dict[str, Assignment]:
     try:
         raw = json.loads((folder / "assignment.json").read_text())
     except FileNotFoundError as e:
-        raise SourceMissing("no assignment of profiles to captures", place=str(folder)) from e
+        raise SourceMissing(
+            "no assignment of profiles to captures", place=str(folder), hint="Run calibrate again."
+        ) from e
     return {capture: Assignment(**fields) for capture, fields in raw.items()}
 
 

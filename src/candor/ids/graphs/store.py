@@ -117,7 +117,9 @@ class GraphStore:
             arrays = {name: _open_array(path / f"{name}.npy") for name in ARRAYS}
         except FileNotFoundError as e:
             raise SourceMissing(
-                f"no graph store here: {Path(e.filename).name} is missing", place=str(path)
+                f"no graph store here: {Path(e.filename).name} is missing",
+                place=str(path),
+                hint="Build it again.",
             ) from e
         nodes, edges = len(arrays["node_id"]), len(arrays["edge_attr"])
         num_graphs = len(arrays["y"])

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from candor.ids.config import HashIds, IdEncoding
 
-#: Odd multipliers of Knuth's multiplicative hashing, one per probe; each is the one before times the first, mod 2^32.
+#: Of Knuth's multiplicative hashing; its odd powers mod 2^32 are the multipliers, one for each table looked into.
 _GOLDEN = 2654435761
 _MASK = (1 << 32) - 1
 
