@@ -82,7 +82,7 @@ def _cpuinfo() -> list[str]:
 
 
 def markdown(held: Mapping[str, Mapping[str, Any]]) -> str:
-    """The results as a page."""
+    """The results as a page; a file that is read back has its names in order, so all of them are put in order."""
     lines = [
         "# Benchmarks",
         "",
@@ -93,10 +93,10 @@ def markdown(held: Mapping[str, Mapping[str, Any]]) -> str:
     ]
     lines += [
         f"| {name} | {row['ratio']:.2f} | {row['goal']:g} | {row['unit']} | {'yes' if row['met'] else 'no'} | {row['bound']} |"
-        for name, row in held.items()
+        for name, row in sorted(held.items())
     ]
     lines += ["", "## Figures", ""]
-    for name, row in held.items():
-        figures = ", ".join(f"{k} {v}" for k, v in row["figures"].items())
+    for name, row in sorted(held.items()):
+        figures = ", ".join(f"{k} {v}" for k, v in sorted(row["figures"].items()))
         lines.append(f"- **{name}**: {figures} ({row['machine']})")
     return "\n".join(lines) + "\n"
