@@ -15,13 +15,14 @@ from tiny_world import TinyWorld, output
 from candor.flow.stage import Inputs
 from candor.ids.baselines.learned import baselines, fit
 from candor.ids.baselines.ngrams import NGrams
-from candor.ids.baselines.outliers import baselines_pygod
+from candor.ids.baselines.outliers import Outliers, baselines_pygod
 from candor.ids.baselines.statistics import window_statistics
 from candor.ids.captures import frames as frame_tables
 from candor.ids.config import BaselinesConfig
 from candor.ids.graphs.features import NODE_NAMES
 from candor.ids.graphs.store import WINDOW_DTYPE
 from candor.ids.scoring import window_rows
+from candor.learn.checkpoints import load_weights
 
 QUICK = BaselinesConfig(boosting_rounds=30, forest_trees=30)
 
@@ -159,6 +160,11 @@ def test_outlier_detectors_of_pygod_score_every_window(world: TinyWorld, tmp_pat
     for kind in ("dominant", "ocgnn"):
         rows = test.filter(detector=kind)
         assert len(rows) == len(world.store("test"))
-        assert (out.path / f"{kind}.safetensors").is_file()
+        again = Outliers(kind, config, world.build_train)
+        load_weights(out.path / f"{kind}.safetensors", again.network)
+        expected = window_rows(world.build_test / "test", "test").join(
+            rows, on=["capture", "window"], how="left", maintain_order="left"
+        )
+        np.testing.assert_allclose(again.score(world.store("test")), expected["score"].to_numpy(), rtol=1e-5)
     flooding = test.filter(detector="dominant", attack="flooding")["score"].median()
     assert flooding > test.filter(detector="dominant", y=0)["score"].median()  # type: ignore[operator]
