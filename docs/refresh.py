@@ -54,8 +54,8 @@ BLOCKS = (
         f"candor folds kd --dataset road_statgraph,road_statgraph_reversed {ROAD}",
         "results",
     ),
-    Block("unsw_nb15", "docs/results.md", "candor run kd --dataset unsw_nb15", "results"),
-    Block("cicids2017", "docs/results.md", "candor run kd --dataset cicids2017", "results"),
+    Block("unsw_nb15", "docs/results.md", "candor run kd --dataset unsw_nb15 --seed 1,2,3", "results"),
+    Block("cicids2017", "docs/results.md", "candor run kd --dataset cicids2017 --seed 1,2,3", "results"),
 )
 
 

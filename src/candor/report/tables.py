@@ -129,7 +129,8 @@ _JUDGED = (("macro_f1", "macro-F1"), ("auroc", "AUROC"), ("auc_pr", "AUC-PR"))
 def verdict(results: pl.DataFrame) -> list[str]:
     """Whether the best detector of ours beats the best of the others, on the mean over scenarios; where it loses.
 
-    A detector counts where it has a value in every scenario that any has one in.
+    A detector counts where it has a value in every scenario that any has one in. Where a one-line specialist or a control is the
+    best of the others, the best of those that were trained is told as well.
     """
     whole = headline(results).filter(capture="", attack="", level="window").drop_nulls("value")
     said = []
@@ -150,17 +151,27 @@ def verdict(results: pl.DataFrame) -> list[str]:
         best = rows.filter(rival).group_by("scenario").agg(pl.col("value").max().alias("best"))
         at = rows.filter(detector=mine["detector"], variant=mine["variant"]).join(best, on="scenario")
         lost = at.filter(pl.col("best") > pl.col("value"))["scenario"].sort().to_list()
-        ahead = mine["value"] - other["value"]
-        how = "equals" if abs(ahead) < 1e-12 else "beats" if ahead > 0 else "does not beat"
         behind = (
             f"; behind the best of them in {', '.join(s or 'all captures' for s in lost)}" if lost else ""
         )
         over = f", mean over {scenarios} scenarios" if scenarios > 1 else ""
         said.append(
-            f"{name}{over}: our best, {mine['detector']} {mine['variant']} ({share(mine['value'])}), {how} the best of "
-            f"specialists, baselines and controls, {other['detector']} ({share(other['value'])}){behind}."
+            f"{name}{over}: our best, {mine['detector']} {mine['variant']} ({share(mine['value'])}), "
+            f"{_compared(mine, other)} the best of specialists, baselines and controls, "
+            f"{other['detector']} ({share(other['value'])}){behind}."
         )
+        trained = theirs.filter(variant="baseline")
+        if other["variant"] != "baseline" and len(trained):
+            third = trained.row(0, named=True)
+            said[-1] += (
+                f" It {_compared(mine, third)} the best baseline, {third['detector']} ({share(third['value'])})."
+            )
     return said
+
+
+def _compared(mine: dict[str, Any], other: dict[str, Any]) -> str:
+    ahead = mine["value"] - other["value"]
+    return "equals" if abs(ahead) < 1e-12 else "beats" if ahead > 0 else "does not beat"
 
 
 def notes(shown: pl.DataFrame, thresholds: Sequence[str]) -> list[str]:

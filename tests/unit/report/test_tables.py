@@ -159,6 +159,16 @@ def test_the_verdict_says_plainly_who_wins_and_where_ours_is_behind() -> None:
     assert line.endswith("equals the best of specialists, baselines and controls, volume (0.990).")
 
 
+def test_where_a_control_is_the_best_rival_the_best_of_the_trained_ones_is_told_too() -> None:
+    rows = [("gat", "student", "a", 0.9), ("id_whitelist", "control", "a", 0.95)]
+    trees, forest = ("boosted_trees", "baseline", "a", 0.88), ("isolation_forest", "baseline", "a", 0.7)
+    (line,) = verdict(_judged([*rows, forest, trees]))
+    assert "does not beat the best of specialists, baselines and controls, id_whitelist (0.950)" in line
+    assert line.endswith("behind the best of them in a. It beats the best baseline, boosted_trees (0.880).")
+    (line,) = verdict(_judged([rows[0], forest, trees]))
+    assert "the best baseline" not in line  # It is the best of all.
+
+
 def test_a_detector_without_a_value_in_every_scenario_is_not_the_best_on_the_mean() -> None:
     rows = [("gat", "student", "a", 0.9), ("gat", "student", "b", 0.9), ("vgae", "student", "a", 1.0)]
     (line,) = verdict(_judged([*rows, ("volume", "control", "a", 0.8), ("volume", "control", "b", 0.8)]))
