@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from candor.cluster.doctor import access, environment, gpus, jobs, ray, roots, scheduler
 from candor.cluster.doctor.findings import Finding, failed, skipped
 from candor.cluster.doctor.patient import Chart, Patient
-from candor.errors import CandorError
 
 
 @dataclass(frozen=True)
@@ -36,7 +35,7 @@ def examine(patient: Patient, checks: Collection[Check], *, skip: Collection[str
         else:
             try:
                 found = check.run(patient, chart)
-            except (CandorError, OSError, ValueError, KeyError, TypeError) as e:
+            except Exception as e:  # What a broken machine says may break a check in any way.
                 found = failed(f"{type(e).__name__}: {e}", "What the machine said could not be understood.")
         found = replace(found, name=check.name, duration_s=time.monotonic() - began)
         chart.findings[check.name] = found

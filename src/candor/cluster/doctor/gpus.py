@@ -41,12 +41,14 @@ def judge_gpus(told: Mapping[str, Any], ran: Ran, *, wanted: int) -> Finding:
         )
     if not seen and not used:
         return skipped(f"no GPU on this machine (torch {told['torch']}); --gpus N looks at a job's")
-    if cuda is None:
+    # torch may see GPUs where nvidia-smi is not there: AMD's, or in a container.
+    first = seen[0] if seen else "GPU without a word of nvidia-smi"
+    if seen and cuda is None:
         return failed(
             f"torch {told['torch']} has no CUDA, and there is {seen[0]}", "Install a CUDA build of torch."
         )
     newest = told.get("driver_cuda")
-    if newest and _version(cuda) > _version(newest) and used < max(len(seen), 1):
+    if newest and cuda and _version(cuda) > _version(newest) and used < max(len(seen), 1):
         return failed(
             f"torch was built for CUDA {cuda}, and the driver knows {newest} at most",
             f"Install torch for CUDA {newest} or older.",
@@ -58,10 +60,11 @@ def judge_gpus(told: Mapping[str, Any], ran: Ran, *, wanted: int) -> Finding:
         )
     if "compute_error" in told:
         return failed(
-            f"torch {told['torch']} does not compute on {seen[0]}: {told['compute_error']}",
+            f"torch {told['torch']} does not compute on {first}: {told['compute_error']}",
             "Install a build of torch that has kernels for this GPU.",
         )
-    return ok(f"{len(seen)} × {seen[0]}, torch {told['torch']} with CUDA {cuda}")
+    with_cuda = f" with CUDA {cuda}" if cuda else ""
+    return ok(f"{len(seen) or used} × {first}, torch {told['torch']}{with_cuda}")
 
 
 def _version(text: str) -> tuple[int, ...]:

@@ -118,6 +118,11 @@ class TinyJob:
 
 def check_job(patient: Patient, chart: Chart) -> Finding:
     """A job runs to its end in the same environment, on a node that shares the roots, with the GPUs it asked for."""
+    if not chart.roots:
+        return failed(
+            "nobody said where the roots are",
+            "Leave `--skip environment` out: candor there says it.",
+        )
     nonce = secrets.token_hex(8)
     marks = {name: f"{root}/.candor-doctor-{nonce}-{name}" for name, root in chart.roots.items()}
     body = [f"{python_of(patient.python, probe_text('environment'))}"]

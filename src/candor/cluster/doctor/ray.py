@@ -38,5 +38,6 @@ def judge_ray(told: dict[str, Any], said: str, product: int) -> Finding:
         else ""
     )
     return failed(
-        f"no worker of Ray answered: {why}", todo or "Is /tmp/ray writable, and do nodes have memory enough?"
+        f"no worker of Ray answered: {why}",
+        todo or "Is the temporary folder ($TMPDIR, /tmp) writable, and do nodes have memory enough?",
     )

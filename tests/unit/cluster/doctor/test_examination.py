@@ -14,9 +14,12 @@ from candor.cluster.doctor.queues import QUEUES
 from candor.cluster.shell import LocalShell
 
 
-def test_a_check_that_raises_has_failed_and_what_needs_it_is_skipped(patient: Patient) -> None:
+@pytest.mark.parametrize("surprise", [KeyError, IndexError, AttributeError, OSError])
+def test_a_check_that_raises_has_failed_and_what_needs_it_is_skipped(
+    patient: Patient, surprise: type[Exception]
+) -> None:
     def broken(patient: Patient, chart: Chart) -> Finding:
-        raise KeyError("surprise")
+        raise surprise("surprise")
 
     def never(patient: Patient, chart: Chart) -> Finding:
         raise AssertionError

@@ -31,6 +31,9 @@ _SILENT = Ran(1, "", "killed")
         ({"gpus": [], "torch_gpus": 0}, 1, "failed", "nvidia-smi shows none"),
         ({"gpus": [], "torch_gpus": 0, "smi_error": "no devices"}, 0, "failed", "no devices"),
         ({"gpus": [], "torch_gpus": 0}, 0, "skipped", "no GPU"),
+        ({"gpus": [], "torch_gpus": 1}, 0, "ok", "1 × GPU without a word of nvidia-smi"),
+        ({"gpus": [], "torch_gpus": 1, "compute_error": "no kernel"}, 0, "failed", "no kernel"),
+        ({"gpus": [], "torch_gpus": 1, "torch_cuda": None}, 0, "ok", "torch 2.13"),
         ({"torch_error": "ImportError: x"}, 0, "failed", "cannot be imported"),
     ],
 )

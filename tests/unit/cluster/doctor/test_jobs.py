@@ -10,7 +10,7 @@ import pytest
 from doctor_kit import Fake, chart
 
 from candor.cluster.doctor.jobs import check_job
-from candor.cluster.doctor.patient import Patient
+from candor.cluster.doctor.patient import Chart, Patient
 
 
 @pytest.mark.parametrize(
@@ -79,3 +79,8 @@ def test_a_job_that_gets_no_gpu_fails(patient: Patient, slurm_says: Fake) -> Non
     patient = dataclasses.replace(patient, gpus=1, job_timeout_s=60)
     found = check_job(patient, chart(patient))
     assert (found.state, "1 GPUs were asked for" in found.told) == ("failed", True), found
+
+
+def test_without_roots_no_job_is_tried_and_it_says_why(patient: Patient) -> None:
+    found = check_job(patient, Chart())
+    assert (found.state, "roots" in found.told, "--skip environment" in found.todo) == ("failed", True, True)
