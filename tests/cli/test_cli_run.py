@@ -42,6 +42,28 @@ def test_a_dry_run_shows_states_and_why_and_runs_nothing(cli: Cli, monkeypatch: 
     assert [t["state"] for t in told["tasks"]] == ["stale", "cached", "stale", "stale"]
 
 
+@pytest.mark.parametrize(
+    ("words", "goes_with"),
+    [
+        (("--site", "osc_ascend"), "--on slurm"),
+        (("--site-set", "defaults.account=PAS1"), "--on slurm"),
+        (("--with-ray",), "--on slurm"),
+        (("--no-wait",), "--on slurm"),
+        (("--nodes", "2"), "--with-ray"),
+        (("--on", "slurm", "--nodes", "2"), "--with-ray"),
+        (("--address", "127.0.0.1:6379"), "--on ray"),
+        (("--dashboard",), "--on ray"),
+    ],
+)
+def test_words_for_another_executor_are_refused_before_anything_runs(
+    cli: Cli, words: tuple[str, ...], goes_with: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who forgets ``--on slurm`` must not train on the login node."""
+    monkeypatch.setattr("toy_pipeline.ToyWorkload.stages", lambda self: pytest.fail("stages were loaded"))
+    done = cli("run", "toy", "-d", "small", *words)
+    assert (done.code, goes_with in done.err) == (2, True), done.err
+
+
 def test_until_stops_early_and_shows_where_the_artifacts_lie(cli: Cli) -> None:
     done = cli("run", "toy", "-d", "small", "--until", "number")
     assert [line.split(":")[0] for line in done.out.splitlines()] == ["left", "right"]

@@ -76,14 +76,34 @@ def _ray(state: Session, display: Display, where: Where) -> Iterator[Executor]:
 EXECUTORS: dict[str, Open] = {"inline": _inline, "ray": _ray, "slurm": _queue, "pbs": _queue}
 #: Those that hand tasks to the queue of a cluster.
 QUEUES = ("slurm", "pbs")
+_QUEUES = " or ".join(f"--on {name}" for name in QUEUES)
 
 
 def checked(where: Where) -> Where:
-    """``where``, if its executor exists. Raises ConfigError with the nearest name."""
+    """``where``, if its executor exists and takes what it says.
+
+    Raises ConfigError with the nearest name; for words that only another executor takes: who forgets ``--on slurm`` beside
+    ``--site`` would else train on the login node.
+    """
     if where.on not in EXECUTORS:
         near = nearest(where.on, EXECUTORS)
         hint = f"Did you mean '{near}'?" if near else f"Available: {', '.join(EXECUTORS)}."
         raise ConfigError(f"there is no executor '{where.on}'", place="--on", hint=hint)
+    queued, ray = where.on in QUEUES, where.on == "ray"
+    words = (
+        ("--site", where.site != "generic", queued, _QUEUES),
+        ("--site-set", bool(where.site_sets), queued, _QUEUES),
+        ("--no-wait", not where.wait, queued, _QUEUES),
+        ("--with-ray", where.with_ray, queued, _QUEUES),
+        ("--nodes", where.nodes > 1, where.with_ray, "--with-ray"),
+        ("--address", bool(where.address), ray, "--on ray"),
+        ("--dashboard", where.dashboard, ray, "--on ray"),
+    )
+    for word, said, taken, by in words:
+        if said and not taken:
+            raise ConfigError(
+                f"{word} says nothing to --on {where.on}", place=word, hint=f"It goes with {by}."
+            )
     return where
 
 
