@@ -54,3 +54,19 @@ def test_a_dry_run_elsewhere_and_a_site_of_another_scheduler_are_refused(candor)
     assert candor(*TUNE, "--dry-run").code == 2
     done = candor(*TUNE, "--on", "slurm", "--site", "imperial_cx3")
     assert (done.code, "PBS" in done.err) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("begun", "on"), [("ray", ()), ("ray", ("--on", "slurm")), ("journal", ("--on", "ray"))]
+)
+def test_a_study_goes_on_as_it_began_or_is_left_alone(candor, begun: str, on: tuple[str, ...]) -> None:
+    """Workers of a journal number their trials by it, and would write over those that Ray did."""
+    study = Path(os.environ["CANDOR_ROOT"]) / "studies" / "gat-kd-synthetic"
+    (study / "trials").mkdir(parents=True)
+    (study / "trials" / "0.json").write_text("{}")
+    if begun == "journal":
+        (study / "journal.log").touch()
+    before = sorted(study.rglob("*"))
+    done = candor(*TUNE, *on)
+    assert (done.code, "--name" in done.err) == (2, True), done.err
+    assert sorted(study.rglob("*")) == before

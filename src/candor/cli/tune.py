@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
+from contextlib import redirect_stdout
 from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 import typer
@@ -68,7 +70,7 @@ def tune(
     as_json: options.AsJson = False,
 ) -> None:
     """Search for the settings with the best validation metric. Typing it again resumes; more --trials adds to it."""
-    from candor.learn.tuning.study import StudyInfo, open_study
+    from candor.learn.tuning.study import Study, StudyInfo, check_searched_alike, open_study
 
     state = session(ctx)
     if prune not in _PRUNERS:
@@ -95,7 +97,9 @@ def tune(
     if dry_run:
         _print_script(state, info, where, at_most=at_most, cpus=cpus, gpus=gpus)
         return
-    study = open_study(state.settings.run_root, info)
+    root = state.settings.run_root
+    check_searched_alike(Study(root / "studies" / info.study), on_ray=where.on == "ray")
+    study = open_study(root, info)
     track.begin(track.of_study(study), tracking)
     try:
         ended = _search(state, study, where, at_most=at_most, cpus=cpus, gpus=gpus)
@@ -111,8 +115,6 @@ def tune(
 def _print_script(
     state: Session, info: StudyInfo, where: executors.Where, *, at_most: int, cpus: float, gpus: float
 ) -> None:
-    import sys
-
     from candor.cli import tune_queue
 
     if where.on not in executors.QUEUES:
@@ -185,7 +187,8 @@ def _search(
         from candor.executors.ray_cluster import connected
         from candor.learn.tuning.on_ray import TrialResources, search_on_ray
 
-        with connected(where.address):
+        # Ray prints to stdout too, where a result, maybe JSON, is going to be.
+        with redirect_stdout(sys.stderr), connected(where.address):
             search_on_ray(
                 study, runs, at_most=at_most, resources=TrialResources(cpus, gpus), on_trial=_tell(info)
             )

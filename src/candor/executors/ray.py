@@ -22,23 +22,20 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from candor.errors import ConfigError, RayUnavailable
 from candor.executors.base import Job, JobResult, Skipped
 from candor.executors.display import Display, Quiet
+from candor.executors.ray_cluster import largest_node
+from candor.executors.ray_environment import forwarded, travelling
 from candor.executors.ray_task import Board, Call, Ended, carry_out
 from candor.executors.ray_workers import STOP_GRACE_S
 from candor.flow.artifact import ArtifactStore
 from candor.flow.attempt import Attempt
 from candor.flow.execution import RecorderFactory
 from candor.flow.plan import Plan, PlannedTask
-from candor.flow.process import CODE_VERSION, code_version
 from candor.flow.recording import declare_lost
 from candor.flow.run import Run
 from candor.flow.stage import Stage
 
 #: How often the driver looks what is new.
 _LOOK_EVERY_S = 0.2
-
-
-_FORWARD = ("CANDOR_", "WANDB_")
-_SECRETS = ("KEY", "TOKEN", "SECRET", "PASSWORD")
 
 
 @dataclass(eq=False)
@@ -76,7 +73,7 @@ class RayExecutor:
     recorder_factory: RecorderFactory
     display: Display = field(default_factory=Quiet)
     max_retries: int = 3
-    forward: tuple[str, ...] = field(default_factory=lambda: _forwarded(os.environ))
+    forward: tuple[str, ...] = field(default_factory=lambda: forwarded(os.environ))
     name: str = "ray"
     _open: dict[Any, RayJob] = field(default_factory=dict, init=False)
     _shown: set[str] = field(default_factory=set, init=False)
@@ -139,13 +136,7 @@ class RayExecutor:
 
     @cached_property
     def _environment(self) -> dict[str, str]:
-        # What travels to other nodes is not encrypted.
-        ours = {
-            name: value
-            for name, value in os.environ.items()
-            if name.startswith(self.forward) and not name.endswith(_SECRETS)
-        }
-        return ours | {CODE_VERSION: code_version()}  # A node may have the code without its repository.
+        return travelling(os.environ, self.forward)
 
     @cached_property
     def _board(self) -> Any:
@@ -157,9 +148,7 @@ class RayExecutor:
     @cached_property
     def _largest(self) -> dict[str, float]:
         """The most of each resource that one node has."""
-        alive = [node for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
-        nodes = [node["Resources"] for node in alive]
-        return {name: max(n.get(name, 0.0) for n in nodes) for name in ("CPU", "GPU", "memory")}
+        return largest_node()
 
     def _reservation(self, task: PlannedTask) -> dict[str, Any]:
         """What Ray should keep for the task. Processors and memory are wishes: a smaller machine gives all it has."""
@@ -233,11 +222,6 @@ class RayExecutor:
                 self.display.started(tasks[task_id].task(task_id))
             if got is not None:
                 self.display.progress(task_id, *got)
-
-
-def _forwarded(env: Mapping[str, str]) -> tuple[str, ...]:
-    named = (prefix.strip() for prefix in env.get("CANDOR_FORWARD", "").split(","))
-    return (*_FORWARD, *filter(None, named))
 
 
 def _part(plan: Plan, task: PlannedTask) -> Plan:

@@ -229,6 +229,14 @@ def _made_folder() -> Path:
     )
 
 
+def largest_node() -> dict[str, float]:
+    """The most of ``CPU``, ``GPU`` and ``memory`` that one node of the cluster has. This process must be connected."""
+    import ray
+
+    alive = [node["Resources"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
+    return {name: max((n.get(name, 0.0) for n in alive), default=0.0) for name in ("CPU", "GPU", "memory")}
+
+
 def abandoned_folders() -> Iterator[Path]:
     """Folders of our own Rays whose process was killed before it could remove them."""
     for base in _bases():

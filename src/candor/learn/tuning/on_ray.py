@@ -16,6 +16,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from candor.errors import ConfigError
+from candor.executors.ray_cluster import largest_node
+from candor.executors.ray_environment import forwarded, travelling
+from candor.flow.locks import held_if_free
 from candor.learn.tuning.search import Outcome, RunTrial, finished
 from candor.learn.tuning.spaces import Value
 from candor.learn.tuning.study import Study, StudyInfo, TrialRecord
@@ -74,7 +78,38 @@ def search_on_ray(
     Args:
         at_most: trials at a time.
         on_trial: told of every trial at the end.
+
+    Raises ConfigError if another process searches the study on Ray, or no node has the GPUs of a trial.
     """
+    with held_if_free(study.path / "ray.lock") as alone:
+        if not alone:
+            raise ConfigError(
+                f"another process searches study '{study.path.name}' on Ray",
+                place=str(study.path),
+                hint="Wait for its end, raise its --max-concurrent, or give this one a name of its own: --name.",
+            )
+        _search(study, run_trial, at_most, _within_reach(resources), on_trial)
+
+
+def _within_reach(wanted: TrialResources) -> TrialResources:
+    """What a node can give: Ray Tune would wait for ever for more. Processors are wishes, GPUs are not."""
+    most = largest_node()
+    if wanted.gpus > most["GPU"]:
+        raise ConfigError(
+            f"a trial asks for {wanted.gpus:g} GPU, and no node of this Ray has more than {most['GPU']:g}",
+            place="--gpus",
+            hint="Run it on a cluster that has them, or ask for fewer.",
+        )
+    return TrialResources(min(wanted.cpus, most["CPU"]), wanted.gpus)
+
+
+def _search(
+    study: Study,
+    run_trial: RunTrial,
+    at_most: int,
+    resources: TrialResources,
+    on_trial: Callable[[TrialRecord], None],
+) -> None:
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # Else it prints tables of its own between ours.
     from ray import tune
     from ray.tune.search import ConcurrencyLimiter
@@ -84,7 +119,7 @@ def search_on_ray(
     missing = info.trials - sum(t.state != "running" for t in before)
     if missing <= 0:
         return
-    call = _Call(study, run_trial, _environment())
+    call = _Call(study, run_trial, travelling(os.environ, forwarded(os.environ)))
     lost = [t for t in before if t.state == "running"]
     for trial in lost:
         (study.path / "trials" / f"{trial.number}.json").unlink()
@@ -153,7 +188,3 @@ def _optuna_search(study: Study, before: list[TrialRecord], lost: list[TrialReco
         if trial.state in ("complete", "pruned") and trial.value is not None:
             search.add_evaluated_point(dict(trial.values), trial.value)
     return search
-
-
-def _environment() -> dict[str, str]:
-    return {name: value for name, value in os.environ.items() if name.startswith("CANDOR_")}

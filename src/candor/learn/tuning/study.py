@@ -202,6 +202,26 @@ def open_study(run_root: Path, info: StudyInfo) -> Study:
     return study
 
 
+def check_searched_alike(study: Study, *, on_ray: bool) -> None:
+    """Raise ConfigError if Ray began this study and workers of a journal are to go on with it, or the other way round.
+
+    A worker numbers its trials by the journal, which knows none of Ray's: it would write over their records.
+    """
+    by_journal = study.journal.exists()
+    if on_ray and by_journal:
+        raise ConfigError(
+            f"study '{study.path.name}' was begun without Ray",
+            place=str(study.path),
+            hint="Go on with it without `--on ray`, or give this one a name of its own: --name.",
+        )
+    if not on_ray and not by_journal and any((study.path / "trials").glob("*.json")):
+        raise ConfigError(
+            f"study '{study.path.name}' was begun on Ray",
+            place=str(study.path),
+            hint="Go on with it with `--on ray`, or give this one a name of its own: --name.",
+        )
+
+
 def list_studies(run_root: Path) -> list[Study]:
     """All studies, by name."""
     return [Study(path.parent) for path in sorted((run_root / "studies").glob("*/study.json"))]

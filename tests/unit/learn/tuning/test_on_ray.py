@@ -11,6 +11,8 @@ from tuning_kit import bowl, fragile, info, unhurried_bowl
 from waiting import LIMIT_S
 from wandb_server import served_to_client
 
+from candor.errors import ConfigError
+from candor.flow.locks import key_lock
 from candor.learn.tuning.study import Study, TrialRecord, open_study
 from candor.learn.tuning.tracked import TrackedStudy
 from candor.tracking.sync import Synchroniser
@@ -103,3 +105,23 @@ def test_out_of_memory_fails_at_once_and_is_recorded(tmp_path: Path) -> None:
     assert failed
     assert all(t.out_of_memory for t in failed)
     assert len(study.trials()) == 5
+
+
+def test_gpus_that_no_node_has_are_refused_where_ray_would_wait_for_ever(tmp_path: Path) -> None:
+    from candor.learn.tuning.on_ray import TrialResources, search_on_ray
+
+    study = open_study(tmp_path, info(1))
+    with pytest.raises(ConfigError, match="asks for 4 GPU"):
+        search_on_ray(study, bowl, at_most=1, resources=TrialResources(1, 4))
+    # Processors are wishes: a smaller machine gives all it has.
+    search_on_ray(study, bowl, at_most=1, resources=TrialResources(999, 0))
+    assert [t.state for t in study.trials()] == ["complete"]
+
+
+def test_a_second_search_of_a_study_at_the_same_time_is_refused(tmp_path: Path) -> None:
+    """It would take what the first has under way for lost, and begin it anew under the same numbers."""
+    study = open_study(tmp_path, info(2))
+    study.write(TrialRecord(number=0, values={"x": 1.25, "kind": "b", "n": 3}))
+    with key_lock(study.path / "ray.lock"), pytest.raises(ConfigError, match="another process"):
+        search(study, bowl)
+    assert [t.state for t in study.trials()] == ["running"]
