@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cli_kit import Cli
@@ -98,3 +99,21 @@ def test_data_goes_there_and_results_come_back_as_a_root_that_status_reads(
 def test_what_is_not_said_is_asked_for(cli: Cli, words: tuple[str, ...], hint: str) -> None:
     done = cli("cluster", "sync", *words)
     assert (done.code, hint in done.err) == (2, True)
+
+
+def test_the_epilog_of_an_allocation_tells_of_all_its_tasks_at_once(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CANDOR_JOB", "7")
+    cli("run", "toy", "-d", "small")
+    (plan,) = Path(os.environ["CANDOR_ROOT"]).glob("runs/*/plan.json")
+    done = cli("cluster", "epilog", str(plan), "ray", "--job", "7", "--json")
+    told = json.loads(done.out)
+    durations = [a["duration_s"] for a in _records(plan)]
+    assert (done.code, told["task"], len(durations)) == (0, "ray", 4)
+    assert told["elapsed_s"] >= sum(durations) * 0.99  # One after the other here.
+    assert told["peak_memory_bytes"] == max(a["peak_memory_bytes"] for a in _records(plan))
+
+
+def _records(plan: Path) -> list[dict[str, Any]]:
+    return [json.loads(p.read_text()) for p in plan.parent.glob("tasks/*/attempt-*/record.json")]

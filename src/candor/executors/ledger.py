@@ -15,6 +15,7 @@ from candor.flow.run import Run
 SUBMITTING = "jobs_submitting"
 SUBMITTED = "jobs_submitted"
 CANCELLED = "jobs_cancelled"
+_SHARED = "one allocation"
 
 
 def note_intent(run: Run, batch: Batch) -> None:
@@ -31,7 +32,7 @@ def note_submitted(run: Run, batch: Batch, job: str, *, how: str = "") -> dict[s
 
 def note_shared(run: Run, head: str, tasks: Iterable[str], job: str) -> None:
     """Say that one job does many tasks."""
-    run.journal.append(SUBMITTED, head=head, jobs=dict.fromkeys([head, *tasks], job), how="one allocation")
+    run.journal.append(SUBMITTED, head=head, jobs=dict.fromkeys([head, *tasks], job), how=_SHARED)
 
 
 def element_jobs(job: str, elements: Mapping[int, str]) -> dict[str, str]:
@@ -83,6 +84,12 @@ def head_of(run: Run, task_id: str) -> str:
     return next((str(e["head"]) for e in reversed(events) if e.get("how") != "resubmitted"), "")
 
 
+def allocation_of(run: Run, job: str) -> str:
+    """Head of the allocation that ``job`` was, which names its request at the site; empty if it did one task."""
+    events = (e for e in run.journal.read() if e["event"] == SUBMITTED and e.get("how") == _SHARED)
+    return next((str(e["head"]) for e in events if job in e["jobs"].values()), "")
+
+
 def cancelled_jobs(run: Run) -> set[str]:
     """Jobs that `candor cancel` took off the queue: they may linger there, and will not do their tasks."""
     events = (e for e in run.journal.read() if e["event"] == CANCELLED)
@@ -110,9 +117,18 @@ def recover(run: Run, queue: Iterable[Queued]) -> dict[str, str]:
 
 
 def live_jobs(run: Run, queue: Collection[Queued]) -> dict[str, Queued]:
-    """Task ID → its job, for tasks whose job waits or runs."""
-    by_id = {entry.job: entry for entry in queue}
+    """Task ID → its job, for tasks whose job waits or runs.
+
+    By number and name: clusters that share a run root (OSC's do), and one that begins to count anew, give a number twice,
+    and `candor cancel` must not end another run's job.
+    """
+    by_id = {entry.job: entry for entry in queue if _may_be_of(run, entry)}
     return {task: by_id[job] for task, job in jobs_of(run).items() if job in by_id}
+
+
+def _may_be_of(run: Run, entry: Queued) -> bool:
+    # Without the root's digest, which another spelling of the same root changes.
+    return not entry.name or entry.name.startswith(f"candor.{run.path.name}.")
 
 
 def _by_text(elements: Mapping[int, str]) -> dict[str, str]:

@@ -85,10 +85,8 @@ class Qsub(Words):
             f"( sleep {wait_s} & s=$!; trap 'kill $s' TERM; wait $s && kill -USR1 $$ ) & timer=$!",
         ]
 
-    def successor(self, head: str, *, element: bool = False) -> str:
+    def successor(self, head: str) -> str:
         """See ``Words``."""
-        if not element:
-            return f'(cd "$logs" && qsub {head}.sh)'
         alone = f"s/^{ARRAY}.*/export PBS_ARRAY_INDEX=${{PBS_ARRAY_INDEX:-0}}/"
         return f'(cd "$logs" && sed "{alone}" {head}.sh | qsub)'
 

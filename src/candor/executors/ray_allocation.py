@@ -7,11 +7,14 @@ import os
 import time
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 
+from candor.errors import SchedulerError
 from candor.executors import ledger
 from candor.executors.base import JobResult, RunReport, Skipped
 from candor.executors.batches import Batch
 from candor.executors.queue import QueueExecutor
+from candor.executors.scheduler import Scheduler
 from candor.executors.scripts import SAMPLER, ScriptContext, Words, again, environment, quoted, supervised
 from candor.executors.settling import explain_all, settle
 from candor.executors.silence import Silence
@@ -27,6 +30,8 @@ log = logging.getLogger(__name__)
 
 #: Names the job, its script, and the site's ``stages`` entry with its request.
 HEAD = "ray"
+#: With what the allocation queues its successor, so that whoever waits for it, and ``candor cancel``, know that one.
+SUCCESSOR = '"${candor[@]}" cluster resubmit-allocation "$plan" "$logs/ray.sh"'
 
 
 def script(executor: QueueExecutor, run: Run, *, nodes: int) -> str:
@@ -45,7 +50,7 @@ def render(context: ScriptContext, site: SiteConfig, *, nodes: int, words: Words
     resources = f"--num-cpus={words.cpus}" + (f" --num-gpus={request.gpus}" if request.gpus else "")
     ray = [
         *words.everywhere(nodes),
-        f'  ray symmetric-run --address "$address" --min-nodes {nodes} {resources} --temp-dir "/tmp/ray/$job" \\',
+        f'  ray symmetric-run --address "$address" --min-nodes {nodes} {resources} --temp-dir "$temp" \\',
         '  -- bash "$inside"',
     ]
     return "\n".join(
@@ -70,8 +75,11 @@ def render(context: ScriptContext, site: SiteConfig, *, nodes: int, words: Words
             ),
             '[ ! -f "$pid.rc" ] || rc=$(cat "$pid.rc")',
             'kill "$sampler" 2>/dev/null',
+            'sample >>"$samples"',
             'rm -f "$pid" "$pid.rc" "$inside"',
-            *again(site, words, HEAD),
+            '[ "$rc" != 0 ] || rm -rf "$temp"',  # Else Ray's own logs may tell why.
+            *again(site, words, SUCCESSOR),
+            f'"${{candor[@]}}" cluster epilog "$plan" {HEAD} --job "$job"',
             "exit $rc",
             "",
         ]
@@ -82,6 +90,8 @@ _SETUP = [
     "host=$(getent hosts \"$head\" | awk '{print $1; exit}')",
     # Jobs whose numbers differ share no port.
     "address=${host:-$head}:$((20000 + job % 20000))",
+    # Not below /tmp/ray: whoever comes first owns that, and nobody else may enter.
+    "temp=${RAY_TMPDIR:-/tmp}/candor-$UID-$job",
     "export RAY_AUTH_MODE=token RAY_AUTH_TOKEN=$(head -c 32 /dev/urandom | od -An -tx1 | tr -d ' \\n')",
     "export RAY_gcs_rpc_server_reconnect_timeout_s=20 RAY_USAGE_STATS_ENABLED=0",
     # While it waits for the other nodes, symmetric-run calls ray.init() without an address: it must find its own cluster.
@@ -116,7 +126,15 @@ def submit(
 def wait(executor: QueueExecutor, plan: Plan, run: Run, todo: Sequence[str], job: str) -> RunReport:
     """How the tasks ended, after all of them succeeded or the allocation left the queue."""
     left = list(reversed(todo))
-    while entry := next((entry for entry in executor.scheduler.queue() if entry.job == job), None):
+    while True:
+        entry = next((entry for entry in executor.scheduler.queue() if entry.job == job), None)
+        if entry is None:
+            # Near its time limit it may have submitted its own successor, before it left the queue.
+            now = ledger.jobs_of(run).get(HEAD, job)
+            if now == job:
+                break
+            job = now
+            continue
         for silence in executor.silences.look(run, [entry]):
             job = _anew(executor, run, todo, silence)
         while left and executor.succeeded(plan, run, left[-1]):
@@ -156,6 +174,25 @@ def _anew(executor: QueueExecutor, run: Run, todo: Sequence[str], silence: Silen
     run.journal.append("jobs_replaced", task=HEAD, job=silence.job, by=job, why=silence.told())
     log.warning("%s; the allocation was submitted anew as job %s", silence.told(), job)
     executor.silences.cancel(silence)
+    return job
+
+
+def go_on(run: Run, script: Path, scheduler: Scheduler, *, at_most: int = 50) -> str:
+    """Queue the allocation's successor, from inside the allocation; its job. What is published is not redone.
+
+    Raises SchedulerError if the run had ``at_most`` allocations already.
+    """
+    with key_lock(run.path / scheduler.words.scheduler / "submit.lock"):
+        if len(ledger.earlier_jobs_of(run, HEAD)) > at_most:
+            raise SchedulerError(
+                f"{run.id} is not finished after {at_most} allocations",
+                hint=f"Give it more time: --site-set stages.{HEAD}.time_limit_min=...",
+            )
+        before = ledger.jobs_of(run)
+        tasks = [task for task, job in before.items() if job == before.get(HEAD) and task != HEAD]
+        ledger.note_intent(run, Batch({0: HEAD}))
+        job = scheduler.submit(script)
+        ledger.note_shared(run, HEAD, tasks, job)
     return job
 
 

@@ -66,10 +66,9 @@ class Sbatch(Words):
         del site, request
         return []
 
-    def successor(self, head: str, *, element: bool = False) -> str:
+    def successor(self, head: str) -> str:
         """See ``Words``."""
-        array = '--array="$SLURM_ARRAY_TASK_ID" ' if element else ""
-        return f'sbatch {array}--chdir="$logs" "$logs/{head}.sh"'
+        return f'sbatch --array="$SLURM_ARRAY_TASK_ID" --chdir="$logs" "$logs/{head}.sh"'
 
     def everywhere(self, nodes: int) -> list[str]:
         """See ``Words``."""

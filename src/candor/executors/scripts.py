@@ -80,8 +80,8 @@ class Words(ABC):
         """Lines that have USR1 sent to this script ahead of the time limit; none if the scheduler does that."""
 
     @abstractmethod
-    def successor(self, head: str, *, element: bool = False) -> str:
-        """The command with which a job, or the element of an array, queues its script anew from the folder of the logs."""
+    def successor(self, head: str) -> str:
+        """The command with which the element of an array queues its script anew from the folder of the logs."""
 
     @abstractmethod
     def everywhere(self, nodes: int) -> list[str]:
@@ -230,9 +230,8 @@ def supervised(
 _STOPPED = '[ -n "$warned" ] && { [ "$rc" = 130 ] || [ "$rc" = 143 ]; }'
 
 
-def again(site: SiteConfig, words: Words, head: str, *, element: bool = False) -> list[str]:
-    """Lines that queue the job anew if it was interrupted near its time limit: requeued, or as its own successor."""
-    successor = words.successor(head, element=element)
+def again(site: SiteConfig, words: Words, successor: str) -> list[str]:
+    """Lines that queue the job anew if it was interrupted near its time limit: requeued, or by ``successor``, a command."""
     requeue = f"if {words.requeue}; then sleep 120; else {successor}; fi"  # The requeue ends this script.
     return [
         f'if {_STOPPED} && [ "{words.restarts}" -lt {site.max_requeues} ]; then',

@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 
+from candor.executors import ledger
 from candor.executors.endings import ENDED, ending
 from candor.executors.job_output import end_of
 from candor.executors.scheduler import Accounted, Scheduler
@@ -37,7 +38,9 @@ def settle(run: Run, task: PlannedTask, job: str, scheduler: Scheduler) -> Attem
     state = final.state if final else scheduler.state(job)
     if not mine and state in ENDED and state != "COMPLETED":
         # Cancelled before it began: nothing was killed.
-        told = ending(final or _unaccounted(job, state), stage=task.stage, resumes=state == "CANCELLED")
+        told = ending(
+            final or _unaccounted(job, state), stage=_asks(run, task, job), resumes=state == "CANCELLED"
+        )
         return record_untried(run, task, outcome=told.outcome, error=told.error, reason=told.reason, job=job)
     return None
 
@@ -69,7 +72,7 @@ def explain(run: Run, attempt: Attempt, task: PlannedTask, rows: Sequence[Accoun
         return attempt
     if row.state in ("CANCELLED", "FAILED") and _said_memory(run, row.job):
         row = replace(row, state="OUT_OF_MEMORY")
-    told = ending(row, stage=task.stage, resumes=stopped)
+    told = ending(row, stage=_asks(run, task, row.job), resumes=stopped)
     changes: dict[str, object] = {"outcome": told.outcome, "error": told.error, "reason": told.reason}
     if not stopped and row.end is not None:
         changes["duration_s"] = max(record.duration_s or 0.0, row.end - iso_seconds(record.started))
@@ -80,6 +83,11 @@ def explain(run: Run, attempt: Attempt, task: PlannedTask, rows: Sequence[Accoun
         "attempt_explained", task=task.id, attempt=record.attempt, error=told.error, reason=told.reason
     )
     return after
+
+
+def _asks(run: Run, task: PlannedTask, job: str) -> str:
+    """Whose request in the site's ``stages`` the job's was: of the task's stage, or of the allocation it ran in."""
+    return ledger.allocation_of(run, job) or task.stage
 
 
 def _said_memory(run: Run, job: str) -> bool:

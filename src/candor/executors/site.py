@@ -21,7 +21,9 @@ Word = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.,:=@+&|%/-]+$")]
 #: One line of shell.
 Line = Annotated[str, Field(pattern=r"^[^\n\r]+$")]
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-SECRET_NAME = re.compile(r"TOKEN|SECRET|PASSW|API_?KEY|ACCESS_?KEY|CREDENTIAL|PRIVATE_?KEY", re.IGNORECASE)
+SECRET_NAME = re.compile(
+    r"TOKEN|SECRET|PASSW|PASSPHRASE|API_?KEY|ACCESS_?KEY|CREDENTIAL|PRIVATE_?KEY|(^|_)KEY$", re.IGNORECASE
+)
 
 
 class Request(Config):
@@ -184,8 +186,13 @@ def secrets_in(text: str, environment: Mapping[str, str]) -> list[str]:
     return sorted(
         name
         for name, value in environment.items()
-        if SECRET_NAME.search(name) and len(value) >= 8 and value in text
+        if SECRET_NAME.search(name) and len(value) >= 8 and (value in text or _inside_quotes(value) in text)
     )
+
+
+def _inside_quotes(value: str) -> str:
+    """As ``shlex.quote`` writes it within a word."""
+    return value.replace("'", "'\"'\"'")
 
 
 def refuse_secrets(script: str, environment: Mapping[str, str], of: str = "") -> None:

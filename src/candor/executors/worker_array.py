@@ -28,11 +28,13 @@ from candor.executors.scripts import (
 )
 from candor.executors.silence import Silence, find_silent
 from candor.executors.site import Request, SiteConfig, refuse_secrets
+from candor.flow.attempt import JOB_VARIABLE
 from candor.flow.locks import key_lock
 from candor.flow.storage import write_atomic
 
 #: Names the job, its script, and the site's ``stages`` entry with its request.
 HEAD = "tune"
+_CONTINUED = "continued"
 
 
 def render(context: ScriptContext, site: SiteConfig, request: Request, *, workers: int, words: Words) -> str:
@@ -55,10 +57,23 @@ def render(context: ScriptContext, site: SiteConfig, request: Request, *, worker
                 warning=words.warning(site, request),
             ),
             'kill "$sampler" 2>/dev/null',
-            *again(site, words, HEAD, element=True),
+            *again(site, words, _successor(site, words)),
             "exit $rc",
             "",
         ]
+    )
+
+
+def _successor(site: SiteConfig, words: Words) -> str:
+    """The command with which a worker queues the next one, so often and no more.
+
+    Counted in a file, since a job that is no requeued one knows nothing of those before it.
+    """
+    counted = f'"$logs/{HEAD}-{words.element}.{_CONTINUED}"'
+    return (
+        f'{{ echo "${JOB_VARIABLE}" >>{counted}; if [ "$(wc -l <{counted})" -le {site.max_requeues} ]; '
+        f"then {words.successor(HEAD)}; "
+        f"else echo 'candor: stopped after {site.max_requeues} continuations' >&2; fi; }}"
     )
 
 
@@ -100,12 +115,20 @@ class WorkerArray:
             study = self.context.run
             # The queue, which is never late, has none of the study's workers: whatever they left undone is free. Accounts
             # say so some seconds later, on some sites never, and to nodes often not at all.
-            _add_lines(study / _GIVEN_UP, sorted(_lines(study / _SUBMITTED) - given_up(study)))
+            known = _lines(study / _SUBMITTED) | self._begun()
+            _add_lines(study / _GIVEN_UP, sorted(known - given_up(study)))
+            for path in self.context.logs.glob(f"{HEAD}-*.{_CONTINUED}"):
+                path.unlink(missing_ok=True)
             write_atomic(self.script, script)
             job = self.scheduler.submit(self.script)
             _add_lines(study / _SUBMITTED, [job])
             _take_line(study / _GIVEN_UP, job)  # Another cluster may have had a job of that number.
             return job, True
+
+    def _begun(self) -> set[str]:
+        """Arrays of which a worker began: those that workers queued to succeed them were submitted by nobody here."""
+        samples = self.context.logs.glob("job-*.samples")
+        return {path.stem.removeprefix("job-").partition("_")[0] for path in samples}
 
     def live(self) -> Sequence[Queued]:
         """Workers that wait or run, but for those that were given up."""

@@ -7,6 +7,7 @@ import pytest
 from flow_kit import Kit, one_task
 
 from candor.errors import SchedulerError
+from candor.executors import ledger
 from candor.executors.endings import ending
 from candor.executors.scheduler import Accounted, Queued
 from candor.executors.settling import explain, incarnation, still_counted
@@ -102,6 +103,20 @@ def test_an_attempt_gets_the_word_on_the_start_it_belongs_to(
     assert (told.outcome, told.error) == ("killed", "NodeFailure")
     assert told.duration_s == pytest.approx(9, abs=1)
     assert run.attempts("only")[0].record.error == "NodeFailure"
+
+
+def test_what_ran_in_an_allocation_is_told_to_ask_more_for_the_allocation(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A larger request of the task's own stage would change nothing: none is made."""
+    monkeypatch.setenv("CANDOR_JOB", "7")
+    kit, plan = Kit(tmp_path), one_task()
+    lost = kit.run_one(lambda inputs, out: None).updated({"outcome": "running", "duration_s": None})
+    began = iso_seconds(lost.record.started)
+    task, run = plan.task("only"), kit.open(plan)
+    rows = [dataclasses.replace(ROW, job="7", state="OUT_OF_MEMORY", start=began - 2, end=began + 9)]
+    ledger.note_shared(run, "ray", ["only"], "7")
+    assert "--site-set stages.ray.memory_gb=" in (explain(run, lost, task, rows).record.reason or "")
 
 
 def test_a_machine_without_slurm_says_where_to_submit_from(monkeypatch: pytest.MonkeyPatch) -> None:

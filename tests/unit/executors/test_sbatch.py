@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import shlex
 import signal
 import subprocess
 from collections.abc import Callable
@@ -95,13 +96,21 @@ _COMMANDS = {
 }
 
 
-@pytest.mark.parametrize("ending", ["task", "workers"])
+#: What queues each kind of job anew where the site does not requeue.
+_ENDS = {
+    "task": lambda site: _end(site, SBATCH),
+    "workers": lambda site: again(site, SBATCH, SBATCH.successor("tune")),
+    "allocation": lambda site: again(site, SBATCH, ray_allocation.SUCCESSOR),
+}
+
+
+@pytest.mark.parametrize("ending", _ENDS)
 @pytest.mark.parametrize(("command", "anew"), [("listens", True), ("loads", True), ("fails", False)])
 def test_warned_of_its_time_limit_a_job_is_queued_anew_unless_it_ended_by_itself(
     tmp_path: Path, command: str, anew: bool, ending: str
 ) -> None:
     site = SiteConfig(requeue=False)
-    end = _end(site, SBATCH) if ending == "task" else again(site, SBATCH, "tune")
+    end = _ENDS[ending](site)
     stop = "touch warned" if command == "fails" else "kill -TERM $child"
     text = "\n".join(
         [
@@ -190,6 +199,9 @@ def test_no_kind_of_script_is_made_with_a_secret_in_it(kind: str, monkeypatch: p
 
 def test_a_secret_that_would_get_into_a_script_is_found() -> None:
     assert secrets_in("export A=hunter2hunter2", {"MY_PASSWORD": "hunter2hunter2"}) == ["MY_PASSWORD"]
+    assert secrets_in("export A=" + shlex.quote("it's hunter2"), {"KAGGLE_KEY": "it's hunter2"}) == [
+        "KAGGLE_KEY"
+    ]
 
 
 def test_a_site_refuses_to_write_what_looks_like_a_secret() -> None:

@@ -11,11 +11,14 @@ from pathlib import Path
 import pytest
 from flow_kit import Kit, toy_plan
 
+from candor.errors import SchedulerError
 from candor.executors import ledger, ray_allocation
 from candor.executors.batches import Batch
+from candor.executors.cancelling import cancel
 from candor.executors.queue import QueueExecutor
 from candor.executors.queue_status import silent_word
 from candor.executors.scheduler import Accounted, Queued
+from candor.executors.scripts import job_name
 from candor.executors.silence import Silence, Silences, find_silent, last_heard, samples_of
 from candor.executors.site import SiteConfig
 from candor.executors.slurm_commands import Slurm
@@ -256,6 +259,53 @@ def test_a_silent_allocation_is_replaced_as_a_whole(kit: Kit) -> None:
     assert slurm.submitted == [("ray.sh", "")] * 2
     assert slurm.cancelled == [job] == ["101"]
     assert set(ledger.jobs_of(run).values()) == {"102"}
+
+
+def test_who_waits_for_an_allocation_follows_it_to_the_successor_that_it_queued(kit: Kit) -> None:
+    plan, todo = toy_plan(), ["left", "right", "total", "report"]
+    run = kit.open(plan)
+    slurm = Cluster()
+    executor = QueueExecutor(kit.store, SiteConfig(poll_s=0.01), {}, scheduler=slurm)
+    job, _ = ray_allocation.submit(executor, plan, run, todo, nodes=1)
+    fresh = ray_allocation.go_on(run, run.path / "slurm/ray.sh", slurm)
+    assert (job, fresh) == ("101", "102")
+    assert ledger.jobs_of(run) == dict.fromkeys(["ray", *todo], fresh)
+    looks = []
+
+    def queue() -> list[Queued]:
+        looks.append(len(looks))
+        if len(looks) < 3:
+            return [running(fresh, start=time.time())]
+        for task in todo:
+            kit.run_task(plan, task)
+        return []
+
+    object.__setattr__(slurm, "queue", queue)
+    assert ray_allocation.wait(executor, plan, run, todo, job).ok
+    assert len(looks) >= 3
+
+
+def test_an_allocation_that_never_gets_done_is_not_queued_for_ever(kit: Kit) -> None:
+    plan = toy_plan()
+    run, slurm = kit.open(plan), Cluster()
+    executor = QueueExecutor(kit.store, SiteConfig(), {}, scheduler=slurm)
+    ray_allocation.submit(executor, plan, run, ["left"], nodes=1)
+    script = run.path / "slurm/ray.sh"
+    ray_allocation.go_on(run, script, slurm, at_most=2)
+    ray_allocation.go_on(run, script, slurm, at_most=2)
+    with pytest.raises(SchedulerError, match=r"stages.ray.time_limit_min|not finished after 2"):
+        ray_allocation.go_on(run, script, slurm, at_most=2)
+
+
+def test_a_job_of_the_same_number_that_does_something_else_is_not_the_runs(kit: Kit) -> None:
+    plan = toy_plan()
+    run, slurm = kit.open(plan), Cluster()
+    ledger.note_submitted(run, Batch({0: "left"}), "7")
+    name = job_name(run.path, "left")
+    for there, mine in ((name, True), ("candor.other-1234.left.abcdef", False), ("bash", False)):
+        slurm.queued[:] = [dataclasses.replace(running("7"), name=there)]
+        assert (cancel(run, slurm) == {"left": "7"}) == mine
+    assert slurm.cancelled == ["7"]
 
 
 def test_what_another_run_published_before_an_allocation_looked_counts_as_done(kit: Kit) -> None:

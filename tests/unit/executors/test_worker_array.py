@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shlex
 import subprocess
 import time
 from pathlib import Path
@@ -98,6 +99,41 @@ def test_what_an_array_left_undone_is_free_once_the_queue_has_none_of_its_worker
     gone = given_up(study)
     assert [is_given_up(job, gone) for job in ("7_0", "7_1", "7", "8_0", "77_0")] == [True] * 3 + [False] * 2
     assert [e.job for e in workers.live()] == ["8_0"]
+
+
+def test_what_a_workers_successor_left_undone_is_free_too(tmp_path: Path) -> None:
+    """The job that a worker queued near its time limit was submitted by nobody who notes it."""
+    workers = array(tmp_path)
+    assert isinstance(workers.scheduler, Queue)
+    study, logs = workers.context.run, workers.context.logs
+    workers.submit(2)
+    for job in ("7_0", "31_0", "32"):  # SLURM's successor is an array of one, PBS's a single job.
+        samples_of(logs, job).touch()
+    workers.scheduler.jobs[:] = [Queued("x", "RUNNING", "", "another")]
+    workers.submit(1)
+    assert all(is_given_up(job, given_up(study)) for job in ("7_1", "31_0", "32"))
+
+
+def test_a_worker_that_never_gets_done_is_not_queued_for_ever(tmp_path: Path) -> None:
+    """Where the site does not requeue, each job is a first one to the scheduler."""
+    workers = array(tmp_path, site=SiteConfig(requeue=False, max_requeues=2))
+    assert isinstance(workers.scheduler, Queue)
+    workers.submit(2)
+    end = workers.script.read_text().partition('kill "$sampler" 2>/dev/null\n')[2]
+    assert "fi\n" in end
+    stand_in = f"logs={shlex.quote(str(workers.context.logs))} warned=1 rc=130 SLURM_ARRAY_TASK_ID=1 CANDOR_JOB=7_1\n"
+    shell = ["bash", "-c", f"{stand_in}sbatch() {{ echo queued; }}\n{end}"]
+
+    def ends() -> list[str]:
+        done = subprocess.run(shell, capture_output=True, text=True, check=False)
+        assert done.returncode == 130
+        return (done.stdout + done.stderr).splitlines()
+
+    said = [ends() for _ in range(3)]
+    assert said == [["queued"], ["queued"], ["candor: stopped after 2 continuations"]]
+    workers.scheduler.jobs.clear()
+    workers.submit(2)  # A person types the command again.
+    assert ends() == ["queued"]
 
 
 def test_a_job_is_not_taken_for_one_of_the_same_number_that_another_cluster_had(tmp_path: Path) -> None:

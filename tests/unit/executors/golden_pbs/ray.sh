@@ -38,6 +38,7 @@ sample >>"$samples"
 ( trap : USR1; while sleep 15; do sample; done ) >>"$samples" & sampler=$!
 host=$(getent hosts "$head" | awk '{print $1; exit}')
 address=${host:-$head}:$((20000 + job % 20000))
+temp=${RAY_TMPDIR:-/tmp}/candor-$UID-$job
 export RAY_AUTH_MODE=token RAY_AUTH_TOKEN=$(head -c 32 /dev/urandom | od -An -tx1 | tr -d ' \n')
 export RAY_gcs_rpc_server_reconnect_timeout_s=20 RAY_USAGE_STATS_ENABLED=0
 export RAY_ADDRESS=$address RAY_SYMMETRIC_RUN_CLUSTER_WAIT_TIMEOUT=300
@@ -48,7 +49,7 @@ warned= woken= child=
 trap 'warned=1 woken=1; kill -TERM "$(cat "$pid")"' USR1
 trap 'woken=1' TERM
 ( sleep 3480 & s=$!; trap 'kill $s' TERM; wait $s && kill -USR1 $$ ) & timer=$!
-  ray symmetric-run --address "$address" --min-nodes 1 --num-cpus=${NCPUS:-1} --temp-dir "/tmp/ray/$job" \
+  ray symmetric-run --address "$address" --min-nodes 1 --num-cpus=${NCPUS:-1} --temp-dir "$temp" \
   -- bash "$inside" & child=$!
 [ -z "$warned" ] || kill -TERM "$(cat "$pid")"
 while :; do
@@ -59,8 +60,11 @@ done
 kill "$timer" 2>/dev/null
 [ ! -f "$pid.rc" ] || rc=$(cat "$pid.rc")
 kill "$sampler" 2>/dev/null
+sample >>"$samples"
 rm -f "$pid" "$pid.rc" "$inside"
+[ "$rc" != 0 ] || rm -rf "$temp"
 if [ -n "$warned" ] && { [ "$rc" = 130 ] || [ "$rc" = 143 ]; } && [ "0" -lt 50 ]; then
-  (cd "$logs" && qsub ray.sh)
+  "${candor[@]}" cluster resubmit-allocation "$plan" "$logs/ray.sh"
 fi
+"${candor[@]}" cluster epilog "$plan" ray --job "$job"
 exit $rc

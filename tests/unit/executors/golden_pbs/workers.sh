@@ -49,6 +49,6 @@ done
 kill "$timer" 2>/dev/null
 kill "$sampler" 2>/dev/null
 if [ -n "$warned" ] && { [ "$rc" = 130 ] || [ "$rc" = 143 ]; } && [ "0" -lt 50 ]; then
-  (cd "$logs" && sed "s/^#PBS -J .*/export PBS_ARRAY_INDEX=${PBS_ARRAY_INDEX:-0}/" tune.sh | qsub)
+  { echo "$CANDOR_JOB" >>"$logs/tune-${PBS_ARRAY_INDEX:-0}.continued"; if [ "$(wc -l <"$logs/tune-${PBS_ARRAY_INDEX:-0}.continued")" -le 50 ]; then (cd "$logs" && sed "s/^#PBS -J .*/export PBS_ARRAY_INDEX=${PBS_ARRAY_INDEX:-0}/" tune.sh | qsub); else echo 'candor: stopped after 50 continuations' >&2; fi; }
 fi
 exit $rc
