@@ -167,3 +167,14 @@ def test_a_root_that_cannot_be_written_is_named(
     assert done.code == 2
     assert str(tmp_path / "file") in done.err
     assert "CANDOR_CACHE_ROOT" in done.err
+
+
+def test_cancelling_what_was_never_queued_asks_no_scheduler_and_says_how_it_ends(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cli("run", "toy", "-d", "small")
+    monkeypatch.setenv("PATH", "/nonexistent")
+    (run,) = json.loads(cli("status", "--json").out)
+    done = cli("cancel", run["run"])
+    assert (done.code, "Ctrl-C" in done.err, "No job of" in done.out) == (0, True, True), done
+    assert json.loads(cli("cancel", run["run"], "--json").out) == {"run": run["run"], "cancelled": {}}

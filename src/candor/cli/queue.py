@@ -134,6 +134,7 @@ def cancel(
 ) -> None:
     """Take the jobs of a run or a study off the queue of the cluster; what runs writes its checkpoint first."""
     from candor.executors.cancelling import cancel as cancel_run
+    from candor.executors.ledger import was_queued
     from candor.executors.scheduler import scheduler_here
     from candor.executors.worker_array import cancel_workers
     from candor.flow.run import find_run
@@ -146,7 +147,11 @@ def cancel(
         _tell_cancelled(told, f"No worker of {name}", {"study": name, "cancelled": workers}, as_json=as_json)
         return
     run = find_run(root, name)
-    ended = cancel_run(run, scheduler)
+    ended = cancel_run(run, scheduler) if was_queued(run) else {}
+    if not was_queued(run):  # A laptop has no scheduler that could be asked.
+        output.note(
+            f"{run.id} was never queued. A run inline or on Ray ends with Ctrl-C, or SIGTERM, where it goes on."
+        )
     told = f"{output.count(len(ended), 'task')} of {run.id}: {', '.join(ended)}" if ended else ""
     _tell_cancelled(told, f"No job of {run.id}", {"run": run.id, "cancelled": ended}, as_json=as_json)
 

@@ -64,6 +64,11 @@ class Jobs:
         return self._jobs
 
 
+def was_queued(run: Run) -> bool:
+    """Whether anything of a run was handed to a scheduler, as far as somebody noted, or was about to."""
+    return any(e["event"] in (SUBMITTING, SUBMITTED) for e in run.journal.read())
+
+
 def jobs_of(run: Run) -> Mapping[str, str]:
     """Task ID → the job it was last submitted as."""
     return Jobs(run).now()
