@@ -54,3 +54,24 @@ def test_the_tables_are_means_of_three_seeds_and_have_every_kind_of_rival(block:
     variants = {variant for _, _, variant in rows(block)}
     assert {"specialist", "baseline", "control", *STUDENTS} <= variants
     assert f"$ candor run kd --dataset {block} --seed 1,2,3" in PAGE.read_text("utf-8")
+
+
+@pytest.mark.parametrize("block", ["unsw_nb15", "cicids2017"])
+def test_flows_have_three_seeds_too_and_the_page_says_plainly_how_they_stand_against_trees(
+    block: str,
+) -> None:
+    variants = {variant for _, _, variant in rows(block)}
+    assert {"baseline", "control", *STUDENTS} <= variants
+    page = PAGE.read_text("utf-8")
+    text = page[page.index(f"<!-- {block}:begin -->") : page.index(f"<!-- {block}:end -->")]
+    assert f"$ candor run kd --dataset {block} --seed 1,2,3" in text
+    for metric in ("macro-F1", "AUC-PR"):
+        (line,) = (line for line in text.splitlines() if line.startswith(f"{metric}"))
+        ours, trees = (
+            re.search(r"our best, \S+ \S+ \(([\d.]+)\)", line),
+            re.search(r"boosted_trees \(([\d.]+)\)", line),
+        )
+        assert ours is not None
+        assert trees is not None
+        # The prose above the tables gives the same figures.
+        assert f"{ours[1]} against {trees[1]}" in page
