@@ -34,6 +34,7 @@ def resubmit(
     plan_path: Annotated[Path, typer.Argument(metavar="PLAN.JSON")],
     task_id: Annotated[str, typer.Argument(metavar="TASK")],
     script: Annotated[Path, typer.Argument(metavar="SCRIPT")],
+    at_most: Annotated[int, typer.Option("--at-most", help="Continuations.")] = 50,
 ) -> None:
     """Queue the successor of a job that its site does not let requeue; what waits for the job then waits for it."""
     from candor.executors.resubmit import resubmit as submit_again
@@ -44,7 +45,7 @@ def resubmit(
     plan = read_plan(plan_path)
     run = Run(session(ctx).settings.run_root / "runs" / plan.run_id)
     number = os.environ.get("SLURM_ARRAY_TASK_ID") or os.environ.get("PBS_ARRAY_INDEX") or ""
-    job = submit_again(plan, run, task_id, script, scheduler_here(30.0), number=number)
+    job = submit_again(plan, run, task_id, script, scheduler_here(30.0), number=number, at_most=at_most)
     output.say(f"{task_id} goes on as job {job}.")
 
 
@@ -53,6 +54,7 @@ def resubmit_allocation(
     ctx: typer.Context,
     plan_path: Annotated[Path, typer.Argument(metavar="PLAN.JSON")],
     script: Annotated[Path, typer.Argument(metavar="SCRIPT")],
+    at_most: Annotated[int, typer.Option("--at-most", help="Continuations.")] = 50,
 ) -> None:
     """Queue the successor of the allocation that runs a plan on Ray; whoever waits for it, and `cancel`, then know it."""
     from candor.executors.ray_allocation import go_on
@@ -61,7 +63,7 @@ def resubmit_allocation(
     from candor.flow.run import Run
 
     run = Run(session(ctx).settings.run_root / "runs" / read_plan(plan_path).run_id)
-    output.say(f"{run.id} goes on as job {go_on(run, script, scheduler_here(30.0))}.")
+    output.say(f"{run.id} goes on as job {go_on(run, script, scheduler_here(30.0), at_most=at_most)}.")
 
 
 @app.command("epilog")

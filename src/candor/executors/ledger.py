@@ -16,6 +16,8 @@ SUBMITTING = "jobs_submitting"
 SUBMITTED = "jobs_submitted"
 CANCELLED = "jobs_cancelled"
 _SHARED = "one allocation"
+#: How a job came to be that another one, near its time limit or silent, handed its task or tasks to.
+_CONTINUED = ("resubmitted", f"{_SHARED}, continued")
 
 
 def note_intent(run: Run, batch: Batch) -> None:
@@ -30,9 +32,10 @@ def note_submitted(run: Run, batch: Batch, job: str, *, how: str = "") -> dict[s
     return jobs
 
 
-def note_shared(run: Run, head: str, tasks: Iterable[str], job: str) -> None:
-    """Say that one job does many tasks."""
-    run.journal.append(SUBMITTED, head=head, jobs=dict.fromkeys([head, *tasks], job), how=_SHARED)
+def note_shared(run: Run, head: str, tasks: Iterable[str], job: str, *, continued: bool = False) -> None:
+    """Say that one job does many tasks, ``continued`` from another one that could not go on."""
+    how = _CONTINUED[1] if continued else _SHARED
+    run.journal.append(SUBMITTED, head=head, jobs=dict.fromkeys([head, *tasks], job), how=how)
 
 
 def element_jobs(job: str, elements: Mapping[int, str]) -> dict[str, str]:
@@ -74,10 +77,13 @@ def jobs_of(run: Run) -> Mapping[str, str]:
     return Jobs(run).now()
 
 
-def earlier_jobs_of(run: Run, task_id: str) -> list[str]:
-    """Every job that was submitted for a task, oldest first."""
-    events = (e for e in run.journal.read() if e["event"] == SUBMITTED)
-    return [e["jobs"][task_id] for e in events if task_id in e["jobs"]]
+def continuations_of(run: Run, task_id: str) -> int:
+    """How often a job handed the task on to a successor since a person submitted it last."""
+    found = 0
+    for event in run.journal.read():
+        if event["event"] == SUBMITTED and task_id in event["jobs"]:
+            found = found + 1 if event.get("how") in _CONTINUED else 0
+    return found
 
 
 def head_of(run: Run, task_id: str) -> str:
@@ -91,7 +97,9 @@ def head_of(run: Run, task_id: str) -> str:
 
 def allocation_of(run: Run, job: str) -> str:
     """Head of the allocation that ``job`` was, which names its request at the site; empty if it did one task."""
-    events = (e for e in run.journal.read() if e["event"] == SUBMITTED and e.get("how") == _SHARED)
+    events = (
+        e for e in run.journal.read() if e["event"] == SUBMITTED and e.get("how") in (_SHARED, _CONTINUED[1])
+    )
     return next((str(e["head"]) for e in events if job in e["jobs"].values()), "")
 
 

@@ -30,8 +30,6 @@ log = logging.getLogger(__name__)
 
 #: Names the job, its script, and the site's ``stages`` entry with its request.
 HEAD = "ray"
-#: With what the allocation queues its successor, so that whoever waits for it, and ``candor cancel``, know that one.
-SUCCESSOR = '"${candor[@]}" cluster resubmit-allocation "$plan" "$logs/ray.sh"'
 
 
 def script(executor: QueueExecutor, run: Run, *, nodes: int) -> str:
@@ -71,14 +69,14 @@ def render(context: ScriptContext, site: SiteConfig, *, nodes: int, words: Words
             *supervised(
                 "\n".join(ray),
                 warning=words.warning(site, request),
-                stop='kill -TERM "$(cat "$pid")"',
+                stop=_STOP,
             ),
             '[ ! -f "$pid.rc" ] || rc=$(cat "$pid.rc")',
             'kill "$sampler" 2>/dev/null',
             'sample >>"$samples"',
-            'rm -f "$pid" "$pid.rc" "$inside"',
+            'rm -f "$pid" "$pid.rc" "$pid.stop" "$inside"',
             '[ "$rc" != 0 ] || rm -rf "$temp"',  # Else Ray's own logs may tell why.
-            *again(site, words, SUCCESSOR),
+            *again(site, words, _successor(site)),
             f'"${{candor[@]}}" cluster epilog "$plan" {HEAD} --job "$job"',
             "exit $rc",
             "",
@@ -86,6 +84,13 @@ def render(context: ScriptContext, site: SiteConfig, *, nodes: int, words: Words
     )
 
 
+def _successor(site: SiteConfig) -> str:
+    """With what the allocation queues the next one, so that whoever waits for it, and ``candor cancel``, know that one."""
+    return f'"${{candor[@]}}" cluster resubmit-allocation "$plan" "$logs/{HEAD}.sh" --at-most {site.max_requeues}'
+
+
+#: Stops the plan; also one that is only about to start, and has no number yet.
+_STOP = 'touch "$pid.stop"; kill -TERM "$(cat "$pid" 2>/dev/null)" 2>/dev/null'
 _SETUP = [
     "host=$(getent hosts \"$head\" | awk '{print $1; exit}')",
     # Jobs whose numbers differ share no port.
@@ -97,9 +102,10 @@ _SETUP = [
     # While it waits for the other nodes, symmetric-run calls ray.init() without an address: it must find its own cluster.
     "export RAY_ADDRESS=$address RAY_SYMMETRIC_RUN_CLUSTER_WAIT_TIMEOUT=300",
     "pid=$logs/ray-$job.pid inside=$logs/ray-$job.inside",
+    'rm -f "$pid.stop"',  # Of an earlier start of this job, whose node went down.
     # symmetric-run takes words, not shell; its own exit code is not the plan's.
     "printf '%s\\n' \"$(declare -p candor plan pid address)\" \\",
-    '  \'"${candor[@]}" task run-plan "$plan" --on ray --address "$address" & echo $! >"$pid"; wait $!; echo $? >"$pid.rc"; exit "$(cat "$pid.rc")"\' >"$inside"',
+    '  \'"${candor[@]}" task run-plan "$plan" --on ray --address "$address" & echo $! >"$pid"; [ ! -e "$pid.stop" ] || kill -TERM $!; wait $!; echo $? >"$pid.rc"; exit "$(cat "$pid.rc")"\' >"$inside"',
 ]
 
 
@@ -180,19 +186,19 @@ def _anew(executor: QueueExecutor, run: Run, todo: Sequence[str], silence: Silen
 def go_on(run: Run, script: Path, scheduler: Scheduler, *, at_most: int = 50) -> str:
     """Queue the allocation's successor, from inside the allocation; its job. What is published is not redone.
 
-    Raises SchedulerError if the run had ``at_most`` allocations already.
+    Raises SchedulerError if that was done ``at_most`` times already since a person submitted the run.
     """
     with key_lock(run.path / scheduler.words.scheduler / "submit.lock"):
-        if len(ledger.earlier_jobs_of(run, HEAD)) > at_most:
+        if ledger.continuations_of(run, HEAD) >= at_most:
             raise SchedulerError(
-                f"{run.id} is not finished after {at_most} allocations",
+                f"{run.id} is not finished after {at_most} continuations (max_requeues)",
                 hint=f"Give it more time: --site-set stages.{HEAD}.time_limit_min=...",
             )
         before = ledger.jobs_of(run)
         tasks = [task for task, job in before.items() if job == before.get(HEAD) and task != HEAD]
         ledger.note_intent(run, Batch({0: HEAD}))
         job = scheduler.submit(script)
-        ledger.note_shared(run, HEAD, tasks, job)
+        ledger.note_shared(run, HEAD, tasks, job, continued=True)
     return job
 
 

@@ -32,15 +32,16 @@ def resubmit(
         number: of the task's element, if the script is that of an array.
         instead_of: the old job; None is returned if the task has another one by now.
 
-    Raises SchedulerError if the task was submitted ``at_most`` times already without being finished.
+    Raises SchedulerError if that was done ``at_most`` times already since a person submitted the task.
     """
     with key_lock(run.path / scheduler.words.scheduler / "submit.lock"):
         if instead_of and ledger.jobs_of(run).get(task_id) != instead_of:
             return None
-        if len(ledger.earlier_jobs_of(run, task_id)) > at_most:
+        if ledger.continuations_of(run, task_id) >= at_most:
+            stage = plan.task(task_id).stage
             raise SchedulerError(
-                f"{task_id} is not finished after {at_most} jobs",
-                hint="Give it more time: --site-set stages.STAGE.time_limit_min=...",
+                f"{task_id} is not finished after {at_most} continuations (max_requeues)",
+                hint=f"Give it more time: --site-set stages.{stage}.time_limit_min=...",
             )
         batch = Batch({int(number or 0): task_id})
         ledger.note_intent(run, batch)

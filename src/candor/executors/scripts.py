@@ -216,7 +216,7 @@ def supervised(
         "trap 'woken=1' TERM",
         *warning,
         f"{command} & child=$!",
-        f'[ -z "$warned" ] || {stop}',  # The warning came before there was anything to stop.
+        f'[ -z "$warned" ] || {{ {stop}; }}',  # The warning came before there was anything to stop.
         "while :; do",
         "  woken=",
         '  wait "$child"; rc=$?',
@@ -241,7 +241,8 @@ def again(site: SiteConfig, words: Words, successor: str) -> list[str]:
 
 
 def _end(site: SiteConfig, words: Words) -> list[str]:
-    resubmit = '"${candor[@]}" cluster resubmit "$plan" "$task" "$script"' + words.handed_over
+    resubmit = f'"${{candor[@]}}" cluster resubmit "$plan" "$task" "$script" --at-most {site.max_requeues}'
+    resubmit += words.handed_over
     lines = [f"  {resubmit}"]
     if site.requeue and words.requeue:
         lines = [

@@ -100,7 +100,7 @@ _COMMANDS = {
 _ENDS = {
     "task": lambda site: _end(site, SBATCH),
     "workers": lambda site: again(site, SBATCH, SBATCH.successor("tune")),
-    "allocation": lambda site: again(site, SBATCH, ray_allocation.SUCCESSOR),
+    "allocation": lambda site: again(site, SBATCH, ray_allocation._successor(site)),
 }
 
 
@@ -131,6 +131,28 @@ def test_a_warning_that_comes_before_the_command_stops_it_too(tmp_path: Path) ->
     text = "\n".join([*supervised("sleep 600", warning=["kill -USR1 $$"]), "echo $warned $rc"])
     done = subprocess.run(["bash", "-c", text], capture_output=True, text=True, check=True, timeout=LIMIT_S)
     assert done.stdout.split() == ["1", "143"]
+
+
+@pytest.mark.parametrize("early", [True, False])
+def test_a_warning_stops_the_plan_on_ray_whether_or_not_it_has_begun(tmp_path: Path, early: bool) -> None:
+    """Ray takes its time to start: the plan's process may have no number yet."""
+    stop = ray_allocation._STOP
+    text = "\n".join(
+        [
+            "logs=. job=7 head=localhost plan=plan candor=(sh -c 'touch begun; exec sleep 600')",
+            *ray_allocation._SETUP,
+            *(
+                [stop, 'bash "$inside"']
+                if early
+                else ['bash "$inside" & while [ ! -e begun ]; do sleep 0.05; done', stop, "wait $!"]
+            ),
+            "echo ended with $?",
+        ]
+    )
+    done = subprocess.run(
+        ["bash", "-c", text], cwd=tmp_path, capture_output=True, text=True, check=True, timeout=LIMIT_S
+    )
+    assert done.stdout.split()[-1] == "143"
 
 
 def test_paths_with_odd_characters_reach_the_shell_whole() -> None:

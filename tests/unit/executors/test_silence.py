@@ -17,6 +17,7 @@ from candor.executors.batches import Batch
 from candor.executors.cancelling import cancel
 from candor.executors.queue import QueueExecutor
 from candor.executors.queue_status import silent_word
+from candor.executors.resubmit import resubmit
 from candor.executors.scheduler import Accounted, Queued
 from candor.executors.scripts import job_name
 from candor.executors.silence import Silence, Silences, find_silent, last_heard, samples_of
@@ -293,8 +294,28 @@ def test_an_allocation_that_never_gets_done_is_not_queued_for_ever(kit: Kit) -> 
     script = run.path / "slurm/ray.sh"
     ray_allocation.go_on(run, script, slurm, at_most=2)
     ray_allocation.go_on(run, script, slurm, at_most=2)
-    with pytest.raises(SchedulerError, match=r"stages.ray.time_limit_min|not finished after 2"):
+    with pytest.raises(SchedulerError, match="not finished after 2") as refused:
         ray_allocation.go_on(run, script, slurm, at_most=2)
+    assert "stages.ray.time_limit_min" in str(refused.value)
+    # A person submits it again: that is a new beginning.
+    slurm.queued.clear()
+    ray_allocation.submit(executor, plan, run, ["left"], nodes=1)
+    ray_allocation.go_on(run, script, slurm, at_most=2)
+
+
+def test_a_task_is_handed_on_as_often_as_the_site_says_and_anew_once_a_person_submits_it(kit: Kit) -> None:
+    plan = toy_plan()
+    run, slurm = kit.open(plan), Cluster()
+    script = run.path / "slurm/left.sh"
+    script.parent.mkdir(parents=True)
+    script.touch()
+    for _ in range(2):
+        ledger.note_submitted(run, Batch({0: "left"}), "1")
+        resubmit(plan, run, "left", script, slurm, at_most=2)
+        resubmit(plan, run, "left", script, slurm, at_most=2)
+        with pytest.raises(SchedulerError, match=r"not finished after 2 .*") as refused:
+            resubmit(plan, run, "left", script, slurm, at_most=2)
+        assert "stages.number.time_limit_min" in str(refused.value)
 
 
 def test_a_job_of_the_same_number_that_does_something_else_is_not_the_runs(kit: Kit) -> None:

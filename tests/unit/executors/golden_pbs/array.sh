@@ -41,7 +41,7 @@ warned= woken= child=
 trap 'warned=1 woken=1; kill -TERM $child 2>/dev/null' USR1
 trap 'woken=1' TERM
 "${candor[@]}" task run "$plan" "$task" & child=$!
-[ -z "$warned" ] || kill -TERM $child 2>/dev/null
+[ -z "$warned" ] || { kill -TERM $child 2>/dev/null; }
 while :; do
   woken=
   wait "$child"; rc=$?
@@ -50,7 +50,7 @@ done
 kill "$sampler" 2>/dev/null
 sample >>"$samples"
 if [ -n "$warned" ] && { [ "$rc" = 130 ] || [ "$rc" = 143 ]; }; then
-  "${candor[@]}" cluster resubmit "$plan" "$task" "$script" && rc=0
+  "${candor[@]}" cluster resubmit "$plan" "$task" "$script" --at-most 50 && rc=0
 fi
 "${candor[@]}" cluster epilog "$plan" "$task" --job "$CANDOR_JOB"
 exit $rc

@@ -43,15 +43,16 @@ export RAY_AUTH_MODE=token RAY_AUTH_TOKEN=$(head -c 32 /dev/urandom | od -An -tx
 export RAY_gcs_rpc_server_reconnect_timeout_s=20 RAY_USAGE_STATS_ENABLED=0
 export RAY_ADDRESS=$address RAY_SYMMETRIC_RUN_CLUSTER_WAIT_TIMEOUT=300
 pid=$logs/ray-$job.pid inside=$logs/ray-$job.inside
+rm -f "$pid.stop"
 printf '%s\n' "$(declare -p candor plan pid address)" \
-  '"${candor[@]}" task run-plan "$plan" --on ray --address "$address" & echo $! >"$pid"; wait $!; echo $? >"$pid.rc"; exit "$(cat "$pid.rc")"' >"$inside"
+  '"${candor[@]}" task run-plan "$plan" --on ray --address "$address" & echo $! >"$pid"; [ ! -e "$pid.stop" ] || kill -TERM $!; wait $!; echo $? >"$pid.rc"; exit "$(cat "$pid.rc")"' >"$inside"
 warned= woken= child=
-trap 'warned=1 woken=1; kill -TERM "$(cat "$pid")"' USR1
+trap 'warned=1 woken=1; touch "$pid.stop"; kill -TERM "$(cat "$pid" 2>/dev/null)" 2>/dev/null' USR1
 trap 'woken=1' TERM
 ( sleep 3480 & s=$!; trap 'kill $s' TERM; wait $s && kill -USR1 $$ ) & timer=$!
   ray symmetric-run --address "$address" --min-nodes 1 --num-cpus=${NCPUS:-1} --temp-dir "$temp" \
   -- bash "$inside" & child=$!
-[ -z "$warned" ] || kill -TERM "$(cat "$pid")"
+[ -z "$warned" ] || { touch "$pid.stop"; kill -TERM "$(cat "$pid" 2>/dev/null)" 2>/dev/null; }
 while :; do
   woken=
   wait "$child"; rc=$?
@@ -61,10 +62,10 @@ kill "$timer" 2>/dev/null
 [ ! -f "$pid.rc" ] || rc=$(cat "$pid.rc")
 kill "$sampler" 2>/dev/null
 sample >>"$samples"
-rm -f "$pid" "$pid.rc" "$inside"
+rm -f "$pid" "$pid.rc" "$pid.stop" "$inside"
 [ "$rc" != 0 ] || rm -rf "$temp"
 if [ -n "$warned" ] && { [ "$rc" = 130 ] || [ "$rc" = 143 ]; } && [ "0" -lt 50 ]; then
-  "${candor[@]}" cluster resubmit-allocation "$plan" "$logs/ray.sh"
+  "${candor[@]}" cluster resubmit-allocation "$plan" "$logs/ray.sh" --at-most 50
 fi
 "${candor[@]}" cluster epilog "$plan" ray --job "$job"
 exit $rc

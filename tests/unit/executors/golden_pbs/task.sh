@@ -40,7 +40,7 @@ trap 'warned=1 woken=1; kill -TERM $child 2>/dev/null' USR1
 trap 'woken=1' TERM
 ( sleep 28680 & s=$!; trap 'kill $s' TERM; wait $s && kill -USR1 $$ ) & timer=$!
 "${candor[@]}" task run "$plan" "$task" & child=$!
-[ -z "$warned" ] || kill -TERM $child 2>/dev/null
+[ -z "$warned" ] || { kill -TERM $child 2>/dev/null; }
 while :; do
   woken=
   wait "$child"; rc=$?
@@ -50,7 +50,7 @@ kill "$timer" 2>/dev/null
 kill "$sampler" 2>/dev/null
 sample >>"$samples"
 if [ -n "$warned" ] && { [ "$rc" = 130 ] || [ "$rc" = 143 ]; }; then
-  "${candor[@]}" cluster resubmit "$plan" "$task" "$script" && rc=0
+  "${candor[@]}" cluster resubmit "$plan" "$task" "$script" --at-most 50 && rc=0
 fi
 "${candor[@]}" cluster epilog "$plan" "$task" --job "$CANDOR_JOB"
 exit $rc

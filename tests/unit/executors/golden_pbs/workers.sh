@@ -40,7 +40,7 @@ trap 'warned=1 woken=1; kill -TERM $child 2>/dev/null' USR1
 trap 'woken=1' TERM
 ( sleep 28680 & s=$!; trap 'kill $s' TERM; wait $s && kill -USR1 $$ ) & timer=$!
 "${candor[@]}" tune-worker "$study" --worker "${PBS_ARRAY_INDEX:-0}" & child=$!
-[ -z "$warned" ] || kill -TERM $child 2>/dev/null
+[ -z "$warned" ] || { kill -TERM $child 2>/dev/null; }
 while :; do
   woken=
   wait "$child"; rc=$?
