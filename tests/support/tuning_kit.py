@@ -8,6 +8,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from waiting import wait_until
+
 from candor.learn.tuning.search import Outcome, Searcher
 from candor.learn.tuning.spaces import Choice, Integer, Space, Uniform, Value
 from candor.learn.tuning.study import Study, StudyInfo
@@ -64,6 +66,12 @@ def fragile(values: dict[str, Value], report: Report) -> Outcome:
 
 def slow(values: dict[str, Value], report: Report) -> Outcome:
     time.sleep(random.random() * 0.05)
+    return bowl(values, report)
+
+
+def both_begun(path: Path, values: dict[str, Value], report: Report) -> Outcome:
+    """Ends only beside another trial."""
+    wait_until(lambda: len(Study(path).trials()) == 2, "another trial beside this one")
     return bowl(values, report)
 
 

@@ -42,9 +42,23 @@ def tune(
         str, typer.Option("--variant", help="Variant whose settings are searched.")
     ] = "student",
     prune: Annotated[
-        str, typer.Option("--prune", metavar="none|median|asha", help="Stop poor trials early.")
-    ] = "median",
-    at_most: Annotated[int, typer.Option("--max-concurrent", min=1, help="Trials at a time.")] = 1,
+        str,
+        typer.Option(
+            "--prune",
+            metavar="none|median|asha",
+            help="Stop poor trials early.",
+            show_default="asha on Ray, else median",
+        ),
+    ] = "",
+    at_most: Annotated[
+        int | None,
+        typer.Option(
+            "--max-concurrent",
+            min=1,
+            help="Trials at a time.",
+            show_default="as many as Ray has room for, else 1",
+        ),
+    ] = None,
     cpus: Annotated[
         float, typer.Option("--cpus", min=0.1, help="Processors for a trial (ray, slurm, pbs).")
     ] = 1,
@@ -73,6 +87,7 @@ def tune(
     from candor.learn.tuning.study import Study, StudyInfo, check_searched_alike, open_study
 
     state = session(ctx)
+    prune = prune or ("asha" if on == "ray" else "median")
     if prune not in _PRUNERS:
         raise ConfigError(
             f"no way of pruning called '{prune}'", place="--prune", hint=f"Choose {', '.join(_PRUNERS)}."
@@ -113,7 +128,7 @@ def tune(
 
 
 def _print_script(
-    state: Session, info: StudyInfo, where: executors.Where, *, at_most: int, cpus: float, gpus: float
+    state: Session, info: StudyInfo, where: executors.Where, *, at_most: int | None, cpus: float, gpus: float
 ) -> None:
     from candor.cli import tune_queue
 
@@ -122,7 +137,7 @@ def _print_script(
             "there is no script to print", place="--dry-run", hint="Scripts are for --on slurm and --on pbs."
         )
     array = tune_queue.array_of(state, info, where, cpus=cpus, gpus=gpus)
-    sys.stdout.write(array.text(min(at_most, info.trials)))
+    sys.stdout.write(array.text(min(at_most or 1, info.trials)))
     output.note("Nothing was submitted.")
 
 
@@ -169,19 +184,19 @@ def _refuse_what_no_plan_has(state: Session, info: StudyInfo) -> None:
 
 
 def _search(
-    state: Session, study: Study, where: executors.Where, *, at_most: int, cpus: float, gpus: float
+    state: Session, study: Study, where: executors.Where, *, at_most: int | None, cpus: float, gpus: float
 ) -> bool:
     """Whether the search came to its end; what was only queued has not."""
     from candor.cli.trials import TrialRuns, WorkerJob, work_in_parallel
     from candor.flow.workers import LocalWorkers
     from candor.learn.tuning.search import Searcher
 
-    info = study.info()
+    info, workers = study.info(), at_most or 1
     if where.on in executors.QUEUES:
         from candor.cli import tune_queue
 
         array = tune_queue.array_of(state, info, where, cpus=cpus, gpus=gpus)
-        return tune_queue.search(array, study, where, at_most=at_most, told=_tell(info))
+        return tune_queue.search(array, study, where, at_most=workers, told=_tell(info))
     runs = TrialRuns(state.workload, info)
     if where.on == "ray":
         from candor.executors.ray_cluster import connected
@@ -192,10 +207,10 @@ def _search(
             search_on_ray(
                 study, runs, at_most=at_most, resources=TrialResources(cpus, gpus), on_trial=_tell(info)
             )
-    elif at_most == 1:
+    elif workers == 1:
         Searcher(study, runs, on_trial=_tell(info)).run()
     else:
-        work_in_parallel([WorkerJob(state.workload, study.path, n) for n in range(at_most)], LocalWorkers())
+        work_in_parallel([WorkerJob(state.workload, study.path, n) for n in range(workers)], LocalWorkers())
     return True
 
 

@@ -47,6 +47,7 @@ class _Call:
         os.environ.update(self.environment)
         space = self.study.info().space
         record = self.study.claim(values)
+        self.study.repeated(values)
         curve: list[tuple[int, float]] = []
         started = time.monotonic()
 
@@ -69,14 +70,14 @@ def search_on_ray(
     study: Study,
     run_trial: RunTrial,
     *,
-    at_most: int,
+    at_most: int | None,
     resources: TrialResources,
     on_trial: Callable[[TrialRecord], None] = lambda record: None,
 ) -> None:
     """Run the study's missing trials. This process must be connected to Ray.
 
     Args:
-        at_most: trials at a time.
+        at_most: trials at a time; None: as many as the cluster has room for.
         on_trial: told of every trial at the end.
 
     Raises ConfigError if another process searches the study on Ray, or no node has the GPUs of a trial.
@@ -103,10 +104,21 @@ def _within_reach(wanted: TrialResources) -> TrialResources:
     return TrialResources(min(wanted.cpus, most["CPU"]), wanted.gpus)
 
 
+def _room_for(resources: TrialResources) -> int:
+    """How many trials the cluster has processors and GPUs for at a time."""
+    import ray
+
+    there = ray.cluster_resources()  # type: ignore[no-untyped-call]
+    room = there.get("CPU", 1.0) / resources.cpus
+    if resources.gpus:
+        room = min(room, there.get("GPU", 0.0) / resources.gpus)
+    return max(1, int(room))
+
+
 def _search(
     study: Study,
     run_trial: RunTrial,
-    at_most: int,
+    at_most: int | None,
     resources: TrialResources,
     on_trial: Callable[[TrialRecord], None],
 ) -> None:
@@ -120,16 +132,15 @@ def _search(
     if missing <= 0:
         return
     call = _Call(study, run_trial, travelling(os.environ, forwarded(os.environ)))
-    lost = [t for t in before if t.state == "running"]
-    for trial in lost:
-        (study.path / "trials" / f"{trial.number}.json").unlink()
+    lost = study.set_aside_running()
+    at_once = at_most or min(_room_for(resources), missing)
     with tempfile.TemporaryDirectory(prefix="candor-tune-") as folder:
         tuner = tune.Tuner(
             tune.with_resources(call.__call__, {"CPU": resources.cpus, "GPU": resources.gpus}),
             tune_config=tune.TuneConfig(
                 metric=info.space.metric,
                 mode=info.space.mode,
-                search_alg=ConcurrencyLimiter(_optuna_search(study, before, lost), max_concurrent=at_most),
+                search_alg=ConcurrencyLimiter(_optuna_search(study, before, lost), max_concurrent=at_once),
                 scheduler=_scheduler(info, before),
                 num_samples=missing,
                 reuse_actors=True,  # A worker takes seconds to start and to import what a trial needs.
@@ -142,7 +153,7 @@ def _search(
             ),
         )
         tuner.fit()
-    known = {t.number for t in before} - {t.number for t in lost}
+    known = {t.number for t in before if t.state != "running"}
     for record in study.trials():
         if record.number not in known:
             on_trial(_settled(study, record))

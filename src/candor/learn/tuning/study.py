@@ -21,6 +21,7 @@ import yaml
 from pydantic import ValidationError
 
 from candor.config.base import Config
+from candor.config.fingerprint import digest
 from candor.config.layers import Layer, merge, nearest
 from candor.errors import ConfigError, NotFound
 from candor.flow.storage import write_atomic
@@ -130,6 +131,25 @@ class Study:
                 record = TrialRecord(number=number, values=values)
                 self.write(record)
                 return record
+
+    def set_aside_running(self) -> list[TrialRecord]:
+        """Trials that say running though nobody works on the study, by number; their numbers are free again.
+
+        Their values are kept, also by a second search that is killed before it repeats them, until ``repeated`` is told.
+        """
+        for trial in self.trials():
+            if trial.state == "running":
+                (self.path / "trials" / f"{trial.number}.json").rename(self._aside(trial.values))
+        aside = (self.path / "trials").glob("*.lost")
+        found = [TrialRecord.model_validate_json(path.read_bytes()) for path in aside]
+        return sorted(found, key=lambda t: t.number)
+
+    def repeated(self, values: dict[str, Value]) -> None:
+        """A new record has the values of a trial that was set aside, if there was one."""
+        self._aside(values).unlink(missing_ok=True)
+
+    def _aside(self, values: dict[str, Value]) -> Path:
+        return self.path / "trials" / f"{digest(values)[:16]}.lost"
 
     def trials(self) -> list[TrialRecord]:
         """All readable records, by number."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 from ray_slots import three_slots
-from tuning_kit import bowl, fragile, info, unhurried_bowl
+from tuning_kit import both_begun, bowl, fragile, info, unhurried_bowl
 from waiting import LIMIT_S
 from wandb_server import served_to_client
 
@@ -29,7 +30,7 @@ def cluster() -> Iterator[None]:
         yield
 
 
-def search(study: Study, run_trial: object, at_most: int = 2) -> list[TrialRecord]:
+def search(study: Study, run_trial: object, at_most: int | None = 2) -> list[TrialRecord]:
     from candor.learn.tuning.on_ray import TrialResources, search_on_ray
 
     told: list[TrialRecord] = []
@@ -65,6 +66,13 @@ def test_a_trial_that_was_under_way_is_repeated_with_its_values(tmp_path: Path) 
     search(study, bowl)
     assert [t.state for t in study.trials()] == ["complete", "complete"]
     assert values in [t.values for t in study.trials()]
+    assert study.set_aside_running() == []  # It waits to be repeated no longer.
+
+
+def test_unless_told_how_many_as_many_trials_go_at_a_time_as_there_is_room_for(tmp_path: Path) -> None:
+    study = open_study(tmp_path, info(2))
+    search(study, partial(both_begun, study.path), at_most=None)
+    assert [t.state for t in study.trials()] == ["complete", "complete"]
 
 
 def test_asha_stops_poor_trials_and_wandb_is_shown_which(
