@@ -34,7 +34,9 @@ def resubmit(
     plan_path: Annotated[Path, typer.Argument(metavar="PLAN.JSON")],
     task_id: Annotated[str, typer.Argument(metavar="TASK")],
     script: Annotated[Path, typer.Argument(metavar="SCRIPT")],
-    at_most: Annotated[int, typer.Option("--at-most", help="Continuations.")] = 50,
+    at_most: Annotated[
+        int, typer.Option("--at-most", help="Continuations since a person submitted it (max_requeues).")
+    ] = 50,
 ) -> None:
     """Queue the successor of a job that its site does not let requeue; what waits for the job then waits for it."""
     from candor.executors.resubmit import resubmit as submit_again
@@ -54,7 +56,9 @@ def resubmit_allocation(
     ctx: typer.Context,
     plan_path: Annotated[Path, typer.Argument(metavar="PLAN.JSON")],
     script: Annotated[Path, typer.Argument(metavar="SCRIPT")],
-    at_most: Annotated[int, typer.Option("--at-most", help="Continuations.")] = 50,
+    at_most: Annotated[
+        int, typer.Option("--at-most", help="Continuations since a person submitted it (max_requeues).")
+    ] = 50,
 ) -> None:
     """Queue the successor of the allocation that runs a plan on Ray; whoever waits for it, and `cancel`, then know it."""
     from candor.executors.ray_allocation import go_on
