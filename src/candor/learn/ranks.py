@@ -13,7 +13,7 @@ import sys
 import tempfile
 import traceback
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
@@ -27,6 +27,7 @@ from lightning.fabric.plugins.environments.cluster_environment import ClusterEnv
 
 from candor.errors import ConfigError, StageFailed
 from candor.flow.stage import Inputs, Output, Result, Stage
+from candor.flow.storage import write_atomic
 
 #: Seconds that the others have to end after the first one did.
 _END_S = 30.0
@@ -118,20 +119,24 @@ def together(
         others, wait_s = _Others(Path(folder), (stage, config, inputs, out.scratch), processes, device), 0.0
         try:
             others.start()
-            with _member(Path(folder), Rank(0, processes), device):
-                result = _blaming(others, lambda: stage(config, inputs, out))
+            with ExitStack() as group:
+                with _blaming(others):
+                    group.enter_context(_member(Path(folder), Rank(0, processes), device))
+                # Before this process leaves the group: the others that are well fail by that alone.
+                with _blaming(others):
+                    result = stage(config, inputs, out)
             wait_s = _END_S
             return result
         finally:
             others.end(wait_s)
 
 
-def _blaming(others: _Others, work: Callable[[], Result]) -> Result:
-    """``work``, whose error is another process's where that ended before it: the first one then waits for it in vain."""
+@contextmanager
+def _blaming(others: _Others) -> Iterator[None]:
+    """An error in here is another process's where that ended before: the first one joined it, or waited for it, in vain."""
     try:
-        return work()
+        yield
     except Exception as e:
-        # Before this process leaves the group: the others that are well fail by that alone.
         failed = others.failure()
         if failed:
             raise StageFailed(failed) from e
@@ -167,15 +172,14 @@ class _Others:
 
     def failure(self) -> str:
         """What the first of them to fail said; "" if none did."""
+        # Those that were well fail too, as soon as one is gone.
+        words = sorted(self._folder.glob("*.err"), key=lambda path: path.stat().st_mtime_ns)
+        for path in words:
+            return f"process {path.stem} of {self._of} that trained together failed: {path.read_text()}"
         for number, process in enumerate(self._processes, 1):
-            words, said = self._folder / f"{number}.err", ""
-            if words.is_file():
-                said = words.read_text()
-            else:
-                process.join(1.0)  # A process that was killed leaves no word.
-                said = f"exit code {process.exitcode}" if process.exitcode else ""
-            if said:
-                return f"process {number} of {self._of} that trained together failed: {said}"
+            process.join(1.0)  # A process that was killed leaves no word.
+            if process.exitcode:
+                return f"process {number} of {self._of} that trained together failed: exit code {process.exitcode}"
         return ""
 
     def end(self, wait_s: float) -> None:
@@ -207,7 +211,7 @@ def _serve(
         except BaseException as e:
             # Said before this process leaves the group, by which the first one fails.
             said = f"{type(e).__name__}: {' '.join(str(e).split())[:300]}"
-            (folder / f"{me.number}.err").write_text(said)
+            write_atomic(folder / f"{me.number}.err", said)
             traceback.print_exc()
             sys.exit(1)
 

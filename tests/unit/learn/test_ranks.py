@@ -10,6 +10,7 @@ import pytest
 import torch
 from rank_stages import agrees, fails_in_the_first, fails_in_the_second
 from tiny_world import output
+from waiting import wait_until
 
 from candor.errors import ConfigError, StageFailed
 from candor.flow.stage import Inputs, Result, Stage
@@ -48,6 +49,24 @@ def test_what_another_process_died_of_is_told(tmp_path: Path) -> None:
     with pytest.raises(StageFailed, match=r"process 1 of 2 .* only the second process sees is full"):
         run(fails_in_the_second, tmp_path, 2)
     assert rank() == Rank(0, 1)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_what_another_process_died_of_is_told_also_where_the_first_had_not_joined_it_yet(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    join = torch.distributed.init_process_group
+
+    def late(*args: object, store: torch.distributed.Store, **more: object) -> None:
+        join(*args, store=store, **more)
+        wait_until((Path(store.path).parent / "1.err").exists, "the end of the second")
+        torch.distributed.destroy_process_group()
+        raise RuntimeError("connection refused")
+
+    monkeypatch.setattr(torch.distributed, "init_process_group", late)
+    with pytest.raises(StageFailed, match=r"process 1 of 2 .* only the second process sees is full"):
+        run(fails_in_the_second, tmp_path, 2)
 
 
 @pytest.mark.slow
