@@ -10,6 +10,7 @@ from pathlib import Path
 from waiting import wait_until
 
 from candor.errors import DataError
+from candor.executors.ray_task import Board
 
 
 def square(number: int) -> int:
@@ -63,3 +64,12 @@ def note(part: Note) -> str:
         time.sleep(0.02)
     (part.folder / f"{part.name}.ended").write_text(str(time.time()))
     return part.name
+
+
+class SlowBoard(Board):
+    """Answers later than anybody waits for it at a time."""
+
+    def news(self) -> dict[str, tuple[bool, tuple[float, float, str] | None]]:
+        told = super().news()
+        time.sleep(0.5)
+        return told

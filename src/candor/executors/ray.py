@@ -77,6 +77,7 @@ class RayExecutor:
     name: str = "ray"
     _open: dict[Any, RayJob] = field(default_factory=dict, init=False)
     _shown: set[str] = field(default_factory=set, init=False)
+    _asked: Any = field(default=None, init=False)
 
     def submit(self, plan: Plan, run: Run, task_id: str, after: Sequence[Job]) -> RayJob:
         """Hand the task to Ray, which starts it when those in ``after`` ended and there is room.
@@ -211,10 +212,16 @@ class RayExecutor:
     def _show_news(self) -> None:
         if self._board is None:
             return
+        if self._asked is None:
+            self._asked = self._board.news.remote()
         try:
-            news = ray.get(self._board.news.remote(), timeout=_LOOK_EVERY_S)
-        except (RayError, GetTimeoutError):  # Still starting, or lost: a run goes on without bars.
+            news = ray.get(self._asked, timeout=_LOOK_EVERY_S)
+        except GetTimeoutError:  # Its answer is awaited further: the board tells everything once.
             return
+        except RayError:  # Lost: a run goes on without bars.
+            self._asked = None
+            return
+        self._asked = None
         tasks = {job.task_id: job.plan for job in self._open.values()}
         for task_id, (began, got) in news.items():
             if began and task_id in tasks and task_id not in self._shown:

@@ -81,15 +81,21 @@ def held_until(kit: Kit, true: Callable[[], object], what: str) -> Iterator[None
     assert not missed, missed
 
 
+@pytest.mark.parametrize("slow", [False, True])
 def test_the_person_who_waits_sees_every_running_task_progress(
-    kit: Kit, platform: Platform, monkeypatch: pytest.MonkeyPatch
+    kit: Kit, platform: Platform, monkeypatch: pytest.MonkeyPatch, slow: bool
 ) -> None:
+    import ray
+    from ray_parts import SlowBoard
+
     from candor.executors.ray import RayExecutor
 
     monkeypatch.setenv("TOY_HOLD", "2")
     plan = render("x", [TaskSpec(f"n{i}", "number", 1, NumberConfig(value=i)) for i in range(2)])
     heard = Heard()
     executor = RayExecutor(kit.store, ToyWorkload().stages, JsonlRecorder, heard)
+    if slow:
+        executor.__dict__["_board"] = ray.remote(SlowBoard).options(num_cpus=0).remote()
 
     def both() -> bool:
         # Which step is no matter: words that follow each other closely are dropped.
