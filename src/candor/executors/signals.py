@@ -29,11 +29,15 @@ def stop_on_sigterm() -> Iterator[None]:
         yield
         return
     owner = os.getpid()
+    dropping: list[bool] = []
 
     def stop(signum: int, frame: FrameType | None) -> None:
         if os.getpid() != owner:  # A forked worker inherited this handler; for it SIGTERM just means the end.
             signal.signal(signum, signal.SIG_DFL)
             os.kill(os.getpid(), signum)
+            return
+        if dropping:  # In the hook below it would be dropped too.
+            threading.Timer(_AGAIN_S, _interrupt).start()
             return
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         raise KeyboardInterrupt("SIGTERM")
@@ -41,8 +45,10 @@ def stop_on_sigterm() -> Iterator[None]:
     def unheard(dropped: sys.UnraisableHookArgs) -> None:
         here = os.getpid() == owner and threading.current_thread() is threading.main_thread()
         if dropped.exc_type is KeyboardInterrupt and here:
+            dropping.append(True)
             signal.signal(signal.SIGTERM, stop)
             threading.Timer(_AGAIN_S, _interrupt).start()
+            dropping.clear()
         else:
             old_hook(dropped)
 

@@ -39,7 +39,10 @@ class _Finalised:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_an_interruption_that_python_drops_comes_again(number: signal.Signals) -> None:
+def test_an_interruption_that_python_drops_comes_again(
+    number: signal.Signals, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("candor.executors.signals._AGAIN_S", 1.0)  # Time enough to go on.
     hook = sys.unraisablehook
     went_on = []
 
@@ -55,6 +58,31 @@ def test_an_interruption_that_python_drops_comes_again(number: signal.Signals) -
     assert went_on
     assert time.monotonic() - began < LIMIT_S / 2  # It did not wait for the end of the sleep.
     assert sys.unraisablehook is hook
+
+
+def test_an_interruption_that_comes_again_while_the_first_is_dropped_comes_once_more(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Slow(threading.Timer):
+        """The second is there before the first is dealt with."""
+
+        def start(self) -> None:
+            super().start()
+            if not begun:
+                begun.append(True)
+                time.sleep(0.2)
+
+    begun: list[bool] = []
+    monkeypatch.setattr(threading, "Timer", Slow)
+
+    def work() -> None:
+        with stop_on_sigterm():
+            _Finalised(signal.SIGINT)
+            time.sleep(10)
+
+    with pytest.raises(KeyboardInterrupt, match="SIGTERM"):
+        work()
+    assert begun
 
 
 def test_a_forked_worker_simply_ends() -> None:
