@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-
-from candor.cli.main import main
+from cli_kit import run
 
 
 @pytest.mark.parametrize(
@@ -18,16 +17,8 @@ from candor.cli.main import main
     ],
 )
 def test_what_are_no_folds_is_refused_before_anything_runs(
-    given: tuple[str, ...],
-    said: str,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    given: tuple[str, ...], said: str, empty_machine: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv("CANDOR_ROOT", str(tmp_path / "root"))
-    monkeypatch.setenv("COLUMNS", "200")
-    with pytest.raises(SystemExit) as stopped:
-        main(["folds", "kd", *given])
-    assert stopped.value.code == 2
-    assert said in capsys.readouterr().err
-    assert not (tmp_path / "root" / "cache").exists()
+    _, told = run(capsys, "folds", "kd", *given, code=2)
+    assert said in told
+    assert not (empty_machine / "cache").exists()

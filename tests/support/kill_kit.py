@@ -9,12 +9,13 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from toy_pipeline import SCRIPT, let_go
+from waiting import LIMIT_S, wait_until
 
 from candor.flow.artifact import ArtifactStore
 
@@ -92,11 +93,20 @@ def kill_part(launcher: int, kind: str, rng: random.Random) -> bool:
 
 
 @contextmanager
-def letting_go(root: Path) -> Iterator[None]:
-    """Numbers that TOY_HOLD keeps at a step go on, also those that get there later."""
+def letting_go(root: Path, once: Callable[[], object] = lambda: True, what: str = "") -> Iterator[None]:
+    """Numbers that TOY_HOLD keeps at a step go on, also those that get there later: ``once`` something is so.
+
+    They go on in any case in the end. ``what``: in words.
+    """
     over = threading.Event()
+    missed: list[AssertionError] = []
 
     def release() -> None:
+        try:
+            # Before what is held gives up by itself.
+            wait_until(lambda: over.is_set() or once(), what, LIMIT_S / 2)
+        except AssertionError as e:
+            missed.append(e)
         while not over.wait(0.05):
             let_go(root)
 
@@ -107,3 +117,4 @@ def letting_go(root: Path) -> Iterator[None]:
     finally:
         over.set()
         thread.join()
+    assert not missed, missed

@@ -40,13 +40,14 @@ def ablate(
     else over replicates of captures and of blocks of their windows.
     """
     from candor.ids import ablation
+    from candor.learn.metrics import check_metrics
 
     state = session(ctx)
     detector, metric = (
         [part.strip() for part in listed.split(",") if part.strip()] for listed in (detectors, metrics)
     )
     cells = ablation.cells(axis)
-    ablation.check(metric)
+    check_metrics(metric)
     planned = {
         cell.name: state.planned(
             options.request(experiment, dataset, [*sets, *cell.sets], seed, allow), _EVALUATE

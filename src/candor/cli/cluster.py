@@ -15,6 +15,10 @@ from candor.cli.session import session
 if TYPE_CHECKING:
     from candor.flow.attempt import Attempt
 
+_AtMost = Annotated[
+    int, typer.Option("--at-most", help="Continuations since a person submitted it (max_requeues).")
+]
+
 app = typer.Typer(help="Jobs of a cluster.", no_args_is_help=True)
 
 
@@ -34,9 +38,7 @@ def resubmit(
     plan_path: Annotated[Path, typer.Argument(metavar="PLAN.JSON")],
     task_id: Annotated[str, typer.Argument(metavar="TASK")],
     script: Annotated[Path, typer.Argument(metavar="SCRIPT")],
-    at_most: Annotated[
-        int, typer.Option("--at-most", help="Continuations since a person submitted it (max_requeues).")
-    ] = 50,
+    at_most: _AtMost = 50,
 ) -> None:
     """Queue the successor of a job that its site does not let requeue; what waits for the job then waits for it."""
     from candor.executors.resubmit import resubmit as submit_again
@@ -56,9 +58,7 @@ def resubmit_allocation(
     ctx: typer.Context,
     plan_path: Annotated[Path, typer.Argument(metavar="PLAN.JSON")],
     script: Annotated[Path, typer.Argument(metavar="SCRIPT")],
-    at_most: Annotated[
-        int, typer.Option("--at-most", help="Continuations since a person submitted it (max_requeues).")
-    ] = 50,
+    at_most: _AtMost = 50,
 ) -> None:
     """Queue the successor of the allocation that runs a plan on Ray; whoever waits for it, and `cancel`, then know it."""
     from candor.executors.ray_allocation import go_on

@@ -147,8 +147,9 @@ def cancel(
         _tell_cancelled(told, f"No worker of {name}", {"study": name, "cancelled": workers}, as_json=as_json)
         return
     run = find_run(root, name)
-    ended = cancel_run(run, scheduler) if was_queued(run) else {}
-    if not was_queued(run):  # A laptop has no scheduler that could be asked.
+    queued = was_queued(run)
+    ended = cancel_run(run, scheduler) if queued else {}
+    if not queued:  # A laptop has no scheduler that could be asked.
         output.note(
             f"{run.id} was never queued. A run inline or on Ray ends with Ctrl-C, or SIGTERM, where it goes on."
         )

@@ -15,9 +15,9 @@ from candor.flow.run import Run
 SUBMITTING = "jobs_submitting"
 SUBMITTED = "jobs_submitted"
 CANCELLED = "jobs_cancelled"
-_SHARED = "one allocation"
-#: How a job came to be that another one, near its time limit or silent, handed its task or tasks to.
-_CONTINUED = ("resubmitted", f"{_SHARED}, continued")
+#: How a job came to be: handed a task, or all of them, by another one that was near its time limit or silent.
+RESUBMITTED = "resubmitted"
+_SHARED, _SHARED_ON = "one allocation", "one allocation, continued"
 
 
 def note_intent(run: Run, batch: Batch) -> None:
@@ -34,7 +34,7 @@ def note_submitted(run: Run, batch: Batch, job: str, *, how: str = "") -> dict[s
 
 def note_shared(run: Run, head: str, tasks: Iterable[str], job: str, *, continued: bool = False) -> None:
     """Say that one job does many tasks, ``continued`` from another one that could not go on."""
-    how = _CONTINUED[1] if continued else _SHARED
+    how = _SHARED_ON if continued else _SHARED
     run.journal.append(SUBMITTED, head=head, jobs=dict.fromkeys([head, *tasks], job), how=how)
 
 
@@ -82,7 +82,7 @@ def continuations_of(run: Run, task_id: str) -> int:
     found = 0
     for event in run.journal.read():
         if event["event"] == SUBMITTED and task_id in event["jobs"]:
-            found = found + 1 if event.get("how") in _CONTINUED else 0
+            found = found + 1 if event.get("how") in (RESUBMITTED, _SHARED_ON) else 0
     return found
 
 
@@ -92,13 +92,13 @@ def head_of(run: Run, task_id: str) -> str:
     A job that was submitted again for one task alone runs the script of its predecessor.
     """
     events = [e for e in run.journal.read() if e["event"] == SUBMITTED and task_id in e["jobs"]]
-    return next((str(e["head"]) for e in reversed(events) if e.get("how") != "resubmitted"), "")
+    return next((str(e["head"]) for e in reversed(events) if e.get("how") != RESUBMITTED), "")
 
 
 def allocation_of(run: Run, job: str) -> str:
     """Head of the allocation that ``job`` was, which names its request at the site; empty if it did one task."""
     events = (
-        e for e in run.journal.read() if e["event"] == SUBMITTED and e.get("how") in (_SHARED, _CONTINUED[1])
+        e for e in run.journal.read() if e["event"] == SUBMITTED and e.get("how") in (_SHARED, _SHARED_ON)
     )
     return next((str(e["head"]) for e in events if job in e["jobs"].values()), "")
 

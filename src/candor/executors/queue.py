@@ -143,10 +143,12 @@ class QueueExecutor:
             live = self._joinable(plan, todo, {t: e for t, e in queued.items() if t not in over})
             if live:
                 run.journal.append("jobs_joined", jobs=live)
-            fresh = [t for t in todo if t not in live and not self.published(plan, t)]
-            # Another run published it since this one looked: no job will say so.
-            for t in (t for t in todo if t not in live and t not in fresh):
-                record_cached(run, plan.task(t))
+            fresh = []
+            for task_id in (t for t in todo if t not in live):
+                if self.published(plan, task_id):  # By another run since this one looked: no job will say so.
+                    record_cached(run, plan.task(task_id))
+                else:
+                    fresh.append(task_id)
             jobs = dict(live)
             arrays: dict[str, str] = {}
             self._check_room(len(queue), len(fresh))

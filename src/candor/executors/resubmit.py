@@ -46,7 +46,7 @@ def resubmit(
         batch = Batch({int(number or 0): task_id})
         ledger.note_intent(run, batch)
         job = scheduler.submit(script, element=number)
-        ledger.note_submitted(run, batch, job, how="resubmitted")
+        ledger.note_submitted(run, batch, job, how=ledger.RESUBMITTED)
         live = ledger.live_jobs(run, scheduler.queue())
         for task in plan.tasks:
             if task_id in task.inputs.values() and task.id in live:

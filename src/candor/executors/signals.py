@@ -29,7 +29,7 @@ def stop_on_sigterm() -> Iterator[None]:
         yield
         return
     owner = os.getpid()
-    dropping: list[bool] = []
+    dropping = False
 
     def stop(signum: int, frame: FrameType | None) -> None:
         if os.getpid() != owner:  # A forked worker inherited this handler; for it SIGTERM just means the end.
@@ -43,12 +43,13 @@ def stop_on_sigterm() -> Iterator[None]:
         raise KeyboardInterrupt("SIGTERM")
 
     def unheard(dropped: sys.UnraisableHookArgs) -> None:
+        nonlocal dropping
         here = os.getpid() == owner and threading.current_thread() is threading.main_thread()
         if dropped.exc_type is KeyboardInterrupt and here:
-            dropping.append(True)
+            dropping = True
             signal.signal(signal.SIGTERM, stop)
             threading.Timer(_AGAIN_S, _interrupt).start()
-            dropping.clear()
+            dropping = False
         else:
             old_hook(dropped)
 

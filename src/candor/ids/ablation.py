@@ -17,7 +17,7 @@ from candor.errors import ConfigError
 from candor.ids.scoring import WINDOW_KEY
 from candor.learn.bootstrap import resample
 from candor.learn.effects import ONE_SEED, Effect, over_draws, over_seeds
-from candor.learn.metrics import METRICS, binary_replicates
+from candor.learn.metrics import binary_replicates, check_metrics
 
 #: Name of the experiment without a change.
 BASE: Final = "as it stands"
@@ -52,13 +52,6 @@ def cells(axes: Sequence[str]) -> list[Cell]:
     return found
 
 
-def check(metrics: Sequence[str]) -> None:
-    """Raises ConfigError for an unknown metric."""
-    wrong = next((m for m in metrics if m not in METRICS), None)
-    if wrong:
-        raise ConfigError(f"no metric '{wrong}'", place="--metric", hint=f"Metrics: {', '.join(METRICS)}.")
-
-
 def _split(listed: str) -> Iterator[str]:
     depth, begin = 0, 0
     for i, character in enumerate(listed):
@@ -78,9 +71,9 @@ def table(
         evaluated: name of each cell → its evaluate artifact, the base first.
         detectors: those to compare. metrics: window metrics, of `candor.learn.metrics.METRICS`.
 
-    Raises ConfigError as ``check``, or for a detector that the base does not have.
+    Raises ConfigError for an unknown metric, or a detector that the base does not have.
     """
-    check(metrics)
+    check_metrics(metrics)
     loaded = {name: _Evaluated.read(folder) for name, folder in evaluated.items()}
     base = loaded[BASE]
     known = base.results["detector"].unique().to_list()

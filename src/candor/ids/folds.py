@@ -14,7 +14,7 @@ import numpy as np
 import polars as pl
 
 from candor.errors import ConfigError
-from candor.learn.metrics import METRICS
+from candor.learn.metrics import check_metrics
 from candor.report.tables import headline, rank, verdict
 
 
@@ -32,9 +32,7 @@ class Folds:
 
 def check(datasets: Sequence[str], metrics: Sequence[str]) -> None:
     """Raises ConfigError for fewer than two datasets, one that is named twice, or an unknown metric."""
-    wrong = next((m for m in metrics if m not in METRICS), None)
-    if wrong:
-        raise ConfigError(f"no metric '{wrong}'", place="--metric", hint=f"Metrics: {', '.join(METRICS)}.")
+    check_metrics(metrics)
     if len(datasets) < 2:
         raise ConfigError("folds are two datasets or more", place="--dataset", hint="Write --dataset A,B.")
     twice = next((name for name in datasets if datasets.count(name) > 1), None)

@@ -5,22 +5,21 @@ They read frames, not graphs, and judge the same windows as every detector.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
 import polars as pl
 
-from candor.errors import DataError
 from candor.flow.stage import Inputs, Output, Result
-from candor.ids.bus_windows import BusWindows, benign, bus_windows, calibration, stream_of
+from candor.ids.bus_windows import BusWindows, calibration, stream_of
 from candor.ids.config import FrameDynamicsConfig
 from candor.ids.graphs.stream import Stream
 from candor.ids.judging import judge_windows
 from candor.ids.models import frame_dynamics as dynamics
 from candor.ids.models.frame_dynamics import VIEWS, CostSums, Expected
-from candor.ids.models.payload import Costs, Piece, WindowSurprise, learn_costs
-from candor.ids.payload import VARIANT, read_costs, write_costs
+from candor.ids.models.payload import Costs, Piece, WindowSurprise
+from candor.ids.payload import VARIANT, learn_from_benign, read_costs
 
 DETECTOR: Final = "frame_dynamics"
 
@@ -35,36 +34,21 @@ def fit_frame_dynamics(config: FrameDynamicsConfig, inputs: Inputs, out: Output)
     """
     frames, folder = inputs.path("ingest") / "frames", inputs.path("build_train") / "train"
     sums: dict[str, CostSums] = {}
-    counts: list[int] = []
 
-    def pieces() -> Iterator[Piece]:
-        """One capture at a time: a training set need not fit into memory."""
-        for part in bus_windows(folder):
-            piece = benign(stream_of(frames, part.capture), part)
-            later = dynamics.later_costs(
-                piece,
-                calibration_s=config.calibration_s,
-                order=config.ngram_order,
-                smoothing=config.smoothing,
-            )
-            sums[part.vehicle] = sums.get(part.vehicle, CostSums()).plus(*later)
-            counts.append(len(piece.frames))
-            yield piece
-
-    costs = learn_costs(pieces(), config.calibration_s)
-    if not any(counts):
-        raise DataError(
-            "no benign frame in any training window: frame dynamics have nothing to learn from",
-            place=folder.name,
-            hint="Add an attack-free training capture, or use shorter windows.",
+    def look(vehicle: str, piece: Piece) -> None:
+        later = dynamics.later_costs(
+            piece, calibration_s=config.calibration_s, order=config.ngram_order, smoothing=config.smoothing
         )
-    write_costs(costs, out.path)
+        sums[vehicle] = sums.get(vehicle, CostSums()).plus(*later)
+
+    learned = learn_from_benign(
+        frames, folder, config.calibration_s, out.path, what="frame dynamics", look=look
+    )
     expected = {vehicle: of.expected() for vehicle, of in sums.items()}
     _table(expected).write_parquet(out.path / "expected.parquet", compression="zstd")
     return Result(
         {
-            "captures": len(counts),
-            "benign_frames": sum(counts),
+            **learned,
             "expected_ids": {vehicle: len(of.key_P) for vehicle, of in expected.items()},
         }
     )

@@ -6,7 +6,7 @@ Like the controls they read frames, not graphs, and judge the same windows.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -33,24 +33,47 @@ def fit_payload(config: PayloadConfig, inputs: Inputs, out: Output) -> Result:
         DataError: no benign frame lies in a training window.
     """
     frames, folder = inputs.path("ingest") / "frames", inputs.path("build_train") / "train"
+    return Result(
+        {**learn_from_benign(frames, folder, config.calibration_s, out.path, what="payload dynamics")}
+    )
+
+
+def learn_from_benign(
+    frames: Path,
+    folder: Path,
+    calibration_s: float,
+    out: Path,
+    *,
+    what: str,
+    look: Callable[[str, Piece], None] = lambda vehicle, piece: None,
+) -> dict[str, int]:
+    """Write costs.json from the benign frames of the windows in ``folder``; how many captures and frames these were.
+
+    Args:
+        what: the detector, in an error. look: is shown the benign frames of every capture, with its vehicle.
+
+    Raises:
+        DataError: there is none.
+    """
     counts: list[int] = []
 
     def pieces() -> Iterator[Piece]:
         """One capture at a time: a training set need not fit into memory."""
         for part in bus_windows(folder):
             piece = benign(stream_of(frames, part.capture), part)
+            look(part.vehicle, piece)
             counts.append(len(piece.frames))
             yield piece
 
-    costs = dynamics.learn_costs(pieces(), config.calibration_s)
+    costs = dynamics.learn_costs(pieces(), calibration_s)
     if not any(counts):
         raise DataError(
-            "no benign frame in any training window: payload dynamics have nothing to learn from",
+            f"no benign frame in any training window: {what} have nothing to learn from",
             place=folder.name,
             hint="Add an attack-free training capture, or use shorter windows.",
         )
-    write_costs(costs, out.path)
-    return Result({"captures": len(counts), "benign_frames": sum(counts)})
+    write_costs(costs, out)
+    return {"captures": len(counts), "benign_frames": sum(counts)}
 
 
 def score_payload(config: PayloadConfig, inputs: Inputs, out: Output) -> Result:

@@ -8,18 +8,28 @@ Legend: n windows, B bootstrap replicates, K blocks, G groups of equal scores.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from candor.errors import ConfigError
 from candor.learn.bootstrap import Resamples, interval
 
 Floats = NDArray[np.float64]
 
 #: Names in the order of every table.
 METRICS = ("f1", "macro_f1", "precision", "recall", "fpr", "mcc", "auroc", "auc_pr")
+
+
+def check_metrics(names: Sequence[str]) -> None:
+    """Raises ConfigError for a name that is none of `METRICS`."""
+    wrong = next((name for name in names if name not in METRICS), None)
+    if wrong:
+        raise ConfigError(f"no metric '{wrong}'", place="--metric", hint=f"Metrics: {', '.join(METRICS)}.")
+
 
 #: What the interval of a flawless, or blind, detector is from.
 BINOMIAL = "binomial"

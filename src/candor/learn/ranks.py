@@ -173,9 +173,9 @@ class _Others:
     def failure(self) -> str:
         """What the first of them to fail said; "" if none did."""
         # Those that were well fail too, as soon as one is gone.
-        words = sorted(self._folder.glob("*.err"), key=lambda path: path.stat().st_mtime_ns)
-        for path in words:
-            return f"process {path.stem} of {self._of} that trained together failed: {path.read_text()}"
+        first = min(self._folder.glob("*.err"), key=lambda path: path.stat().st_mtime_ns, default=None)
+        if first is not None:
+            return f"process {first.stem} of {self._of} that trained together failed: {first.read_text()}"
         for number, process in enumerate(self._processes, 1):
             process.join(1.0)  # A process that was killed leaves no word.
             if process.exitcode:

@@ -6,18 +6,17 @@ import json
 import os
 import subprocess
 import sys
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from flow_kit import Kit
 from kd_run import TINY
+from kill_kit import letting_go
 from platforms import Platform
 from platforms import ray as ray_platform
-from toy_pipeline import SCRIPT, NumberConfig, SumConfig, ToyWorkload, let_go
-from waiting import LIMIT_S, wait_until, wait_while
+from toy_pipeline import SCRIPT, NumberConfig, SumConfig, ToyWorkload
+from waiting import LIMIT_S, wait_while
 
 from candor.errors import ConfigError, RayUnavailable
 from candor.executors.base import JobResult, execute
@@ -55,32 +54,6 @@ def everything(plan: Plan) -> list[str]:
     return [t.id for t in plan.tasks]
 
 
-@contextmanager
-def held_until(kit: Kit, true: Callable[[], object], what: str) -> Iterator[None]:
-    """Numbers that TOY_HOLD keeps at a step go on once it is ``true``; they go on in any case in the end."""
-    over = threading.Event()
-
-    missed: list[AssertionError] = []
-
-    def release() -> None:
-        try:
-            # Before what is held gives up by itself.
-            wait_until(lambda: over.is_set() or true(), what, LIMIT_S / 2)
-        except AssertionError as e:
-            missed.append(e)
-        while not over.wait(0.05):
-            let_go(kit.root)
-
-    thread = threading.Thread(target=release)
-    thread.start()
-    try:
-        yield
-    finally:
-        over.set()
-        thread.join()
-    assert not missed, missed
-
-
 @pytest.mark.parametrize("slow", [False, True])
 def test_the_person_who_waits_sees_every_running_task_progress(
     kit: Kit, platform: Platform, monkeypatch: pytest.MonkeyPatch, slow: bool
@@ -101,7 +74,7 @@ def test_the_person_who_waits_sees_every_running_task_progress(
         # Which step is no matter: words that follow each other closely are dropped.
         return {name for name, _ in heard.notes} == {"n0", "n1"}
 
-    with held_until(kit, both, "a word of both tasks"):
+    with letting_go(kit.root, both, "a word of both tasks"):
         assert execute(executor, plan, kit.open(plan), everything(plan)).ok
     assert sorted(heard.begun) == ["n0", "n1"]
     assert {name for name, _ in heard.notes} == {"n0", "n1"}
@@ -114,7 +87,7 @@ def test_tasks_that_do_not_need_each_other_run_at_once(
     monkeypatch.setenv("TOY_HOLD", "1")
     plan = render("x", [TaskSpec(f"n{i}", "number", 1, NumberConfig(value=i)) for i in range(4)])
     begun = kit.root / "cache/scratch/number"
-    with held_until(kit, lambda: len(list(begun.glob("*/step"))) >= 2, "two tasks at work"):
+    with letting_go(kit.root, lambda: len(list(begun.glob("*/step"))) >= 2, "two tasks at work"):
         assert execute(platform.make(kit.store), plan, kit.open(plan), everything(plan)).ok
     events = [e["event"] for e in kit.open(plan).journal.read()]
     assert events[1:3] == ["task_started"] * 2  # More of the four slots where workers start quickly enough.

@@ -118,9 +118,8 @@ def _publish(partial: Path, folder: Path) -> None:
     try:
         os.rename(partial, folder)
     except OSError:
-        if _whole(
-            folder
-        ):  # A worker that was taken for dead published the same shard meanwhile; somebody may be reading it.
+        # A worker that was taken for dead published the same shard meanwhile; somebody may be reading it.
+        if _whole(folder):
             return
         shutil.rmtree(folder, ignore_errors=True)
         os.rename(partial, folder)
